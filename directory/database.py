@@ -57,7 +57,7 @@ class _Job:
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
-    def resolve(self, result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - any result
+    def resolve(self, result: Any, error: BaseException | None) -> None:
         def set_it() -> None:
             if self.future.done():
                 return
@@ -84,7 +84,10 @@ class _Writer(threading.Thread):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+            self._path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=BUSY_TIMEOUT_MS / 1000,
         )
         connection.row_factory = sqlite3.Row
         for pragma in (
@@ -236,7 +239,7 @@ def _reader_engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=12)
 
     @event.listens_for(engine.sync_engine, "connect")
-    def _only_read(connection: Any, _record: Any) -> None:  # noqa: ANN401 - driver's own types
+    def _only_read(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA query_only=1")

@@ -1,0 +1,33 @@
+"""What can go wrong in the server's shell; the packages below have trees of their own.
+
+MailServerError
+├── SettingsError       the site's settings cannot be used; the text says what to do
+├── SiteError           a site cannot be made or opened; the text says what to do
+└── CommandError        a command was refused; ``code`` is stable, the text is for the person
+"""
+
+
+class MailServerError(Exception):
+    """Root of the shell's errors."""
+
+
+class SettingsError(MailServerError):
+    """The site's settings cannot be used."""
+
+
+class SiteError(MailServerError):
+    """A site cannot be made or opened."""
+
+
+class CommandError(MailServerError):
+    """A command was refused.
+
+    Args:
+        code: a stable word for programs, such as ``exists``.
+        text: one sentence for the person, with what to do; never personal data.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text

@@ -1,0 +1,189 @@
+"""The site's settings: what ``pli.toml`` says, checked before anything starts.
+
+Invariants: an unknown key, a port out of range or a value that cannot be honoured is refused;
+nothing is read as its opposite or silently dropped. Paths are absolute.
+"""
+
+import os
+import tomllib
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mailserver.errors import SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+PORT_OFFSETS = {
+    "smtp": 25,
+    "submission": 587,
+    "submissions": 465,
+    "imap": 143,
+    "imaps": 993,
+    "https": 443,
+}
+"""Each listener's port is the site's base plus the protocol's well-known port."""
+
+
+class Environment(Enum):
+    """Whether real identities may be held; fixed when the site is made (RULES §5)."""
+
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ports(_Strict):
+    """Where the listeners are; 0 takes any free port."""
+
+    smtp: Port
+    submission: Port
+    submissions: Port
+    imap: Port
+    imaps: Port
+    https: Port
+
+    @classmethod
+    def from_base(cls, base: int) -> Self:
+        """Give base + 25, + 587, + 465, + 143, + 993, + 443."""
+        return cls(**{name: base + offset for name, offset in PORT_OFFSETS.items()})
+
+
+class Limits(_Strict):
+    """Bounds on what is taken in."""
+
+    max_message_bytes: int = Field(default=25 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+    """Octets of one message after dot-unstuffing; 25 MB is what Mon espace santé takes."""
+    max_recipients: int = Field(default=100, ge=1, le=1000)
+    max_connections: int = Field(default=2000, ge=1)
+
+
+class TrustSettings(_Strict):
+    """How long a trust list is believed."""
+
+    max_age_hours: int = Field(default=24, ge=1)
+    """Older than this, the list is stale: `pli check` warns (DERIVED, facts §1.3)."""
+    grace_hours: int = Field(default=24 * 7, ge=1)
+    """Stale for longer than this, nobody is accepted: 451 4.7.5 (DERIVED, facts §1.3)."""
+
+
+class Settings(_Strict):
+    """Everything ``pli.toml`` may say."""
+
+    environment: Environment = Environment.TEST
+    host: str = Field(default="localhost", min_length=1, max_length=253)
+    """The name or address in the server certificate and in the greeting."""
+    listen: str = "127.0.0.1"
+    """The address the listeners bind."""
+    ports: Ports
+    demo: bool = False
+    plaintext_on_loopback: bool = False
+    """Lets 127.0.0.1 log in without TLS; for conformance tools, refused for production."""
+    operator_domain: str = "operateur.mssante.test"
+    """The domain our own bounces come from."""
+    patient_session_minutes: int = Field(default=20, ge=1, le=240)
+    limits: Limits = Limits()
+    trust: TrustSettings = TrustSettings()
+    routes: dict[str, str] = {}
+    """Remote domain = "host:port", instead of the domain's MX."""
+    nil: str | None = None
+    """X-MSS-NIL, the product's reference number; no such header when absent (RULES §14)."""
+
+    @model_validator(mode="after")
+    def _production_is_strict(self) -> Self:
+        if self.environment is Environment.PRODUCTION and (
+            self.demo or self.plaintext_on_loopback
+        ):
+            raise ValueError("demo and plaintext_on_loopback are refused for production")
+        for target in self.routes.values():
+            host, _, port = target.rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("a route is written host:port")
+        return self
+
+    @property
+    def authserv_id(self) -> str:
+        """The one name that may sign Authentication-Results here. Source: RFC 8601 §2.5."""
+        return self.host
+
+    def route_targets(self) -> dict[str, tuple[str, int]]:
+        """Give the routes as domain -> (host, port)."""
+        parsed: dict[str, tuple[str, int]] = {}
+        for domain, target in self.routes.items():
+            host, _, port = target.rpartition(":")
+            parsed[domain.lower()] = (host.strip("[]"), int(port))
+        return parsed
+
+
+class Site:
+    """Where everything of one site lies.
+
+    Args:
+        root: the directory given to ``pli init``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.settings_file = self.root / "pli.toml"
+        self.data = self.root / "data"
+        self.mail_database = self.data / "mail.sqlite3"
+        self.directory_database = self.data / "directory.sqlite3"
+        self.record_database = self.data / "record.sqlite3"
+        self.pki = self.root / "pki"
+        self.trust = self.root / "trust"
+        self.trust_list = self.trust / "list.xml"
+        self.trust_signer = self.trust / "signer.pem"
+        self.secrets = self.root / "secrets"
+        self.hash_key = self.secrets / "hash.key"
+        self.trail_key = self.secrets / "trail.key"
+        self.applications = self.secrets / "applications.json"
+        self.run = self.root / "run"
+        self.demo_file = self.root / "demo.json"
+        self.demo_directory = self.root / "demo"
+
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of a site, parents first; all of mode 0700."""
+        return (self.root, self.data, self.pki, self.trust, self.secrets, self.run)
+
+    def settings(self) -> Settings:
+        """Read and check ``pli.toml``.
+
+        Raises:
+            SettingsError: not a site, unreadable, or a value that cannot be honoured.
+        """
+        try:
+            raw: dict[str, Any] = tomllib.loads(self.settings_file.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise SettingsError(f"{self.root} is not a site: run 'pli init' first") from error
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{self.settings_file} cannot be read as TOML") from error
+        try:
+            return Settings.model_validate(raw)
+        except ValidationError as error:
+            wrong = ", ".join(
+                ".".join(str(part) for part in item["loc"]) or item["msg"]
+                for item in error.errors()
+            )
+            raise SettingsError(f"{self.settings_file}: not accepted: {wrong}") from error
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write ``pli.toml`` (0600), replacing it in one step."""
+        document = settings.model_dump(mode="json", exclude_none=True)
+        write_private(self.settings_file, tomli_w.dumps(document).encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file of mode 0600 so that it is whole or absent after a crash."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
