@@ -1,0 +1,105 @@
+"""The field by which the server tells the bridge who sent (RULES §4)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from record_bridge.formats.auth_results import AuthResults, encode, names_authserv_id, parse
+
+OURS = "mail.pli.test"
+
+
+def value_of(field: bytes) -> bytes:
+    name, _, value = field.partition(b":")
+    assert name == b"Authentication-Results"
+    return value
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        pytest.param(AuthResults(OURS), id="nothing known"),
+        pytest.param(
+            AuthResults(
+                OURS, "CN=a,OU=1,O=CHU D'ÉVREUX,C=FR", "lab@chu.test", None, "pass", "l@c.test"
+            ),
+            id="operator",
+        ),
+        pytest.param(AuthResults(OURS, 'CN="a;b\\c=d%41"', "", None, "fail"), id="hostile DN"),
+        pytest.param(AuthResults(OURS, None, None, "dr@cabinet.test", "policy"), id="submission"),
+    ],
+)
+def test_what_was_written_is_read_back(results: AuthResults):
+    assert results == parse([value_of(encode(results))], OURS)
+
+
+texts = st.text(max_size=60).filter(lambda t: not any("\ud800" <= c <= "\udfff" for c in t))
+
+
+@given(texts, texts, texts)
+def test_any_text_survives_and_adds_no_line(dn: str, sender: str, signer: str):
+    written = AuthResults(OURS, dn, sender, None, "pass", signer)
+    field = encode(written)
+
+    assert written == parse([value_of(field)], OURS)
+    assert all(line[:1] == b" " for line in field.split(b"\r\n")[1:-1])
+    assert b"\n" not in field.replace(b"\r\n", b"")
+
+
+def test_a_stranger_s_field_is_not_believed():
+    assert parse([value_of(encode(AuthResults("evil.test", "CN=x")))], OURS) is None
+
+
+def test_two_fields_with_our_name_are_believed_neither():
+    field = value_of(encode(AuthResults(OURS, "CN=x")))
+
+    assert parse([field, field], OURS) is None
+
+
+def test_a_stranger_s_field_beside_ours_is_ignored():
+    results = AuthResults(OURS, "CN=x", "a@b.test")
+    values = [value_of(encode(AuthResults("evil.test", "CN=y"))), value_of(encode(results))]
+
+    assert results == parse(values, OURS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b" mail.pli.test; auth=pass smtp.auth=a@b; auth=pass smtp.auth=c@d",
+        b" mail.pli.test; auth=pass smtp.auth=a smtp.auth=b",
+        b' mail.pli.test; auth=pass smtp.auth="a',
+        b" mail.pli.test; auth=pass smtp.auth",
+        b" mail.pli.test; auth pass",
+        b" mail.pli.test; (" + b"x" * 9000 + b")",
+    ],
+)
+def test_a_field_in_another_form_is_not_believed(value: bytes):
+    assert parse([value], OURS) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"mail.pli.test; none",
+        b" MAIL.pli.TEST ;x",
+        b" (c) mail.pli.test 1; x",
+        b' "mail.pli.test"; x',
+        b"\r\n mail.pli.test/1; x",
+        b" (a (c)) mail.pli.test;",
+        b"\tmail.pli.test",
+    ],
+)
+def test_no_spelling_hides_our_name_from_the_cut(value: bytes):
+    assert names_authserv_id(value, OURS)
+
+
+def test_another_name_is_not_cut():
+    assert not names_authserv_id(b" mail.pli.test.evil.test; auth=pass", OURS)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(value: bytes):
+    parsed = parse([b" mail.pli.test;" + value], OURS)
+
+    assert parsed is None or isinstance(parsed, AuthResults)
