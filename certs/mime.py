@@ -210,9 +210,8 @@ class _Scan:
                 children = (child,)
         lines = 0
         if kind.startswith(("text/", "message/")):
+            # A last line without its end does not count, as deployed servers count.
             lines = self.raw.count(b"\n", body_start, end)
-            if end > body_start and self.raw[end - 1] != 0x0A:
-                lines += 1
         return (
             Part(
                 section,
