@@ -1,0 +1,236 @@
+"""TLS contexts of the site, and who the peer's certificate says it is.
+
+Invariants: TLS 1.2 or later; no session tickets or caches, so a revoked certificate cannot
+resume (threat C15); with a client CA, a certificate is asked for but not required (a peer that
+gives none is told 530 by policy), and one that is given must chain to the *operators'* branch
+and be on no CRL, or the handshake fails.
+
+When the bundle of client CAs holds intermediate authorities, **they alone** are the anchors
+(partial chain): another branch of the same root, such as personal certificates, can then not
+pass for an operator. The roots of the bundle only vouch for those intermediates when the context
+is made.
+
+Source: RFC 8446 §4.3.2, RFC 5246 §7.4.4, RFC 5280 §6.3, RFC 3207 §4.1, MSS-OP §3.1.
+"""
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certs.errors import KeyStoreError
+from certs.names import dn_string
+
+# ANSSI, Recommandations de sécurité relatives à TLS (SDE-NT-035): forward secrecy and AEAD only.
+# TLS 1.3 suites are OpenSSL's defaults, which the guide accepts. SECLEVEL=2 refuses RSA below
+# 2048 bits and SHA-1 in the peer's chain.
+_SUITES = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:"
+    "@SECLEVEL=2"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentity:
+    """Who a verified TLS client certificate says the peer is.
+
+    Attributes:
+        dn: subject in the trust list's form.
+        serial: serial number, upper-case hexadecimal.
+        fingerprint: SHA-256 of the certificate, lower-case hexadecimal.
+        not_after: end of its validity.
+    """
+
+    dn: str
+    serial: str
+    fingerprint: str
+    not_after: datetime
+
+
+def server_context(
+    cert: Path, key: Path, *, client_ca: Path | None = None, crls: Path | None = None
+) -> ssl.SSLContext:
+    """The context of a listener.
+
+    Args:
+        cert: PEM, leaf first, then its intermediates.
+        key: PEM private key.
+        client_ca: PEM bundle of who may vouch for operators; none asks for no certificate.
+        crls: directory of ``*.crl`` or one file, PEM or DER. With it, a client certificate
+            without a current CRL of its issuer is refused: unknown is not good.
+
+    Raises:
+        KeyStoreError: a file is missing or unusable, or an anchor is itself revoked.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 0  # TLS 1.3 tickets are not covered by OP_NO_TICKET
+    _load_pair(context, cert, key)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        bundle = _load_bundle(client_ca)
+        anchors = [each for each in bundle if each.issuer != each.subject]
+        roots = [each for each in bundle if each.issuer == each.subject]
+        lists = load_crls(crls) if crls is not None else ()
+        if anchors:
+            _check_anchors(anchors, roots, lists)
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        _trust(context, anchors or roots)
+        if crls is not None:
+            # OpenSSL cannot check the CRL of a partial-chain anchor (its issuer is not there):
+            # _check_anchors did; what lies below the anchor is the leaf, pathLen being 0.
+            context.verify_flags |= (
+                ssl.VERIFY_CRL_CHECK_LEAF if anchors else ssl.VERIFY_CRL_CHECK_CHAIN
+            )
+            add_crls(context, lists)
+    return context
+
+
+def client_context(
+    ca: Path,
+    cert: Path | None = None,
+    key: Path | None = None,
+    *,
+    check_hostname: bool = True,
+    crls: Path | None = None,
+) -> ssl.SSLContext:
+    """The context of an outgoing connection.
+
+    Args:
+        ca: PEM bundle of anchors.
+        cert: our own certificate and chain, when the peer asks for one.
+        key: its private key.
+        check_hostname: whether the server's name is checked; an operator's peer is known by
+            its DN on the trust list, which the caller then must check.
+        crls: as for ``server_context``; the whole chain is checked.
+
+    Raises:
+        KeyStoreError: a file is missing or unusable.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = check_hostname
+    context.verify_mode = ssl.CERT_REQUIRED
+    _trust(context, _load_bundle(ca))
+    if cert is not None:
+        _load_pair(context, cert, key)
+    if crls is not None:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+        add_crls(context, load_crls(crls))
+    return context
+
+
+def peer_identity(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> PeerIdentity | None:
+    """Who the peer of an established connection is.
+
+    Returns:
+        None without TLS, without a certificate, or on a context that verifies none.
+    """
+    if ssl_object is None or ssl_object.context.verify_mode is ssl.CERT_NONE:
+        return None
+    certificate = ssl_object.getpeercert(binary_form=True)
+    return _identity(certificate) if certificate else None
+
+
+def load_crls(source: Path) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read a file, or every ``*.crl`` of a directory, PEM or DER.
+
+    Raises:
+        KeyStoreError: one cannot be read.
+    """
+    try:
+        files = sorted(source.glob("*.crl")) if source.is_dir() else [source]
+        return tuple(_parse_crl(each.read_bytes()) for each in files)
+    except (OSError, ValueError) as error:
+        raise KeyStoreError from error
+
+
+def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocationList]) -> None:
+    """Give a context newer revocation lists; OpenSSL prefers the latest one that is valid.
+
+    May be called on a context in use: the next handshake sees them.
+    """
+    text = b"".join(each.public_bytes(Encoding.PEM) for each in lists)
+    if text:
+        # OpenSSL reads CRLs from files only (``cadata`` takes certificates alone).
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+            file.write(text)
+            file.flush()
+            context.load_verify_locations(cafile=file.name)
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers(_SUITES)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(os.fspath(cert), None if key is None else os.fspath(key))
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise KeyStoreError from error
+
+
+def _load_bundle(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise KeyStoreError from error
+
+
+def _trust(context: ssl.SSLContext, anchors: Iterable[x509.Certificate]) -> None:
+    pem = b"".join(each.public_bytes(Encoding.PEM) for each in anchors)
+    context.load_verify_locations(cadata=pem.decode("ascii"))
+
+
+def _check_anchors(
+    anchors: Iterable[x509.Certificate],
+    roots: Iterable[x509.Certificate],
+    lists: Iterable[x509.CertificateRevocationList],
+) -> None:
+    """Refuse an anchor that its own root, when known, does not vouch for or has revoked."""
+    by_name = {root.subject: root for root in roots}
+    lists = tuple(lists)
+    for anchor in anchors:
+        root = by_name.get(anchor.issuer)
+        if root is None:
+            continue
+        try:
+            anchor.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise KeyStoreError from error
+        for crl in lists:
+            if crl.issuer == root.subject and crl.get_revoked_certificate_by_serial_number(
+                anchor.serial_number
+            ):
+                raise KeyStoreError
+
+
+def _parse_crl(content: bytes) -> x509.CertificateRevocationList:
+    if content.lstrip().startswith(b"-----BEGIN"):
+        return x509.load_pem_x509_crl(content)
+    return x509.load_der_x509_crl(content)
+
+
+@lru_cache(maxsize=256)
+def _identity(der: bytes) -> PeerIdentity:
+    certificate = x509.load_der_x509_certificate(der)
+    return PeerIdentity(
+        dn=dn_string(certificate.subject),
+        serial=f"{certificate.serial_number:X}",
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        not_after=certificate.not_valid_after_utc.astimezone(UTC),
+    )
