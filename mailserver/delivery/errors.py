@@ -1,0 +1,54 @@
+"""The written allow-list of what delivery may refuse, as SMTP replies; pure.
+
+Losing a legitimate message is worse than asking the sender to try again, so a permanent refusal
+exists only when it stands here; everything unforeseen is ``TRY_LATER``, told by the caller.
+
+| status | reply | why |
+|---|---|---|
+| malformed message | 554 5.6.0 | bare CR, LF or NUL; a header that starts with a blank; no one From |
+| header too long | 552 5.3.4 | past what the scanner reads, a field could hide from the cuts (S17) |
+| loop | 554 5.4.6 | a hundred Received fields |
+| not your address | 553 5.7.1 | the submitter is not who the message says wrote it (S16) |
+| patients stay here | 553 5.7.1 | RULES §11 |
+| no such mailbox | 550 5.1.1 | a recipient on this site that does not exist |
+| not listed | 550 5.7.1 | a recipient outside the trust space |
+
+Texts are fixed and hold nothing of what the peer sent.
+
+Source: RFC 5321 §4.2, RFC 3463 §3, STYLE §1.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One SMTP reply: its code, its enhanced status and its fixed text."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the sender must not try again."""
+        return self.code >= 500
+
+
+MALFORMED = Reply(554, "5.6.0", "Malformed message")
+HEADER_TOO_LONG = Reply(552, "5.3.4", "Message header too long")
+LOOP = Reply(554, "5.4.6", "Too many hops")
+ONE_FROM = Reply(554, "5.6.0", "Exactly one From field with one address is required")
+NOT_YOUR_ADDRESS = Reply(553, "5.7.1", "Not an address of yours")
+PATIENTS_STAY = Reply(553, "5.7.1", "Patients write to mailboxes of this site only")
+NO_SUCH_MAILBOX = Reply(550, "5.1.1", "No such mailbox here")
+BAD_RECIPIENT = Reply(553, "5.1.3", "Malformed recipient address")
+NOT_LISTED = Reply(550, "5.7.1", "The recipient's domain is not on the list of operators")
+TRY_LATER = Reply(451, "4.3.0", "Local error, try again later")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that was not taken, nothing of it stored, and what to tell the peer."""
+
+    reply: Reply
