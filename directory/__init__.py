@@ -1,1 +1,1 @@
-
+"""The annuaire of health professionals, the trust list, and what every database here needs."""

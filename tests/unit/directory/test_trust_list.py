@@ -1,0 +1,331 @@
+"""The trust list: only what the signer covered is trusted, and nothing shrinks silently."""
+
+import base64
+import hashlib
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from lxml import etree
+
+from directory.errors import TrustListError, TrustListReason
+from directory.trust_list import (
+    NOTHING_TRUSTED,
+    Freshness,
+    ListedDomain,
+    TrustList,
+    encode,
+    parse,
+    sign,
+)
+from tests.support.trust import LIST_AT, make_signer
+
+DN_A = "CN=smtp.chu-a.test,OU=10B0167890,O=CHU A,ST=Gironde (33),C=FR"
+DN_B = "CN=smtp.lab-b.test,OU=10B0167891,O=LAB B,ST=Rhône (69),C=FR"
+ENTRIES = (
+    ListedDomain("chu-a.mssante.test", DN_A, "CHU"),
+    ListedDomain("chu-a.mssante.test", DN_B, "the same domain through another operator"),
+    ListedDomain("Lab-B.mssante.test", DN_B),
+)
+DS = "http://www.w3.org/2000/09/xmldsig#"
+XADES = "http://uri.etsi.org/01903/v1.3.2#"
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return make_signer("Liste de test")
+
+
+@pytest.fixture(scope="module")
+def stranger():
+    return make_signer("Une autre liste")
+
+
+@pytest.fixture(scope="module")
+def signed(signer):
+    return sign(encode(ENTRIES, LIST_AT), signer.key, signer.certificate)
+
+
+def reason_of(xml: bytes, signer_der: bytes | None) -> TrustListReason:
+    with pytest.raises(TrustListError) as caught:
+        parse(xml, signer=signer_der)
+    assert str(caught.value) == "the trust list cannot be used"
+    return caught.value.reason
+
+
+def test_a_signed_list_is_read(signed, signer):
+    trust = parse(signed, signer=signer.der)
+
+    assert trust.signed
+    assert trust.generated_at == LIST_AT
+    assert trust.allows("chu-a.mssante.test", DN_A)
+    assert trust.allows("CHU-A.mssante.test", DN_B)
+    assert trust.allows("lab-b.mssante.test", DN_B)
+
+
+def test_a_name_is_compared_in_any_case_and_spacing(signed, signer):
+    trust = parse(signed, signer=signer.der)
+
+    assert trust.allows("chu-a.mssante.test", DN_A.lower().replace(",", ", "))
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "lab-b.mssante.test",
+        "evil-chu-a.mssante.test",
+        "chu-a.mssante.test.evil.test",
+        "chu-a.mssante.test.",
+        "chu-a.mssante.test\0.evil.test",
+        " chu-a.mssante.test",
+        "mssante.test",
+        "",
+    ],
+)
+def test_a_certificate_does_not_speak_for_a_domain_it_is_not_listed_for(signed, signer, domain):
+    assert not parse(signed, signer=signer.der).allows(domain, DN_A)
+
+
+def test_an_operator_has_all_its_domains(signed, signer):
+    operator = parse(signed, signer=signer.der).operator_of(DN_B)
+
+    assert operator is not None
+    assert operator.domains == {"chu-a.mssante.test", "lab-b.mssante.test"}
+
+
+def test_an_unknown_name_is_no_operator(signed, signer):
+    assert parse(signed, signer=signer.der).operator_of("CN=other,C=FR") is None
+
+
+def test_an_unsigned_list_is_accepted_only_without_a_configured_signer(signer):
+    xml = encode(ENTRIES, LIST_AT)
+
+    assert not parse(xml, signer=None).signed
+    assert reason_of(xml, signer.der) is TrustListReason.UNSIGNED
+
+
+def test_a_list_signed_by_another_is_refused(signed, stranger):
+    assert reason_of(signed, stranger.der) is TrustListReason.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(b"chu-a.mssante.test", b"evil.mssante.test", id="a domain"),
+        pytest.param(b"CN=smtp.chu-a.test", b"CN=smtp.evil.test", id="a name"),
+        pytest.param(b"2026-11-22T10:00:00Z", b"2027-11-22T10:00:00Z", id="the date"),
+    ],
+)
+def test_a_list_altered_after_signing_is_refused(signed, signer, old, new):
+    assert reason_of(signed.replace(old, new, 1), signer.der) is TrustListReason.SIGNATURE
+
+
+def test_an_altered_signature_value_is_refused(signed, signer):
+    root = etree.fromstring(signed)
+    value = root.find(f".//{{{DS}}}SignatureValue")
+    value.text = base64.b64encode(b"\x01" * 256).decode()
+
+    assert reason_of(etree.tostring(root), signer.der) is TrustListReason.SIGNATURE
+
+
+def test_an_entry_added_beside_what_is_signed_is_refused(signed, signer):
+    root = etree.fromstring(signed)
+    wrapper = etree.Element(root.tag, nsmap=root.nsmap)
+    wrapper.append(etree.fromstring(encode(ENTRIES, LIST_AT))[0])
+    wrapper.append(etree.fromstring(encode((ListedDomain("evil.test", DN_A),), LIST_AT))[1])
+    wrapper.append(root)
+
+    assert reason_of(etree.tostring(wrapper), signer.der) is TrustListReason.SIGNATURE
+
+
+def test_two_signatures_are_refused(signed, signer):
+    root = etree.fromstring(signed)
+    root.append(etree.fromstring(etree.tostring(root.find(f"{{{DS}}}Signature"))))
+
+    assert reason_of(etree.tostring(root), signer.der) is TrustListReason.SIGNATURE
+
+
+def test_a_signer_whose_certificate_has_expired_is_refused(signed, signer):
+    with pytest.raises(TrustListError) as caught:
+        parse(signed, signer=signer.der, at=LIST_AT + timedelta(days=366))
+
+    assert caught.value.reason is TrustListReason.SIGNATURE
+
+
+def test_a_truncated_file_is_refused(signed, signer):
+    cut = signed[: len(signed) // 2]
+
+    assert reason_of(cut, signer.der) is TrustListReason.UNREADABLE
+    assert reason_of(cut, None) is TrustListReason.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"<!DOCTYPE a [<!ENTITY x 'y'>]><a/>", id="entities"),
+        pytest.param(b"<!DOCTYPE a SYSTEM 'http://x/'><a/>", id="external dtd"),
+    ],
+)
+def test_what_is_no_safe_xml_is_refused(xml):
+    assert reason_of(xml, None) is TrustListReason.UNREADABLE
+
+
+def test_another_document_is_refused():
+    assert reason_of(b"<html/>", None) is TrustListReason.STRUCTURE
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(
+            lambda xml: xml.replace(b"<Description></Description>", b"", 1), id="a child missing"
+        ),
+        pytest.param(
+            lambda xml: xml.replace(b"<Description></Description>", b"<Autre/>", 1),
+            id="an unknown child",
+        ),
+        pytest.param(
+            lambda xml: xml.replace(b"2026-11-22T10:00:00Z</Date", b"hier</Date", 1), id="no date"
+        ),
+        pytest.param(
+            lambda xml: xml.replace(b"10:00:00Z</DateDeG", b"10:00:00</DateDeG", 1),
+            id="a date without zone",
+        ),
+    ],
+)
+def test_an_entry_that_is_not_of_the_schema_refuses_the_list(damage):
+    assert reason_of(damage(encode(ENTRIES, LIST_AT)), None) is TrustListReason.STRUCTURE
+
+
+def test_a_list_of_nobody_is_refused():
+    assert reason_of(encode((), LIST_AT), None) is TrustListReason.EMPTY
+
+
+def test_an_entry_that_cannot_be_read_trusts_nobody_and_is_counted():
+    bad = (ListedDomain("pas un domaine", DN_A), ListedDomain("x.mssante.test", "nobody"))
+
+    trust = parse(encode(ENTRIES + bad, LIST_AT), signer=None)
+
+    assert trust.skipped == 2
+    assert set(trust.entries) == {"chu-a.mssante.test", "lab-b.mssante.test"}
+
+
+def test_a_domain_with_accents_is_kept_as_its_a_label():
+    trust = parse(encode((ListedDomain("hôpital.mssante.test", DN_A),), LIST_AT), signer=None)
+
+    assert trust.lists("xn--hpital-ixa.mssante.test")
+
+
+def _of(count: int, at=LIST_AT) -> TrustList:
+    return TrustList(at, {f"d{n}.mssante.test": frozenset({"x"}) for n in range(count)})
+
+
+@pytest.mark.parametrize(("left", "accepted"), [(8, True), (7, False), (1, False)])
+def test_a_list_that_loses_more_than_a_fifth_is_refused(left, accepted):
+    if accepted:
+        _of(10).check_successor(_of(left))
+        return
+    with pytest.raises(TrustListError) as caught:
+        _of(10).check_successor(_of(left))
+
+    assert caught.value.reason is TrustListReason.SHRUNK
+
+
+def test_an_older_list_does_not_replace_a_newer_one():
+    with pytest.raises(TrustListError) as caught:
+        _of(10).check_successor(_of(10, LIST_AT - timedelta(seconds=1)))
+
+    assert caught.value.reason is TrustListReason.OLDER
+
+
+def test_the_first_list_follows_nothing():
+    NOTHING_TRUSTED.check_successor(_of(1))
+
+
+@pytest.mark.parametrize(
+    ("age", "freshness"),
+    [
+        (timedelta(hours=24), Freshness.FRESH),
+        (timedelta(hours=24, seconds=1), Freshness.STALE),
+        (timedelta(days=8), Freshness.STALE),
+        (timedelta(days=8, seconds=1), Freshness.EXPIRED),
+    ],
+)
+def test_age_makes_a_list_stale_then_expired(age, freshness):
+    judged = _of(1).freshness(LIST_AT + age, timedelta(hours=24), timedelta(days=7))
+
+    assert freshness is judged
+
+
+def ans_signed(signer, *, xpath="/descendant::ds:Signature", tamper=False) -> bytes:
+    """Sign as the sibling ANS list does: XAdES, xmldsig-filter2, two references.
+
+    Made here by hand, with lxml's canonicalisation and RSA of pyca, apart from signxml.
+    """
+
+    def c14n(element):
+        return etree.tostring(element, method="c14n", exclusive=True)
+
+    def digest(octets):
+        return base64.b64encode(hashlib.sha256(octets).digest()).decode()
+
+    root = etree.fromstring(encode(ENTRIES, LIST_AT))
+    certificate = digest(signer.der)
+    properties = (
+        f'<xades:SignedProperties xmlns:xades="{XADES}" xmlns:ds="{DS}" Id="props">'
+        "<xades:SignedSignatureProperties><xades:SigningTime>2026-11-22T10:00:00Z"
+        "</xades:SigningTime><xades:SigningCertificateV2><xades:Cert><xades:CertDigest>"
+        '<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"></ds:DigestMethod>'
+        f"<ds:DigestValue>{certificate}</ds:DigestValue></xades:CertDigest></xades:Cert>"
+        "</xades:SigningCertificateV2></xades:SignedSignatureProperties></xades:SignedProperties>"
+    )
+    exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#"
+    sha256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+    info = (
+        f'<ds:SignedInfo xmlns:ds="{DS}"><ds:CanonicalizationMethod Algorithm="{exclusive}"/>'
+        '<ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/>'
+        '<ds:Reference URI=""><ds:Transforms>'
+        '<ds:Transform Algorithm="http://www.w3.org/2002/06/xmldsig-filter2">'
+        '<dsf:XPath xmlns:dsf="http://www.w3.org/2002/06/xmldsig-filter2" Filter="subtract">'
+        f"{xpath}</dsf:XPath></ds:Transform>"
+        f'<ds:Transform Algorithm="{exclusive}"/></ds:Transforms>'
+        f'<ds:DigestMethod Algorithm="{sha256}"/>'
+        f"<ds:DigestValue>{digest(c14n(root))}</ds:DigestValue></ds:Reference>"
+        '<ds:Reference Type="http://uri.etsi.org/01903#SignedProperties" URI="#props">'
+        f'<ds:Transforms><ds:Transform Algorithm="{exclusive}"/></ds:Transforms>'
+        f'<ds:DigestMethod Algorithm="{sha256}"/><ds:DigestValue>'
+        f"{digest(c14n(etree.fromstring(properties)))}</ds:DigestValue>"
+        "</ds:Reference></ds:SignedInfo>"
+    )
+    value = base64.b64encode(
+        signer.key.sign(c14n(etree.fromstring(info)), padding.PKCS1v15(), hashes.SHA256())
+    ).decode()
+    signature = (
+        f'<ds:Signature xmlns:ds="{DS}" Id="s">{info}<ds:SignatureValue>{value}'
+        "</ds:SignatureValue><ds:KeyInfo><ds:X509Data><ds:X509Certificate>"
+        f"{base64.b64encode(signer.der).decode()}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>"
+        f'<ds:Object><xades:QualifyingProperties xmlns:xades="{XADES}" Target="#s">{properties}'
+        "</xades:QualifyingProperties></ds:Object></ds:Signature>"
+    )
+    root.append(etree.fromstring(signature))
+    xml = etree.tostring(root)
+    return xml.replace(b"lab-b", b"lab-c").replace(b"Lab-B", b"Lab-C") if tamper else xml
+
+
+def test_a_list_signed_in_the_published_way_is_read(signer):
+    trust = parse(ans_signed(signer), signer=signer.der)
+
+    assert trust.signed
+    assert trust.allows("lab-b.mssante.test", DN_B)
+
+
+def test_a_list_signed_in_the_published_way_and_altered_is_refused(signer):
+    assert reason_of(ans_signed(signer, tamper=True), signer.der) is TrustListReason.SIGNATURE
+
+
+def test_a_transform_that_takes_away_more_than_the_signature_is_refused(signer):
+    xml = ans_signed(signer, xpath="/descendant::*[local-name()='Domaine']")
+
+    assert reason_of(xml, signer.der) is TrustListReason.SIGNATURE
