@@ -174,7 +174,7 @@ class _Scan:
         raw = self.raw
         colon = raw.find(b":", start, min(end, start + 300))
         name = raw[start:colon] if colon > start else b""
-        stripped = name.rstrip(b" \t")
+        stripped = name.rstrip(b" \t\r\n")
         if _NAME.fullmatch(stripped) is None:
             self.anomalies.add(Anomaly.MALFORMED_FIELD)
             return None

@@ -1,0 +1,174 @@
+"""One message made ready to be stored: outline, cuts, index and what its signature says.
+
+The pure part of both ways in. A message over ``INLINE_OCTETS`` is prepared in a thread, so that
+the event loop never stands still for it (DESIGN §5).
+
+Source: DESIGN §3 step 5, DESIGN D5b.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import BinaryIO, Final
+
+from certs.errors import CertsError
+from certs.mime import Outline, Part, find_named, scan
+from certs.verdict import NO_SIGNATURE, UNREADABLE_SIGNATURE, SignatureVerdict
+from mailserver.delivery.errors import Refused
+from mailserver.delivery.rules import refusal
+from mailserver.delivery.trace import cut, is_stranger
+from mailserver.message.index import PACKAGE_NAME, MessageIndex, index
+from mailserver.store.model import StagedBlob
+
+INLINE_OCTETS: Final = 128 * 1024
+"""Larger messages are scanned in a thread: half a millisecond of the event loop."""
+STAGED_OCTETS: Final = 4 * 1024 * 1024
+"""Larger bodies are staged before their transaction (DESIGN D5b)."""
+
+Verify = Callable[[bytes, datetime], Awaitable[SignatureVerdict]]
+"""Judges the S/MIME signature of a whole message at an instant, in the worker pool."""
+OpenOpaque = Callable[[bytes], Awaitable[bytes]]
+"""Gives the content of an opaque signature, in the worker pool."""
+
+CountDocuments = Callable[[bytes], Awaitable[int]]
+"""Counts the documents listed in a message's packages, in the worker pool (RULES §2)."""
+
+_SMIME_TYPES: Final = frozenset(
+    {
+        "multipart/signed",
+        "application/pkcs7-mime",
+        "application/x-pkcs7-mime",
+        "application/cms",
+    }
+)
+_OPAQUE_SUFFIXES: Final = (".p7m", ".p7c", ".p7z")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A message ready for its transaction.
+
+    Attributes:
+        blob: the octets after cuts; offsets of ``index`` are theirs.
+        outline: of the original.
+        packages: parts named IHE_XDM.zip, in the clear.
+    """
+
+    raw: bytes
+    blob: bytes
+    outline: Outline
+    index: MessageIndex
+    packages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What opens strangers' bytes, each in the worker pool (DESIGN D4)."""
+
+    verify: Verify
+    open_opaque: OpenOpaque | None = None
+    count_documents: CountDocuments | None = None
+
+    async def count(self, message: Prepared) -> int:
+        """Count the documents of a message; its archives, when they cannot be opened."""
+        if not message.packages or self.count_documents is None:
+            return message.packages
+        try:
+            return await self.count_documents(message.raw)
+        except CertsError:
+            return message.packages
+
+
+def read_all(body: bytes | BinaryIO) -> bytes:
+    """Give the octets of a body that may lie in a spooled file."""
+    if isinstance(body, bytes):
+        return body
+    body.seek(0)
+    return body.read()
+
+
+def prepare(raw: bytes, authserv_id: str) -> Prepared | Refused:
+    """Scan a message, cut what strangers may not write, and index the rest; pure."""
+    outline = scan(raw)
+    refused = refusal(raw, outline)
+    if refused is not None:
+        return refused
+    blob = cut(raw, outline, is_stranger(authserv_id))
+    indexed = index(blob, outline if blob is raw else None)
+    packages = len(find_named(outline, PACKAGE_NAME))
+    if not packages and outline.ambiguous and PACKAGE_NAME.lower().encode() in raw.lower():
+        # Another reader may see the package that this one does not (S20).
+        packages = 1
+    if bool(packages) != indexed.has_package:
+        indexed = replace(indexed, has_package=bool(packages))
+    return Prepared(raw, blob, outline, indexed, packages)
+
+
+async def prepared(body: bytes | BinaryIO, octets: int, authserv_id: str) -> Prepared | Refused:
+    """Prepare a message, off the event loop when it is large."""
+    if isinstance(body, bytes) and octets <= INLINE_OCTETS:
+        return prepare(body, authserv_id)
+    return await asyncio.to_thread(lambda: prepare(read_all(body), authserv_id))
+
+
+def is_opaque(part: Part) -> bool:
+    """Whether a message is one CMS object: signed or encrypted as a whole."""
+    if part.is_multipart:
+        return False
+    name = part.filename
+    return part.type in _SMIME_TYPES or (
+        name is not None and name.lower().endswith(_OPAQUE_SUFFIXES)
+    )
+
+
+async def judge(message: Prepared, verify: Verify, at: datetime) -> SignatureVerdict:
+    """Judge the signature of a message; a verdict always, whatever happens to the worker."""
+    root = message.outline.root
+    if root.type not in _SMIME_TYPES and not is_opaque(root):
+        return NO_SIGNATURE
+    try:
+        return await verify(message.raw, at)
+    except CertsError:
+        return UNREADABLE_SIGNATURE
+
+
+async def look_inside(message: Prepared, open_opaque: OpenOpaque | None) -> Prepared:
+    """Look for a package inside an opaque signature; the message is the same otherwise.
+
+    What cannot be opened (encrypted, malformed) holds none that anybody here could read.
+    """
+    if message.packages or open_opaque is None or not is_opaque(message.outline.root):
+        return message
+    try:
+        inner = await open_opaque(message.raw)
+    except CertsError:
+        return message
+    packages = len(find_named(await asyncio.to_thread(scan, inner), PACKAGE_NAME))
+    if not packages:
+        return message
+    return replace(message, packages=packages, index=replace(message.index, has_package=True))
+
+
+Stage = Callable[[bytes, int], Awaitable[StagedBlob]]
+
+
+async def stored(blob: bytes, stage: Stage) -> bytes | StagedBlob:
+    """Give what a delivery takes: the octets, or their staged chunks when they are many."""
+    if len(blob) <= STAGED_OCTETS:
+        return blob
+    return await stage(blob, len(blob))
+
+
+def retry_key(peer_dn: str, reverse_path: str, recipient: str, sha256: bytes) -> bytes:
+    """Give the key under which a repeated delivery to one recipient is known.
+
+    Source: DESIGN §3 step 8.
+    """
+    digest = hashlib.sha256()
+    for value in (peer_dn, reverse_path, recipient.lower()):
+        octets = value.encode("utf-8", "surrogatepass")
+        digest.update(len(octets).to_bytes(4, "big") + octets)
+    digest.update(sha256)
+    return digest.digest()

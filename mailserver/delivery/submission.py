@@ -1,0 +1,364 @@
+"""Mail from this site's own users: signed with the structure's seal, delivered and queued at once.
+
+Invariants: local entries and the queue for other operators come out of one transaction; the same
+message submitted again by the same account (its Message-ID, its recipients) is absorbed; nobody
+writes under another's name, and a patient's mail stays on this site (RULES §11).
+
+Source: RFC 6409 §6, RULES §4, RULES §11, RULES §12, DESIGN §3.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from certs import smime
+from certs.addresses import Address, parse_addr_spec
+from certs.errors import MalformedAddressError
+from certs.keystore import KeyStore
+from certs.mime import Outline, scan
+from certs.verdict import NO_SIGNATURE, PathStatus, PathVerdict, SignatureVerdict
+from directory.codes import MailboxType
+from directory.lookup import Directory
+from directory.trail import AuditEvent
+from mailserver.delivery import errors
+from mailserver.delivery.authorship import (
+    Author,
+    Completion,
+    complete,
+    is_null,
+    judge_author,
+    judge_reverse_path,
+)
+from mailserver.delivery.errors import Refused
+from mailserver.delivery.inbound import (
+    DeliverySettings,
+    applications_of,
+    new_receipt_id,
+    to_entry,
+)
+from mailserver.delivery.prepare import (
+    Prepared,
+    Workers,
+    judge,
+    look_inside,
+    prepare,
+    stored,
+)
+from mailserver.delivery.rules import MessageFacts, plan, refusal
+from mailserver.delivery.trace import Trace, prefix, received
+from mailserver.store.database import MailStore
+from mailserver.store.model import (
+    Delivery,
+    Flag,
+    Mailbox,
+    NewEntry,
+    NewOutgoing,
+    OutboxMessage,
+)
+from record_bridge.formats.auth_results import AuthResults
+
+
+class Via(Enum):
+    """By which door a message was submitted, as Received says it (RFC 3848 §1)."""
+
+    SUBMISSION = "ESMTPSA"
+    WEBMAIL = "HTTPS"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionMessage:
+    """A message an authenticated mailbox wants to send.
+
+    Attributes:
+        raw: as the client wrote it.
+        reverse_path: "" or "<>" for the null one.
+        recipients: forward paths, without brackets.
+        mailbox: who authenticated.
+        via: the webmail's messages are also put into Sent.
+    """
+
+    raw: bytes
+    reverse_path: str
+    recipients: tuple[str, ...]
+    mailbox: Mailbox
+    at: datetime
+    via: Via | str = Via.SUBMISSION
+    helo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A message taken; ``new`` is False when it had been taken before."""
+
+    receipt_id: str
+    message_id: str
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Destinations:
+    local: tuple[Mailbox, ...]
+    remote: tuple[NewOutgoing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    message: Prepared
+    verdict: SignatureVerdict
+
+
+class Submissions:
+    """Takes what this site's users send."""
+
+    def __init__(
+        self,
+        store: MailStore,
+        directory: Directory,
+        keystore: KeyStore,
+        settings: DeliverySettings,
+        *,
+        workers: Workers | None = None,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._keystore = keystore
+        self._settings = settings
+        self._workers = workers
+
+    async def submit(self, message: SubmissionMessage) -> Submitted | Refused:
+        """Sign, deliver and queue one message.
+
+        Returns:
+            Its receipt, or a refusal from the written list. Any exception means that nothing was
+            stored: the caller answers 451.
+        """
+        outline = await asyncio.to_thread(scan, message.raw)
+        author = await self._judge(message, outline)
+        if isinstance(author, Refused):
+            return await self._refused(message, author)
+        destinations = await self._destinations(message)
+        if isinstance(destinations, Refused):
+            return await self._refused(message, destinations)
+        message_id = author.message_id or self._new_message_id(author.address)
+        completed = complete(
+            message.raw,
+            outline,
+            Completion(message_id, message.at, self._settings.authserv_id, self._settings.nil),
+        )
+        ready = await self._signed(completed, author, message)
+        if isinstance(ready, Refused):
+            return await self._refused(message, ready)
+        return await self._deliver(message, ready, (author, message_id, destinations))
+
+    async def _judge(self, message: SubmissionMessage, outline: Outline) -> Author | Refused:
+        refused = refusal(message.raw, outline) or judge_reverse_path(
+            message.reverse_path, message.mailbox
+        )
+        if refused is not None:
+            return refused
+        others = {}
+        if message.mailbox.type is MailboxType.APP:
+            same = await self._store.accounts.mailboxes(message.mailbox.structure_id)
+            others = {mailbox.address.lower(): mailbox for mailbox in same}
+        return judge_author(outline, message.mailbox, others)
+
+    async def _refused(self, message: SubmissionMessage, refused: Refused) -> Refused:
+        event = AuditEvent(
+            kind="submission_refused",
+            at=message.at,
+            actor=f"mailbox:{message.mailbox.id}",
+            structure_id=message.mailbox.structure_id,
+            facts={"code": refused.reply.code, "enhanced": refused.reply.enhanced},
+        )
+        await self._store.audit.record([event])
+        return refused
+
+    async def _destinations(self, message: SubmissionMessage) -> _Destinations | Refused:
+        local: dict[int, Mailbox] = {}
+        remote: dict[str, NewOutgoing] = {}
+        for path in message.recipients:
+            try:
+                address = parse_addr_spec(path)
+            except MalformedAddressError:
+                return Refused(errors.BAD_RECIPIENT)
+            if self._directory.structure_of_domain(address.domain) is not None:
+                mailbox = await self._store.accounts.mailbox(address.text)
+                if mailbox is None:
+                    return Refused(errors.NO_SUCH_MAILBOX)
+                local[mailbox.id] = mailbox
+                continue
+            refused = self._judge_remote(address, message.mailbox)
+            if refused is not None:
+                return refused
+            remote[address.key] = NewOutgoing(address.text, address.domain)
+        if not local and not remote:
+            return Refused(errors.BAD_RECIPIENT)
+        return _Destinations(tuple(local.values()), tuple(remote.values()))
+
+    def _judge_remote(self, address: Address, mailbox: Mailbox) -> Refused | None:
+        if not self._directory.trust.lists(address.domain):
+            return Refused(errors.NOT_LISTED)
+        elsewhere = self._settings.patient_domains
+        if mailbox.type is MailboxType.PAT and address.domain not in elsewhere:
+            return Refused(errors.PATIENTS_STAY)
+        return None
+
+    def _new_message_id(self, author: Address) -> str:
+        return f"<{secrets.token_hex(16)}@{author.domain}>"
+
+    async def _signed(
+        self, raw: bytes, author: Author, message: SubmissionMessage
+    ) -> _Signed | Refused:
+        """Sign with the structure's seal, unless the client signed or encrypted already."""
+        structure = self._directory.structure(message.mailbox.structure_id)
+        organisation = structure.name if structure is not None else message.mailbox.structure_id
+        authserv_id = self._settings.authserv_id
+
+        def work() -> tuple[Prepared | Refused, bool]:
+            if smime.is_signed_or_encrypted(raw):
+                return prepare(raw, authserv_id), False
+            seal = self._keystore.seal_for(author.address.key, organisation)
+            return prepare(smime.sign(raw, seal), authserv_id), True
+
+        ready, sealed = await asyncio.to_thread(work)
+        if isinstance(ready, Refused):
+            return ready
+        if sealed:
+            return _Signed(ready, _own_verdict(author.address, message.at))
+        if self._workers is None:
+            return _Signed(ready, NO_SIGNATURE)
+        ready = await look_inside(ready, self._workers.open_opaque)
+        return _Signed(ready, await judge(ready, self._workers.verify, message.at))
+
+    async def _deliver(
+        self,
+        message: SubmissionMessage,
+        signed: _Signed,
+        known: tuple[Author, str, _Destinations],
+    ) -> Submitted:
+        author, message_id, destinations = known
+        ready, verdict = signed.message, signed.verdict
+        mailbox = message.mailbox
+        receipt_id = new_receipt_id()
+        path = "" if is_null(message.reverse_path) else mailbox.address
+        trace = Trace(
+            receipt_id=receipt_id,
+            host=self._settings.host,
+            reverse_path=path,
+            helo=message.helo,
+            protocol=_via(message.via).value,
+            results=AuthResults(
+                authserv_id=self._settings.authserv_id,
+                submitter=mailbox.address,
+                smime=verdict.result,
+                signer=verdict.signer_names[0] if verdict.signer_names else None,
+            ),
+            at=message.at,
+        )
+        planned = plan(
+            MessageFacts(
+                recipients=destinations.local,
+                applications=await applications_of(
+                    self._store, self._directory, destinations.local
+                ),
+                has_package=bool(ready.packages),
+                verdict=verdict,
+            )
+        )
+        entries = [
+            to_entry(item, prefix(trace, item.delivered_to), message.at)
+            for item in planned.entries
+        ]
+        if _via(message.via) is Via.WEBMAIL:
+            entries.append(_sent_copy(mailbox, trace))
+        outbox = None
+        if destinations.remote:
+            outbox = OutboxMessage(
+                reverse_path=path,
+                prefix=received(trace),
+                recipients=destinations.remote,
+                mailbox_id=mailbox.id if path else None,
+            )
+        occurrences = ready.packages
+        if occurrences and self._workers is not None:
+            occurrences = await self._workers.count(ready)
+        delivered = await self._store.messages.deliver(
+            Delivery(
+                receipt_id=receipt_id,
+                sha256=hashlib.sha256(ready.blob).digest(),
+                blob=await stored(ready.blob, self._store.blobs.stage),
+                index=ready.index,
+                entries=tuple(entries),
+                retry_keys=(),
+                peer_dn="",
+                reverse_path=path,
+                outbox=outbox,
+                occurrences=occurrences,
+                events=(
+                    AuditEvent(
+                        kind="message_submitted",
+                        at=message.at,
+                        actor=f"mailbox:{mailbox.id}",
+                        structure_id=mailbox.structure_id,
+                        subject=f"receipt:{receipt_id}",
+                        facts={
+                            "receipt_id": receipt_id,
+                            "octets": len(ready.blob),
+                            "local": len(destinations.local),
+                            "remote": len(destinations.remote),
+                            "on_behalf": author.address.key != mailbox.address.lower(),
+                        },
+                    ),
+                ),
+                at=message.at,
+                octets=len(ready.blob),
+                whole_key=_whole_key(mailbox, author.message_id, message.recipients),
+            )
+        )
+        return Submitted(delivered.receipt_id, message_id, delivered.new)
+
+
+def _via(via: Via | str) -> Via:
+    if isinstance(via, Via):
+        return via
+    return Via.WEBMAIL if via == "webmail" else Via.SUBMISSION
+
+
+def _own_verdict(author: Address, at: datetime) -> SignatureVerdict:
+    """The verdict on what this server has just signed with a seal it issued."""
+    return SignatureVerdict(
+        present=True,
+        intact=True,
+        valid=True,
+        path=PathVerdict(PathStatus.TRUSTED, at),
+        matches_from=True,
+        signer_names=(author.key,),
+    )
+
+
+def _sent_copy(mailbox: Mailbox, trace: Trace) -> NewEntry:
+    """The webmail's copy; a mail client appends its own."""
+    return NewEntry(
+        mailbox_id=mailbox.id,
+        folder="Sent",
+        prefix=received(trace),
+        flags=Flag.SEEN,
+        keywords=frozenset(),
+        held=False,
+        internal_at=trace.at,
+    )
+
+
+def _whole_key(mailbox: Mailbox, message_id: str, recipients: tuple[str, ...]) -> bytes | None:
+    """Give the key under which the same submission is known again.
+
+    Recipients belong to it: clients send one Message-ID in several transactions, one for each
+    blind copy, and none of them may be lost. A message without an identifier is always new.
+    """
+    if not message_id:
+        return None
+    named = "\n".join((message_id, *sorted({path.lower() for path in recipients})))
+    return hashlib.sha256(b"submission:%d:" % mailbox.id + named.encode("utf-8")).digest()
