@@ -1,0 +1,150 @@
+"""Who may file: the origin of a message and what its signature adds.
+
+Only the trusted Authentication-Results field says where a message came from; the From field, the
+names in it and the subject say nothing here.
+
+Source: RULES §3, RULES §4.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from certs.verdict import SignatureVerdict
+from record_bridge.formats.cda_header import STRUCTURE_ROOT, CdaHeader, CdaOrganization
+from record_bridge.model import (
+    ErrorCode,
+    FilingRight,
+    Mark,
+    MayFile,
+    MayNotFile,
+    OfferAsPatientDocument,
+    Opened,
+    Origin,
+    OriginKind,
+    Problem,
+    Reason,
+)
+
+_UNIT: Final = re.compile(r"(?:^|,)\s*OU\s*=\s*(\d{9,15})\s*(?=,|$)", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class OriginFacts:
+    """What the receiving structure and the site are, as far as origins go.
+
+    Attributes:
+        domain: professional domain of the receiving structure.
+        application_address: its application mailbox.
+        patient_domains: every patient domain of the site.
+        organizations: FINESS or SIRET of each structure of the site by professional domain.
+    """
+
+    domain: str
+    application_address: str
+    patient_domains: frozenset[str]
+    organizations: Mapping[str, str]
+
+
+def classify(opened: Opened, facts: OriginFacts) -> Origin:
+    """Where a message came from.
+
+    Source: RULES §4 (table), RULES §3 (forwarding to the application mailbox).
+    """
+    auth = opened.auth
+    signer = opened.from_address if opened.verdict.good else None
+    if auth is None:
+        return Origin(OriginKind.UNTRUSTED)
+    if auth.submitter is not None:
+        address = auth.submitter.lower()
+        domain = address.rpartition("@")[2]
+        kind = OriginKind.PROFESSIONAL
+        if domain in facts.patient_domains:
+            kind = OriginKind.PATIENT
+        elif domain == facts.domain.lower() and (
+            facts.application_address.lower() in opened.delivered_to
+        ):
+            kind = OriginKind.FORWARDED
+        return Origin(
+            kind,
+            address=address,
+            domain=domain,
+            signer=signer,
+            forwarded_by=address if kind is OriginKind.FORWARDED else None,
+            organization=facts.organizations.get(domain, ""),
+        )
+    if auth.operator_dn:
+        address = (auth.mailfrom or "").lower()
+        return Origin(
+            OriginKind.LISTED_OPERATOR,
+            address=address,
+            domain=address.rpartition("@")[2],
+            operator_dn=auth.operator_dn,
+            signer=signer,
+        )
+    return Origin(OriginKind.UNTRUSTED)
+
+
+def decide(origin: Origin, verdict: SignatureVerdict, header: CdaHeader) -> FilingRight:
+    """Whether this origin may file this document, and with which marks.
+
+    Source: RULES §4.
+    """
+    if origin.kind is OriginKind.UNTRUSTED:
+        return MayNotFile(Problem(ErrorCode.OTHER, Reason.ORIGIN_UNTRUSTED))
+    if verdict.result not in ("none", "pass", "policy"):
+        return MayNotFile(Problem(ErrorCode.OTHER, Reason.SIGNATURE_BAD))
+    if origin.kind is OriginKind.PATIENT:
+        return OfferAsPatientDocument()
+    if origin.kind is OriginKind.PROFESSIONAL and not _is_of(origin.organization, header):
+        return MayNotFile(Problem(ErrorCode.OTHER, Reason.NOT_OF_STRUCTURE))
+    marks: list[Mark] = []
+    if verdict.result == "policy":
+        marks.append(Mark.SIGNATURE_UNVERIFIABLE)
+    if origin.kind is OriginKind.FORWARDED:
+        marks.append(Mark.FORWARDED)
+    elif not _sends_for(origin, verdict, header.custodian):
+        marks.append(Mark.OTHER_SENDER)
+    return MayFile(tuple(marks), may_replace=origin.kind is not OriginKind.FORWARDED)
+
+
+def organization_ids(header: CdaHeader) -> frozenset[str]:
+    """National identifiers of the custodian and of the authors' organisations.
+
+    Source: RULES §4, RULES §6.
+    """
+    organizations = [header.custodian, *(a.organization for a in header.authors)]
+    return frozenset().union(*(_national(o) for o in organizations if o is not None))
+
+
+def _national(organization: CdaOrganization) -> frozenset[str]:
+    return frozenset(
+        i.extension for i in organization.ids if i.root == STRUCTURE_ROOT and i.extension
+    )
+
+
+def _same_organization(number: str, identifier: str) -> bool:
+    """Whether a FINESS or SIRET is a national identifier, which bears a type digit before it."""
+    return bool(number) and identifier in (number, f"1{number}", f"3{number}")
+
+
+def _is_of(number: str, header: CdaHeader) -> bool:
+    return any(_same_organization(number, known) for known in organization_ids(header))
+
+
+def _sends_for(origin: Origin, verdict: SignatureVerdict, custodian: CdaOrganization) -> bool:
+    """Whether the sending organisation is the document's custodian, as far as it is known.
+
+    A good signature names the organisation; else the operator's certificate does. A sender whose
+    certificate carries no number cannot be held against anything, and is not marked.
+    """
+    if origin.kind is OriginKind.PROFESSIONAL:
+        numbers = [origin.organization]
+    else:
+        name = verdict.signer_dn if verdict.good else (origin.operator_dn or "")
+        numbers = _UNIT.findall(name) or _UNIT.findall(origin.operator_dn or "")
+    known = _national(custodian)
+    return not numbers or any(
+        _same_organization(number, identifier) for number in numbers for identifier in known
+    )
