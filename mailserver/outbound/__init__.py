@@ -1,1 +1,1 @@
-
+"""Mail for other operators: a durable queue, mutual TLS, never in clear."""

@@ -1,0 +1,268 @@
+"""Hand messages to another server: STARTTLS with our certificate, then exactly these octets.
+
+Invariants: nothing but EHLO and STARTTLS is ever written in clear; octets that the server sends
+between its 220 and the handshake end the connection (threats S5); the message goes out octet for
+octet, with transparency dots and a last line end only, so a signature made here is the one that
+arrives; every wait has a deadline.
+
+Not aiosmtplib: it discards injected octets where we refuse them, and rewrites line ends.
+
+Source: RFC 5321 §4.5.3.2, RFC 3207 §4, RFC 2920 §3.1, RFC 1870 §6.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from certs.tls import PeerIdentity, peer_identity
+from mailserver.outbound.errors import PeerReplyError, TlsError, UnreachableError
+
+CONNECT_S = 30.0
+HANDSHAKE_S = 15.0
+COMMAND_S = 300.0  # RFC 5321 §4.5.3.2.2
+DATA_END_S = 600.0  # RFC 5321 §4.5.3.2.6
+_QUIT_S = 5.0
+_SLICE = 256 * 1024
+_MAX_REPLY_LINES = 64
+_MAX_REPLY_OCTETS = 4096
+_MAX_TEXT = 400
+_REPLY_LINE = re.compile(rb"([2345]\d\d)(?:([ -])([^\r\n]*))?\r\n")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReply:
+    """What a server said; ``text`` is printable ASCII of one line, at most 400 characters."""
+
+    code: int
+    text: str
+
+    @property
+    def positive(self) -> bool:
+        """Whether it is a 2yz."""
+        return 200 <= self.code < 300
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it is a 5yz."""
+        return self.code >= 500
+
+    @property
+    def line(self) -> str:
+        """The reply as one line."""
+        return f"{self.code} {self.text}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect, and with what.
+
+    Args:
+        tls: our certificate and whom we believe; None is for submission tests only.
+        ehlo_name: what we call ourselves.
+        server_name: the name TLS asks for; the host when empty.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext
+    ehlo_name: str
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transmission:
+    """What became of one message: a reply to MAIL, to each RCPT and to the dot."""
+
+    mail: ServerReply
+    recipients: tuple[ServerReply, ...]
+    data: ServerReply | None
+
+    def outcome(self, recipient: int) -> ServerReply:
+        """Give the reply that settles one recipient."""
+        if not self.mail.positive:
+            return self.mail
+        if not self.recipients[recipient].positive or self.data is None:
+            return self.recipients[recipient]
+        return self.data
+
+
+class Client:
+    """An open connection, TLS established and EHLO said; made by ``connect``."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._extensions: frozenset[str] = frozenset()
+        self._last_lines: list[str] = []
+
+    @property
+    def identity(self) -> PeerIdentity | None:
+        """Who the server's certificate says it is."""
+        return peer_identity(self._writer.get_extra_info("ssl_object"))
+
+    async def send(
+        self, reverse_path: str, recipients: Sequence[str], message: bytes
+    ) -> Transmission:
+        """Send one message.
+
+        Args:
+            reverse_path: without brackets, "" for the null one.
+            recipients: forward paths without brackets, at least one.
+            message: its octets; transparency dots are added here.
+
+        Raises:
+            UnreachableError, PeerReplyError: it is not known what became of the message.
+        """
+        commands = [_mail(reverse_path, message, self._extensions)]
+        commands += [f"RCPT TO:<{each}>".encode("ascii") for each in recipients]
+        commands.append(b"DATA")
+        if "PIPELINING" in self._extensions:
+            await self._write(b"".join(each + b"\r\n" for each in commands))
+            answers = [await self._reply(COMMAND_S) for _ in commands]
+        else:
+            answers = [await self._command(each) for each in commands[:-1]]
+            refused = not answers[0].positive or not any(a.positive for a in answers[1:])
+            answers.append(ServerReply(503, "") if refused else await self._command(commands[-1]))
+        mail, *accepted, ready = answers
+        if ready.code != 354:
+            if 200 <= ready.code < 400:
+                raise PeerReplyError
+            with suppress(UnreachableError, PeerReplyError):
+                await self._command(b"RSET")
+            wanted = mail.positive and any(each.positive for each in accepted)
+            return Transmission(mail, tuple(accepted), ready if wanted else None)
+        if not any(each.positive for each in accepted):
+            # A server that takes DATA for nobody (RFC 2920 §3.1): give it an empty message.
+            await self._write(b".\r\n")
+            await self._reply(DATA_END_S)
+            return Transmission(mail, tuple(accepted), None)
+        await self._write(stuffed(message))
+        return Transmission(mail, tuple(accepted), await self._reply(DATA_END_S))
+
+    async def _command(self, line: bytes) -> ServerReply:
+        await self._write(line + b"\r\n")
+        return await self._reply(COMMAND_S)
+
+    async def _write(self, octets: bytes) -> None:
+        try:
+            async with asyncio.timeout(DATA_END_S):
+                for start in range(0, len(octets), _SLICE):
+                    self._writer.write(octets[start : start + _SLICE])
+                    await self._writer.drain()
+        except (OSError, TimeoutError):
+            raise UnreachableError from None
+
+    async def _reply(self, seconds: float) -> ServerReply:
+        code = 0
+        texts: list[str] = []
+        try:
+            async with asyncio.timeout(seconds):
+                for _ in range(_MAX_REPLY_LINES):
+                    match = _REPLY_LINE.fullmatch(await self._reader.readuntil(b"\r\n"))
+                    if match is None or (code and int(match[1]) != code):
+                        raise PeerReplyError
+                    code = int(match[1])
+                    texts.append((match[3] or b"").decode("ascii", "replace"))
+                    if match[2] != b"-":
+                        self._last_lines = texts
+                        text = _UNPRINTABLE.sub("?", " ".join(texts))[:_MAX_TEXT]
+                        return ServerReply(code, text.strip())
+        except asyncio.LimitOverrunError:
+            raise PeerReplyError from None
+        except (OSError, EOFError, TimeoutError):
+            raise UnreachableError from None
+        raise PeerReplyError
+
+    async def _hello(self, name: str) -> None:
+        reply = await self._command(b"EHLO " + name.encode("ascii"))
+        if not reply.positive:
+            raise PeerReplyError
+        self._extensions = frozenset(
+            line.partition(" ")[0].upper() for line in self._last_lines[1:]
+        )
+
+    async def start(self, target: Target) -> None:
+        """Read the greeting, begin TLS, say EHLO.
+
+        Raises:
+            UnreachableError, TlsError, PeerReplyError: the connection is of no use.
+        """
+        if not (await self._reply(COMMAND_S)).positive:
+            raise UnreachableError
+        await self._hello(target.ehlo_name)
+        if "STARTTLS" not in self._extensions:
+            raise TlsError
+        if (await self._command(b"STARTTLS")).code != 220:
+            raise TlsError
+        if self._reader._buffer:  # type: ignore[attr-defined] # noqa: SLF001
+            raise TlsError
+        try:
+            await self._writer.start_tls(
+                target.tls,
+                server_hostname=target.server_name or target.host,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        except (OSError, TimeoutError):
+            raise TlsError from None
+        try:
+            # With TLS 1.3 a server that refuses our certificate says so after the handshake.
+            await self._hello(target.ehlo_name)
+        except UnreachableError:
+            raise TlsError from None
+
+    async def quit(self) -> None:
+        """Say goodbye; nothing depends on the answer."""
+        with suppress(UnreachableError, PeerReplyError):
+            await self._write(b"QUIT\r\n")
+            await self._reply(_QUIT_S)
+
+    def abort(self) -> None:
+        """Let the connection go at once."""
+        self._writer.transport.abort()
+
+
+@asynccontextmanager
+async def connect(target: Target) -> AsyncIterator[Client]:
+    """Open a connection with TLS and EHLO done, and close it on the way out.
+
+    Raises:
+        UnreachableError, TlsError, PeerReplyError: there is no such connection.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            reader, writer = await asyncio.open_connection(
+                target.host, target.port, limit=_MAX_REPLY_OCTETS
+            )
+    except (OSError, TimeoutError):
+        raise UnreachableError from None
+    client = Client(reader, writer)
+    try:
+        await client.start(target)
+        yield client
+        await client.quit()
+    finally:
+        client.abort()
+
+
+def stuffed(message: bytes) -> bytes:
+    """Give a message as DATA carries it: dots doubled at line starts, ended.
+
+    Source: RFC 5321 §4.5.2.
+    """
+    doubled = message.replace(b"\r\n.", b"\r\n..")
+    if doubled.startswith(b"."):
+        doubled = b"." + doubled
+    return doubled + (b".\r\n" if doubled.endswith(b"\r\n") or not doubled else b"\r\n.\r\n")
+
+
+def _mail(reverse_path: str, message: bytes, extensions: frozenset[str]) -> bytes:
+    line = f"MAIL FROM:<{reverse_path}>"
+    if "SIZE" in extensions:
+        line += f" SIZE={len(message)}"
+    if "8BITMIME" in extensions and not message.isascii():
+        line += " BODY=8BITMIME"
+    return line.encode("ascii")

@@ -1,0 +1,34 @@
+"""What can go wrong when a message is handed to another server.
+
+SendError
+├── UnreachableError   nobody answers, or the connection ended in the middle
+├── TlsError           no STARTTLS, a handshake that fails, octets before the handshake
+└── PeerReplyError     an answer that is not SMTP
+
+Texts are fixed; what the peer said is a fact of a ``ServerReply``, never of an exception.
+"""
+
+
+class SendError(Exception):
+    """Root: the message was not handed over, or it is not known that it was."""
+
+
+class UnreachableError(SendError):
+    """Nobody answers, or the connection ended in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__("the server cannot be reached")
+
+
+class TlsError(SendError):
+    """There is no TLS to be had, so nothing is sent."""
+
+    def __init__(self) -> None:
+        super().__init__("no mutual TLS with the server")
+
+
+class PeerReplyError(SendError):
+    """The server answers something that is not SMTP."""
+
+    def __init__(self) -> None:
+        super().__init__("the server does not answer as an SMTP server does")

@@ -1,0 +1,202 @@
+"""What a listed operator may do on port 25, from the facts of the directory and the store.
+
+Invariants: the trust list is asked at each MAIL, so an operator that was removed is refused on
+the connection it already has; a recipient is a mailbox of this site; one refusal of one kind on
+one connection makes one trail event, and an unauthenticated peer makes none (it could fill the
+trail); 250 to DATA is said only with the receipt of a committed delivery.
+
+Source: RFC 5321 §4.5.1, RFC 5321 §6.1, MSS-OP §3.2; DESIGN §3 steps 2 to 8.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from certs.addresses import Address
+from directory.codes import MailboxType
+from directory.lookup import Directory
+from directory.trail import AuditEvent
+from mailserver.delivery.errors import Refused, Reply
+from mailserver.delivery.inbound import Inbound, InboundMessage
+from mailserver.delivery.submission import Submissions
+from mailserver.smtp import policy, replies, sasl
+from mailserver.smtp.address import POSTMASTER, BarePostmaster, MailCommand, RcptCommand
+from mailserver.smtp.policy import Destination, PeerFacts
+from mailserver.smtp.protocol import Caller
+from mailserver.smtp.receiving import ReceivedMessage
+from mailserver.store.database import MailStore
+from mailserver.store.model import Mailbox
+
+log = structlog.get_logger("mailserver")
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServices:
+    """What the listeners work with; ``inbound`` or ``submissions`` may be absent where unused."""
+
+    store: MailStore
+    directory: Directory
+    inbound: Inbound
+    submissions: Submissions
+    clock: Clock
+    patient_domains: frozenset[str] = frozenset()
+    """Patients' domains of other operators, to which patients may write (RULES §11)."""
+
+
+class Destinations:
+    """Where addresses lead; one look-up each."""
+
+    def __init__(self, services: SmtpServices) -> None:
+        self._services = services
+
+    async def find(self, address: Address) -> tuple[Destination, Mailbox | None]:
+        """Say where an address leads, with the mailbox when it is ours."""
+        here = self._services.directory.structure_of_domain(address.domain)
+        if here is None:
+            return self._abroad(address.domain), None
+        mailbox = await self._services.store.accounts.mailbox(address.key)
+        if mailbox is None and address.local.lower() == POSTMASTER:
+            mailbox = await self._postmaster(here[0].id)
+        if mailbox is None:
+            return Destination.NO_MAILBOX, None
+        return Destination.MAILBOX, mailbox
+
+    async def postmaster(self) -> Mailbox | None:
+        """Give the mailbox that reads mail to the bare postmaster: the first structure's."""
+        for structure in self._services.directory.structures():
+            own = await self._services.store.accounts.mailbox(f"{POSTMASTER}@{structure.domain}")
+            found = own or await self._postmaster(structure.id)
+            if found is not None:
+                return found
+        return None
+
+    def _abroad(self, domain: str) -> Destination:
+        if not self._services.directory.trust.lists(domain):
+            return Destination.ELSEWHERE
+        if domain in self._services.patient_domains:
+            return Destination.PATIENTS_ELSEWHERE
+        return Destination.LISTED
+
+    async def _postmaster(self, structure_id: str) -> Mailbox | None:
+        """Without a mailbox of that name a person must still read it (RFC 5321 §4.5.1)."""
+        mailboxes = await self._services.store.accounts.mailboxes(structure_id)
+        for kind in (MailboxType.ORG, MailboxType.CAB, MailboxType.PER):
+            for mailbox in mailboxes:
+                if mailbox.type is kind:
+                    return mailbox
+        return None
+
+
+class InboundTransaction:
+    """One operator's connection."""
+
+    login_required = False
+
+    def __init__(self, services: SmtpServices) -> None:
+        self._services = services
+        self._destinations = Destinations(services)
+        self._command: MailCommand | None = None
+        self._recipients: dict[int, Mailbox] = {}
+        self._told: set[Reply] = set()
+
+    def trusts(self, caller: Caller) -> bool:
+        """Say whether the peer showed a certificate that the operators' authority issued."""
+        return caller.identity is not None
+
+    def reset(self) -> None:
+        """Forget the message in progress."""
+        self._command = None
+        self._recipients.clear()
+
+    def forget(self) -> None:
+        """Nobody logs in here."""
+
+    async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
+        """Nobody logs in here."""
+        del caller, credentials
+        return False
+
+    async def mail(self, caller: Caller, command: MailCommand) -> Reply:
+        """Judge the peer and its MAIL FROM against the list."""
+        directory = self._services.directory
+        refusal = policy.judge_mail(
+            PeerFacts(caller.secure, None if caller.identity is None else caller.identity.dn),
+            directory.trust,
+            directory.trust_freshness(self._services.clock()),
+            command.reverse_path,
+        )
+        if refusal is not None:
+            return await self._refuse(caller, refusal, "mail")
+        self._command = command
+        return replies.SENDER_OK
+
+    async def recipient(self, caller: Caller, command: RcptCommand) -> Reply:
+        """Judge a recipient: a mailbox of this site."""
+        if isinstance(command.forward_path, BarePostmaster):
+            mailbox = await self._destinations.postmaster()
+            destination = Destination.NO_MAILBOX if mailbox is None else Destination.MAILBOX
+        else:
+            destination, mailbox = await self._destinations.find(command.forward_path)
+        refusal = policy.judge_inbound_recipient(destination)
+        if refusal is not None or mailbox is None:
+            return await self._refuse(caller, refusal or replies.UNKNOWN_RECIPIENT, "rcpt")
+        self._recipients[mailbox.id] = mailbox
+        return replies.RECIPIENT_OK
+
+    async def message(self, caller: Caller, message: ReceivedMessage) -> Reply:
+        """Deliver a message."""
+        if caller.identity is None or self._command is None:
+            return replies.BAD_SEQUENCE
+        started = time.perf_counter()
+        outcome = await self._services.inbound.accept(
+            InboundMessage(
+                body=message.body,
+                octets=message.octets,
+                sha256=message.sha256,
+                reverse_path=self._command.wire_path,
+                recipients=tuple(self._recipients.values()),
+                peer=caller.identity,
+                at=self._services.clock(),
+                helo=caller.helo,
+            )
+        )
+        spent_ms = round((time.perf_counter() - started) * 1000, 1)
+        if isinstance(outcome, Refused):
+            # Delivery wrote the trail event of its own refusal.
+            log.debug("message_refused", reply=outcome.reply.code, phase="data")
+            return outcome.reply
+        log.info(
+            "message_accepted",
+            receipt_id=outcome.receipt_id,
+            operator=caller.identity.fingerprint[:16],
+            octets=message.octets,
+            count=len(self._recipients),
+            duration_ms=spent_ms,
+        )
+        return replies.accepted(outcome.receipt_id)
+
+    async def _refuse(self, caller: Caller, reply: Reply, phase: str) -> Reply:
+        # The peer caused it: debug (STYLE §1).
+        log.debug("message_refused", reply=reply.code, phase=phase)
+        if caller.identity is not None and reply not in self._told:
+            self._told.add(reply)
+            await record_refusal(
+                self._services, f"operator:{caller.identity.fingerprint}", reply, phase
+            )
+        return reply
+
+
+async def record_refusal(services: SmtpServices, actor: str, reply: Reply, phase: str) -> None:
+    """Write one trail event for a refusal; it names no address."""
+    event = AuditEvent(
+        kind="smtp_refused",
+        at=services.clock(),
+        actor=actor,
+        facts={"reply": reply.code, "status": reply.enhanced, "phase": phase},
+    )
+    await services.store.audit.record((event,))

@@ -1,0 +1,184 @@
+"""Listen for operators (port 25) and for mail clients (587, 465).
+
+A listener is an ``async with``: it is up inside, and on the way out it takes no new connection,
+tells idle ones 421, lets messages in progress end within ``drain_s``, then cuts the rest.
+
+Source: RFC 5321 §3.8, RFC 8314 §3.3.
+"""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from mailserver.smtp.data import DataLimits
+from mailserver.smtp.handler import InboundTransaction, SmtpServices
+from mailserver.smtp.protocol import (
+    Deadlines,
+    ProtocolSettings,
+    SmtpConnection,
+    Transaction,
+)
+from mailserver.smtp.receiving import Reception
+from mailserver.smtp.submission import SubmissionTransaction
+
+log = structlog.get_logger("mailserver")
+
+BACKLOG = 512
+DRAIN_S = 10.0
+DEFAULT_SIZE_LIMIT = 25 * 1024 * 1024
+"""What Mon espace santé takes (facts §1.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpBind:
+    """Where and how one listener listens.
+
+    Args:
+        host: network address to bind.
+        port: 0 takes any free one.
+        tls: our certificate, and for port 25 who may vouch for operators.
+        hostname: our name in the greeting.
+        size_limit: octets of a message, as announced by SIZE.
+        plaintext_login_from: network addresses that may log in without TLS (conformance tools).
+        max_per_host: connections from one network address at a time (threats S9).
+        spool_directory: where large messages are kept while they come in.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext
+    hostname: str
+    size_limit: int = DEFAULT_SIZE_LIMIT
+    max_recipients: int = 100
+    max_connections: int = 2000
+    max_per_host: int = 500
+    plaintext_login_from: frozenset[str] = frozenset()
+    spool_directory: Path | None = None
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    reception: Reception | None = None
+    """Overrides limits and deadlines of DATA."""
+    drain_s: float = DRAIN_S
+
+
+class Connections:
+    """The open connections of one listener."""
+
+    def __init__(self, bind: SmtpBind) -> None:
+        self.closing = False
+        self._bind = bind
+        self._open: set[SmtpConnection] = set()
+        self._hosts: Counter[str] = Counter()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def admit(self, connection: SmtpConnection, host: str) -> bool:
+        """Count a connection; False when there are too many in all or from its host."""
+        if (
+            self.closing
+            or len(self._open) >= self._bind.max_connections
+            or self._hosts[host] >= self._bind.max_per_host
+        ):
+            return False
+        self._open.add(connection)
+        self._hosts[host] += 1
+        self._empty.clear()
+        return True
+
+    def leave(self, connection: SmtpConnection, host: str) -> None:
+        """Forget a connection."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
+        if not self._open:
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """End every connection, those in the middle of a message last."""
+        self.closing = True
+        for connection in tuple(self._open):
+            connection.stop()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("smtp_connections_cut", count=len(self._open))
+            for connection in tuple(self._open):
+                connection.abort()
+
+
+@asynccontextmanager
+async def serve_smtp(services: SmtpServices, bind: SmtpBind) -> AsyncIterator[int]:
+    """Listen for other operators: STARTTLS, client certificates, the trust list.
+
+    Yields:
+        The bound port.
+    """
+    settings = _settings(bind, starttls=bind.tls)
+    async with _listen(settings, lambda: InboundTransaction(services), bind, tls=None) as port:
+        yield port
+
+
+@asynccontextmanager
+async def serve_submission(
+    services: SmtpServices, bind: SmtpBind, *, implicit_tls: bool
+) -> AsyncIterator[int]:
+    """Listen for mail clients: AUTH under TLS, own address only.
+
+    Args:
+        services: of the site.
+        bind: where; its ``tls`` asks for no client certificate.
+        implicit_tls: TLS comes first (465), else by STARTTLS (587).
+
+    Yields:
+        The bound port.
+    """
+    settings = _settings(bind, starttls=None if implicit_tls else bind.tls)
+    tls = bind.tls if implicit_tls else None
+    async with _listen(settings, lambda: SubmissionTransaction(services), bind, tls=tls) as port:
+        yield port
+
+
+def _settings(bind: SmtpBind, starttls: ssl.SSLContext | None) -> ProtocolSettings:
+    return ProtocolSettings(
+        hostname=bind.hostname,
+        reception=bind.reception
+        or Reception(DataLimits(bind.size_limit), spool_directory=bind.spool_directory),
+        starttls=starttls,
+        plaintext_login_from=bind.plaintext_login_from,
+        max_recipients=bind.max_recipients,
+        deadlines=bind.deadlines,
+    )
+
+
+@asynccontextmanager
+async def _listen(
+    settings: ProtocolSettings,
+    transaction: Callable[[], Transaction],
+    bind: SmtpBind,
+    *,
+    tls: ssl.SSLContext | None,
+) -> AsyncIterator[int]:
+    loop = asyncio.get_running_loop()
+    connections = Connections(bind)
+    server = await loop.create_server(
+        lambda: SmtpConnection(settings, transaction(), connections, loop),
+        bind.host,
+        bind.port,
+        ssl=tls,
+        ssl_handshake_timeout=settings.deadlines.handshake_s if tls else None,
+        backlog=BACKLOG,
+    )
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await connections.drain(bind.drain_s)

@@ -1,0 +1,153 @@
+"""What a user's mail client may do on ports 587 and 465.
+
+Invariants: nothing before AUTH, AUTH only under TLS (but from the addresses the site names);
+a device password opens one mailbox, and that mailbox sends under its own address only; each
+recipient is judged at its RCPT, so that a client learns of it while its user is there.
+
+Source: RFC 6409 §6.1, RFC 6409 §4.3, RFC 4954 §4; RULES §11, RULES §12.
+"""
+
+import time
+from typing import BinaryIO
+
+import structlog
+
+from certs.addresses import Address, parse_addr_spec
+from directory.codes import MailboxType
+from directory.trail import AuditEvent
+from mailserver.delivery.errors import Refused, Reply
+from mailserver.delivery.submission import SubmissionMessage, Via
+from mailserver.smtp import policy, replies, sasl
+from mailserver.smtp.address import BarePostmaster, MailCommand, RcptCommand
+from mailserver.smtp.handler import Destinations, SmtpServices, record_refusal
+from mailserver.smtp.policy import Writer
+from mailserver.smtp.protocol import Caller
+from mailserver.smtp.receiving import ReceivedMessage
+from mailserver.store.model import Mailbox
+
+log = structlog.get_logger("mailserver")
+
+
+class SubmissionTransaction:
+    """One mail client's connection."""
+
+    login_required = True
+
+    def __init__(self, services: SmtpServices) -> None:
+        self._services = services
+        self._destinations = Destinations(services)
+        self._mailbox: Mailbox | None = None
+        self._own: Address | None = None
+        self._command: MailCommand | None = None
+        self._recipients: dict[str, str] = {}
+        self._told: set[Reply] = set()
+
+    def trusts(self, caller: Caller) -> bool:
+        """Say whether somebody logged in."""
+        del caller
+        return self._mailbox is not None
+
+    def reset(self) -> None:
+        """Forget the message in progress."""
+        self._command = None
+        self._recipients.clear()
+
+    def forget(self) -> None:
+        """Forget who logged in. Source: RFC 3207 §4.2."""
+        self._mailbox = self._own = None
+
+    async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
+        """Check a device password; the answer takes the same time for an unknown name."""
+        del caller
+        at = self._services.clock()
+        mailbox = await self._services.store.accounts.check_device(
+            credentials.login, credentials.secret, at
+        )
+        if mailbox is None:
+            log.debug("login_refused", phase="auth")
+            return False
+        self._mailbox, self._own = mailbox, parse_addr_spec(mailbox.address)
+        event = AuditEvent(
+            kind="smtp_login",
+            at=at,
+            actor=f"mailbox:{mailbox.id}",
+            structure_id=mailbox.structure_id,
+        )
+        await self._services.store.audit.record((event,))
+        return True
+
+    async def mail(self, caller: Caller, command: MailCommand) -> Reply:
+        """Judge MAIL FROM: the mailbox's own address, or the null sender of a receipt."""
+        del caller
+        if self._own is None:
+            return replies.AUTHENTICATE_FIRST
+        refusal = policy.judge_own_sender(self._own, command.reverse_path)
+        if refusal is not None:
+            return await self._refuse(refusal, "mail")
+        self._command = command
+        return replies.SENDER_OK
+
+    async def recipient(self, caller: Caller, command: RcptCommand) -> Reply:
+        """Judge a recipient."""
+        del caller
+        if self._mailbox is None:
+            return replies.AUTHENTICATE_FIRST
+        if isinstance(command.forward_path, BarePostmaster):
+            mailbox = await self._destinations.postmaster()
+            if mailbox is None:
+                return replies.UNKNOWN_RECIPIENT
+            self._recipients[mailbox.address.lower()] = mailbox.address
+            return replies.RECIPIENT_OK
+        destination, mailbox = await self._destinations.find(command.forward_path)
+        patient = self._mailbox.type is MailboxType.PAT
+        refusal = policy.judge_submitted_recipient(
+            Writer.PATIENT if patient else Writer.PROFESSIONAL, destination
+        )
+        if refusal is not None:
+            return await self._refuse(refusal, "rcpt")
+        address = command.forward_path if mailbox is None else parse_addr_spec(mailbox.address)
+        self._recipients[address.key] = address.text
+        return replies.RECIPIENT_OK
+
+    async def message(self, caller: Caller, message: ReceivedMessage) -> Reply:
+        """Submit a message."""
+        if self._mailbox is None or self._command is None:
+            return replies.BAD_SEQUENCE
+        started = time.perf_counter()
+        outcome = await self._services.submissions.submit(
+            SubmissionMessage(
+                raw=_octets(message.body),
+                reverse_path=self._command.wire_path,
+                recipients=tuple(self._recipients.values()),
+                mailbox=self._mailbox,
+                at=self._services.clock(),
+                via=Via.SUBMISSION,
+                helo=caller.helo,
+            )
+        )
+        spent_ms = round((time.perf_counter() - started) * 1000, 1)
+        if isinstance(outcome, Refused):
+            # Delivery wrote the trail event of its own refusal.
+            log.debug("message_refused", reply=outcome.reply.code, phase="data")
+            return outcome.reply
+        log.info(
+            "message_submitted",
+            receipt_id=outcome.receipt_id,
+            mailbox_id=self._mailbox.id,
+            octets=message.octets,
+            count=len(self._recipients),
+            duration_ms=spent_ms,
+        )
+        return replies.accepted(outcome.receipt_id)
+
+    async def _refuse(self, reply: Reply, phase: str) -> Reply:
+        log.debug("message_refused", reply=reply.code, phase=phase)
+        if self._mailbox is not None and reply not in self._told:
+            self._told.add(reply)
+            await record_refusal(self._services, f"mailbox:{self._mailbox.id}", reply, phase)
+        return reply
+
+
+def _octets(body: bytes | BinaryIO) -> bytes:
+    """Give a whole message: signing needs it so, and it is within the size limit."""
+    return body if isinstance(body, bytes) else body.read()
