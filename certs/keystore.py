@@ -96,20 +96,19 @@ class KeyStore:
         """The seal of one mailbox, made when there is none or it soon expires.
 
         Args:
-            address: the mailbox, as it stands in From.
+            address: the mailbox as it stands in From; verifiers compare its local part exactly.
             organisation: name of the structure, which the certificate shows.
 
         Raises:
             KeyStoreError: the organisation's authority is missing or unusable.
         """
-        mailbox = address.lower()
         with self._lock:
             at = self._clock()
-            seal = self._seals.get(mailbox) or self._load(mailbox)
+            seal = self._seals.get(address) or self._load(address)
             if seal is None or seal.certificate.not_valid_after_utc - at < _RENEW_BEFORE:
-                seal = self._issue(mailbox, organisation, at)
-            self._seals[mailbox] = seal
-            self._seals.move_to_end(mailbox)
+                seal = self._issue(address, organisation, at)
+            self._seals[address] = seal
+            self._seals.move_to_end(address)
             if len(self._seals) > _CACHED_SEALS:
                 self._seals.popitem(last=False)
             return seal
