@@ -5,7 +5,7 @@ exists only when it stands here; everything unforeseen is ``TRY_LATER``, told by
 
 | status | reply | why |
 |---|---|---|
-| malformed message | 554 5.6.0 | bare CR, LF, NUL; a header that starts with a blank; not one From |
+| malformed message | 554 5.6.0 | bare CR, LF, NUL; a header starting with a blank; no one From |
 | header too long | 552 5.3.4 | past what the scanner reads, a field could escape the cuts (S17) |
 | loop | 554 5.4.6 | a hundred Received fields |
 | not your address | 553 5.7.1 | the submitter is not who the message says wrote it (S16) |
