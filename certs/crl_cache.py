@@ -1,0 +1,166 @@
+"""The revocation lists of a directory, kept good.
+
+A list that cannot be read, is not signed by a known issuer, or goes back to a lower CRLNumber
+never displaces the one already held (threat C17); the last good one is kept until a better one
+comes, even when it has run out, because what it names stays revoked. ``epoch`` grows with every
+change, so that holders of a copy know when to take a new one. Blocking reads: call ``refresh``
+from a thread.
+
+Source: RFC 5280 §5.2.3, RFC 5280 §6.3, MSS-LPS §1.1.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certs.anchors import TrustAnchors
+
+_MAX_CRL_BYTES = 32 * 1024 * 1024
+_Key = tuple[bytes, bytes]
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One good list."""
+
+    der: bytes
+    number: int
+    this_update: datetime
+    next_update: datetime
+
+
+class CrlCache:
+    """Every ``*.crl`` of one directory, PEM or DER, one list per issuer and scope.
+
+    Args:
+        directory: where the lists are put, by us or by a fetcher.
+        anchors: when given, a list must be signed by one of these authorities to be held.
+    """
+
+    def __init__(self, directory: Path, *, anchors: TrustAnchors | None = None) -> None:
+        self._directory = directory
+        self._issuers = _issuers(anchors) if anchors else None
+        self._held: dict[_Key, _Held] = {}
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self.epoch = 0
+        self.refused = 0
+
+    def refresh(self) -> bool:
+        """Read the files that changed since the last call.
+
+        Returns:
+            Whether a list was added or replaced. ``refused`` counts files that were not taken.
+        """
+        changed = False
+        with self._lock:
+            for path in sorted(self._directory.glob("*.crl")):
+                try:
+                    status = path.stat()
+                    stamp = (status.st_mtime_ns, status.st_size)
+                    if self._seen.get(path) == stamp or status.st_size > _MAX_CRL_BYTES:
+                        continue
+                    content = path.read_bytes()
+                except OSError:
+                    continue  # it vanished or is being replaced: the held one stays
+                self._seen[path] = stamp
+                if self._take(content):
+                    changed = True
+                else:
+                    self.refused += 1
+            if changed:
+                self.epoch += 1
+        return changed
+
+    def current(self, at: datetime) -> tuple[bytes, ...]:
+        """The held lists already issued at an instant, DER, in a stable order.
+
+        Lists that have run out are given too: ``certs.revocation`` lets them prove only bad news.
+        """
+        held = sorted(self._held.items())
+        return tuple(each.der for _, each in held if each.this_update <= at)
+
+    def stale(self, at: datetime) -> int:
+        """How many held lists have run out at an instant; for alarms."""
+        return sum(each.next_update < at for each in self._held.values())
+
+    def _take(self, content: bytes) -> bool:
+        try:
+            crl = _parse(content)
+            issuer = crl.issuer.public_bytes()
+            scope = _scope(crl)
+            number = _number(crl)
+            next_update = crl.next_update_utc
+        except _UNREADABLE:
+            return False
+        if next_update is None or not self._known(crl):
+            return False
+        key = (issuer, scope)
+        held = self._held.get(key)
+        fresh = _Held(crl.public_bytes(Encoding.DER), number, crl.last_update_utc, next_update)
+        if held is not None and (held.number, held.this_update) > (number, fresh.this_update):
+            return False
+        if held is not None and held.der == fresh.der:
+            return False
+        self._held[key] = fresh
+        return True
+
+    def _known(self, crl: x509.CertificateRevocationList) -> bool:
+        if self._issuers is None:
+            return True
+        for issuer in self._issuers:
+            if issuer.subject != crl.issuer:
+                continue
+            try:
+                # Key kinds that cannot sign a list raise TypeError.
+                if crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
+                    return True
+            except (InvalidSignature, *_UNREADABLE):
+                continue
+        return False
+
+
+def _issuers(anchors: TrustAnchors) -> tuple[x509.Certificate, ...]:
+    return tuple(_certificates((*anchors.roots, *anchors.intermediates)))
+
+
+def _certificates(ders: Iterable[bytes]) -> list[x509.Certificate]:
+    return [x509.load_der_x509_certificate(der) for der in ders]
+
+
+def _parse(content: bytes) -> x509.CertificateRevocationList:
+    if content.lstrip().startswith(b"-----BEGIN"):
+        return x509.load_pem_x509_crl(content)
+    return x509.load_der_x509_crl(content)
+
+
+def _number(crl: x509.CertificateRevocationList) -> int:
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
+
+
+def _scope(crl: x509.CertificateRevocationList) -> bytes:
+    """What tells apart two lists of one issuer: its key, its scope, and whether it is a delta."""
+    parts: list[bytes] = []
+    kinds: tuple[type[x509.ExtensionType], ...] = (
+        x509.AuthorityKeyIdentifier,
+        x509.IssuingDistributionPoint,
+        x509.DeltaCRLIndicator,
+    )
+    for kind in kinds:
+        try:
+            parts.append(crl.extensions.get_extension_for_class(kind).value.public_bytes())
+        except x509.ExtensionNotFound:
+            parts.append(b"")
+    if parts[2]:
+        parts[2] = b"delta"
+    return b"\0".join(parts)
