@@ -12,7 +12,7 @@ from typing import Final
 from certs.mime import MESSAGE_TYPES, HeaderField, Part, fields_of
 from mailserver.message.headers import ListedAddress, first_values, list_addresses
 
-_QUOTABLE: Final = frozenset(range(0x20, 0x7F))
+_QUOTABLE: Final = frozenset({0x09, *range(0x20, 0x7F)})
 _NOT_QUOTABLE: Final = bytes(set(range(256)) - _QUOTABLE)
 _MAX_QUOTED: Final = 1000  # longer strings are literals: some clients read lines into 1 kB
 _EMPTY_ENVELOPE: Final = b"(" + b" ".join([b"NIL"] * 10) + b")"

@@ -481,7 +481,7 @@ def test_well_formed_messages_are_seen_as_the_standard_library_sees_them():
     raw = message.as_bytes()
 
     outline = scan(raw)
-    theirs = [part for part in email.message_from_bytes(raw, policy=email.policy.SMTP).walk()]
+    theirs = list(email.message_from_bytes(raw, policy=email.policy.SMTP).walk())
     ours = list(walk(outline))
     assert outline.anomalies == frozenset()
     assert outline.text("subject") == message["Subject"]
