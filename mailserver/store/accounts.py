@@ -1,0 +1,454 @@
+"""Mailboxes, their device passwords, and the accounts of the webmail.
+
+Invariants: no password is kept as it is: a device password as a keyed digest (it has 100 random
+bits, so no slow hash is needed, RULES §12), an account's as the argon2 text its caller made, a
+session's token as a digest; an unknown login costs the same statement and digest as a known one.
+"""
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+from base64 import b32encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Select, bindparam, select
+
+from directory.database import Database
+from directory.model import MailboxType
+from mailserver.store import logins
+from mailserver.store.changes import Commits
+from mailserver.store.errors import (
+    MailboxExistsError,
+    NoSuchMailboxError,
+    WeakSecretError,
+)
+from mailserver.store.folders import insert_folder
+from mailserver.store.model import (
+    SPECIAL_FOLDERS,
+    Account,
+    DevicePassword,
+    Mailbox,
+    NewAccount,
+    NewMailbox,
+    from_micros,
+    to_micros,
+)
+from mailserver.store.rows import fetch_all, fetch_first
+from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX
+
+SECRET_BYTES: Final = 15
+"""120 random bits, 24 letters of base32. Source: RULES §12."""
+SECRET_LETTERS: Final = 24
+MIN_GIVEN_SECRET: Final = 20
+"""Twenty letters of five bits: the 100 bits of RULES §12, for a secret that a caller made."""
+LAST_USED_STEP: Final = timedelta(hours=1)
+"""``last_used_at`` moves at most this often: a login must not cost a commit."""
+_MAX_CACHED: Final = 20_000
+
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+_MAILBOX_COLUMNS = (
+    MAILBOX.c.id,
+    MAILBOX.c.address,
+    MAILBOX.c.type,
+    MAILBOX.c.structure_id,
+    MAILBOX.c.display_name,
+    MAILBOX.c.rpps,
+    MAILBOX.c.filing,
+)
+_BY_ADDRESS = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.address == bindparam("address"))
+_BY_ID = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.id == bindparam("mailbox_id"))
+_ALL = select(*_MAILBOX_COLUMNS).order_by(MAILBOX.c.id)
+_OF_STRUCTURE = _ALL.where(MAILBOX.c.structure_id == bindparam("structure_id"))
+_DEVICE_COLUMNS = (
+    DEVICE_PASSWORD.c.id,
+    DEVICE_PASSWORD.c.mailbox_id,
+    DEVICE_PASSWORD.c.name,
+    DEVICE_PASSWORD.c.created_at,
+    DEVICE_PASSWORD.c.expires_at,
+    DEVICE_PASSWORD.c.last_used_at,
+)
+_DEVICES = (
+    select(*_DEVICE_COLUMNS)
+    .where(
+        DEVICE_PASSWORD.c.mailbox_id == bindparam("mailbox_id"),
+        DEVICE_PASSWORD.c.revoked_at.is_(None),
+    )
+    .order_by(DEVICE_PASSWORD.c.id)
+)
+_CHECK = (
+    select(
+        DEVICE_PASSWORD.c.id,
+        DEVICE_PASSWORD.c.secret_mac,
+        DEVICE_PASSWORD.c.expires_at,
+        DEVICE_PASSWORD.c.last_used_at,
+        *_MAILBOX_COLUMNS,
+    )
+    .select_from(DEVICE_PASSWORD.join(MAILBOX, MAILBOX.c.id == DEVICE_PASSWORD.c.mailbox_id))
+    .where(MAILBOX.c.address == bindparam("address"), DEVICE_PASSWORD.c.revoked_at.is_(None))
+)
+_INSERT_MAILBOX = (
+    "INSERT INTO mailbox (address, type, structure_id, display_name, rpps, filing,"
+    " next_uidvalidity, created_at) VALUES (:address, :type, :structure_id, :display_name, :rpps,"
+    " :filing, :uidvalidity, :at)"
+)
+_SET_FILING = "UPDATE mailbox SET filing = :filing WHERE id = :id"
+_INSERT_DEVICE = (
+    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at)"
+    " VALUES (:mailbox_id, :name, :mac, :at, :expires_at)"
+)
+_USED = "UPDATE device_password SET last_used_at = :at WHERE id = :id"
+_REVOKE = "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class _NewDevice:
+    mailbox_id: int
+    name: str
+    mac: bytes
+    at: int
+    expires_at: int | None
+
+
+class Accounts:
+    """Mailboxes, device passwords, accounts and sessions. All methods are coroutines."""
+
+    def __init__(
+        self, database: Database, commits: Commits, hash_key: bytes, *, cached: bool
+    ) -> None:
+        self._database = database
+        self._commits = commits
+        self._hash_key = hash_key
+        self._cached = cached
+        self._by_address: dict[str, Mailbox] = {}
+        self._by_id: dict[int, Mailbox] = {}
+        self._used: dict[int, datetime] = {}
+
+    # Mailboxes
+
+    async def mailbox(self, address: str) -> Mailbox | None:
+        """Give the mailbox of an address, in any case; from memory when it was asked before."""
+        key = address.lower()
+        found = self._by_address.get(key)
+        return found or await self._one(_BY_ADDRESS, {"address": key})
+
+    async def mailbox_by_id(self, mailbox_id: int) -> Mailbox | None:
+        """Give a mailbox by its id, None when there is none."""
+        found = self._by_id.get(mailbox_id)
+        return found or await self._one(_BY_ID, {"mailbox_id": mailbox_id})
+
+    async def mailboxes(self, structure_id: str | None = None) -> list[Mailbox]:
+        """Give every mailbox, or those of one structure."""
+        if structure_id is None:
+            rows = await fetch_all(self._database, _ALL)
+        else:
+            rows = await fetch_all(self._database, _OF_STRUCTURE, {"structure_id": structure_id})
+        return [_mailbox(row) for row in rows]
+
+    async def add_mailbox(self, new: NewMailbox) -> Mailbox:
+        """Open a mailbox with INBOX and the special folders.
+
+        Raises:
+            MailboxExistsError: the address is taken.
+        """
+        mailbox_id = await self._database.write(_add_mailbox, new)
+        return await self._wanted(mailbox_id)
+
+    async def set_filing(self, mailbox_id: int, *, filing: bool) -> Mailbox:
+        """Note the owner's choice: do reports that come in go to the bridge (RULES §3)?
+
+        Raises:
+            NoSuchMailboxError: there is no such mailbox.
+        """
+        await self._database.write(_set_filing, (mailbox_id, int(filing)))
+        self._forget(mailbox_id)
+        return await self._wanted(mailbox_id)
+
+    # Device passwords
+
+    async def add_device(
+        self,
+        mailbox_id: int,
+        name: str,
+        secret: str | None,
+        at: datetime,
+        expires_at: datetime | None,
+    ) -> DevicePassword:
+        """Make a device password.
+
+        Args:
+            mailbox_id: the one mailbox it opens.
+            name: what its owner calls the device.
+            secret: None to have one made (the rule); else at least MIN_GIVEN_SECRET characters.
+            at: aware UTC instant of its making.
+            expires_at: aware UTC instant from which it is refused; None for never.
+
+        Returns:
+            The only value that ever bears the secret.
+
+        Raises:
+            WeakSecretError: the given secret is too short.
+            NoSuchMailboxError: there is no such mailbox.
+        """
+        if secret is None:
+            secret = _new_secret()
+        elif len(secret) < MIN_GIVEN_SECRET:
+            raise WeakSecretError
+        expiry = None if expires_at is None else to_micros(expires_at)
+        device = _NewDevice(mailbox_id, name, self._mac(secret), to_micros(at), expiry)
+        device_id = await self._database.write(_add_device, device)
+        return DevicePassword(device_id, mailbox_id, name, secret, at, expires_at, None)
+
+    async def check_device(self, login: str, secret: str, at: datetime) -> Mailbox | None:
+        """Give the mailbox that this address and secret open, None for every other pair.
+
+        One statement and one digest whatever the login, and as many comparisons as the mailbox
+        has devices: what an answer's time could tell is how many devices a mailbox has.
+        """
+        given = self._mac(secret)
+        rows = await fetch_all(self._database, _CHECK, {"address": login.lower()})
+        now = to_micros(at)
+        opened = None
+        for row in rows:
+            alive = row[2] is None or row[2] > now
+            if hmac.compare_digest(row[1], given) and alive:
+                opened = row
+        if not rows:
+            hmac.compare_digest(given, self._hash_key[:32])
+        if opened is None:
+            return None
+        await self._note_use(opened[0], opened[3], at)
+        return _mailbox(opened[4:])
+
+    async def devices(self, mailbox_id: int) -> list[DevicePassword]:
+        """List the device passwords of a mailbox, without their secrets."""
+        rows = await fetch_all(self._database, _DEVICES, {"mailbox_id": mailbox_id})
+        return [
+            DevicePassword(
+                row[0],
+                row[1],
+                row[2],
+                None,
+                from_micros(row[3]),
+                None if row[4] is None else from_micros(row[4]),
+                None if row[5] is None else from_micros(row[5]),
+            )
+            for row in rows
+        ]
+
+    async def revoke_device(self, device_id: int, at: datetime) -> bool:
+        """Refuse a device password from now on; connections already open are not its business.
+
+        Returns:
+            False when there was none of this id to revoke.
+        """
+        return await self._database.write(_revoke, (device_id, to_micros(at)))
+
+    # Accounts of the webmail
+
+    async def add_account(
+        self,
+        login: str,
+        password_hash: str,
+        totp_secret: str | None,
+        mailbox_ids: Sequence[int],
+        at: datetime,
+        *,
+        patient_ref: str | None = None,
+    ) -> int:
+        """Make an account and give its id.
+
+        Args:
+            login: compared in any case.
+            password_hash: the argon2 text.
+            totp_secret: the second factor's secret, None without.
+            mailbox_ids: the mailboxes it opens.
+            at: aware UTC now.
+            patient_ref: what names a patient's record, for a patient.
+
+        Raises:
+            AccountExistsError: the login is taken.
+            NoSuchMailboxError: one of the mailboxes does not exist.
+        """
+        new = NewAccount(login, password_hash, totp_secret, tuple(mailbox_ids), at, patient_ref)
+        return await self._database.write(logins.add_account, new)
+
+    async def account(self, login: str) -> Account | None:
+        """Give an account by its login, in any case."""
+        return logins.account_of(
+            await fetch_all(self._database, logins.BY_LOGIN, {"login": login.lower()})
+        )
+
+    async def account_by_id(self, account_id: int) -> Account | None:
+        """Give an account by its id."""
+        return logins.account_of(
+            await fetch_all(self._database, logins.BY_ID, {"account_id": account_id})
+        )
+
+    async def set_password(
+        self, account_id: int, password_hash: str, totp_secret: str | None
+    ) -> None:
+        """Replace an account's argon2 text and second factor, and close its sessions."""
+        await self._database.write(logins.set_password, (account_id, password_hash, totp_secret))
+
+    async def open_session(
+        self, account_id: int, token_hash: bytes, at: datetime, expires_at: datetime
+    ) -> None:
+        """Keep a session under the digest of its token."""
+        value = logins.NewSession(account_id, token_hash, to_micros(at), to_micros(expires_at))
+        await self._database.write(logins.open_session, value)
+
+    async def session(self, token_hash: bytes, at: datetime) -> Account | None:
+        """Give the account of a session, None when it is unknown, closed or over."""
+        parameters = {"token_hash": token_hash, "at": to_micros(at)}
+        return logins.account_of(await fetch_all(self._database, logins.BY_SESSION, parameters))
+
+    async def close_session(self, token_hash: bytes) -> None:
+        """Forget a session."""
+        await self._database.write(logins.close_session, token_hash)
+
+    async def use_totp(self, account_id: int, counter: int) -> bool:
+        """Note that a one-time code was used.
+
+        Returns:
+            False when this code, or one after it, was used before. Source: RFC 6238 §5.2.
+        """
+        return await self._database.write(logins.use_totp, (account_id, counter))
+
+    async def note_failure(self, login: str, at: datetime) -> None:
+        """Count a failed login, of an unknown login too."""
+        value = (self._login_mac(login), to_micros(at))
+        await self._database.write(logins.note_failure, value)
+
+    async def forget_failures(self, login: str) -> None:
+        """Forget the failed logins after a good one."""
+        await self._database.write(logins.forget_failures, self._login_mac(login))
+
+    async def login_allowed(self, login: str, at: datetime) -> bool:
+        """Say whether a login may be tried now, after its failures."""
+        row = await fetch_first(
+            self._database, logins.FAILURES, {"login_mac": self._login_mac(login)}
+        )
+        return row is None or logins.may_try(row[0], from_micros(row[1]), at)
+
+    def _mac(self, secret: str) -> bytes:
+        text = b"device\x00" + _canonical_secret(secret).encode("utf-8", "surrogatepass")
+        return hmac.digest(self._hash_key, text, hashlib.sha256)
+
+    def _login_mac(self, login: str) -> bytes:
+        text = b"login\x00" + login.lower().encode("utf-8", "surrogatepass")
+        return hmac.digest(self._hash_key, text, hashlib.sha256)
+
+    async def _note_use(self, device_id: int, last: int | None, at: datetime) -> None:
+        known = self._used.get(device_id) or (None if last is None else from_micros(last))
+        if not self._cached or (known is not None and at - known < LAST_USED_STEP):
+            return
+        self._used[device_id] = at
+        await self._database.write(_note_use, (device_id, to_micros(at)))
+
+    async def _one(
+        self, statement: Select[Any], parameters: dict[str, int | str]
+    ) -> Mailbox | None:
+        row = await fetch_first(self._database, statement, parameters)
+        if row is None:
+            return None
+        mailbox = _mailbox(row)
+        # Another process's file may change behind our back: only its owner keeps a copy.
+        if self._cached:
+            if len(self._by_id) >= _MAX_CACHED:
+                self._by_id.clear()
+                self._by_address.clear()
+            self._by_id[mailbox.id] = mailbox
+            self._by_address[mailbox.address] = mailbox
+        return mailbox
+
+    async def _wanted(self, mailbox_id: int) -> Mailbox:
+        mailbox = await self.mailbox_by_id(mailbox_id)
+        if mailbox is None:
+            raise NoSuchMailboxError
+        return mailbox
+
+    def _forget(self, mailbox_id: int) -> None:
+        known = self._by_id.pop(mailbox_id, None)
+        if known is not None:
+            self._by_address.pop(known.address, None)
+
+
+def _new_secret() -> str:
+    letters = b32encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
+    return "-".join(letters[at : at + 4] for at in range(0, SECRET_LETTERS, 4)).lower()
+
+
+def _canonical_secret(secret: str) -> str:
+    """Read a made secret as people type it: any case, with or without its dashes."""
+    letters = secret.replace("-", "").replace(" ", "").upper()
+    made = len(letters) == SECRET_LETTERS and _ALPHABET.issuperset(letters)
+    return letters if made else secret
+
+
+def _mailbox(row: Sequence[Any]) -> Mailbox:
+    return Mailbox(
+        row[0], row[1], MailboxType(row[2]), row[3], row[4], row[5], filing=bool(row[6])
+    )
+
+
+# What follows runs on the writer's thread, inside its transaction.
+
+
+def _add_mailbox(connection: sqlite3.Connection, new: NewMailbox) -> int:
+    value = {
+        "address": new.address.lower(),
+        "type": new.type.value,
+        "structure_id": new.structure_id,
+        "display_name": new.display_name,
+        "rpps": new.rpps,
+        "filing": int(new.filing),
+        # Seconds, as RFC 9051 §2.3.1.1 proposes: a mailbox made anew starts above the old one.
+        "uidvalidity": int(new.at.timestamp()),
+        "at": to_micros(new.at),
+    }
+    try:
+        mailbox_id = connection.execute(_INSERT_MAILBOX, value).lastrowid
+    except sqlite3.IntegrityError as error:
+        raise MailboxExistsError from error
+    if mailbox_id is None:
+        raise NoSuchMailboxError
+    for name, special_use in SPECIAL_FOLDERS:
+        insert_folder(connection, mailbox_id, name, special_use)
+    return mailbox_id
+
+
+def _set_filing(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
+    mailbox_id, filing = value
+    if connection.execute(_SET_FILING, {"id": mailbox_id, "filing": filing}).rowcount != 1:
+        raise NoSuchMailboxError
+
+
+def _add_device(connection: sqlite3.Connection, device: _NewDevice) -> int:
+    value = {
+        "mailbox_id": device.mailbox_id,
+        "name": device.name,
+        "mac": device.mac,
+        "at": device.at,
+        "expires_at": device.expires_at,
+    }
+    try:
+        device_id = connection.execute(_INSERT_DEVICE, value).lastrowid
+    except sqlite3.IntegrityError as error:
+        raise NoSuchMailboxError from error
+    if device_id is None:
+        raise NoSuchMailboxError
+    return device_id
+
+
+def _note_use(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
+    device_id, at = value
+    connection.execute(_USED, {"id": device_id, "at": at})
+
+
+def _revoke(connection: sqlite3.Connection, value: tuple[int, int]) -> bool:
+    device_id, at = value
+    return connection.execute(_REVOKE, {"id": device_id, "at": at}).rowcount == 1

@@ -1,0 +1,376 @@
+"""The messages of the folders: delivery, what FETCH and lists read, flags, copies, expunges.
+
+Invariants: every write is one transaction that publishes its mailboxes after its commit; held
+entries (RULES §7) are in no answer of this module; no read keeps a transaction open after it
+returned. Source: DESIGN D5, D5b.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, func, literal, select
+
+from directory.database import Database
+from directory.model import MailboxType
+from mailserver.message.index import MessageIndex
+from mailserver.store import deliveries, flags, moves
+from mailserver.store.blobs import INLINE_OCTETS, Blobs
+from mailserver.store.changes import Commits
+from mailserver.store.errors import NoSuchFolderError
+from mailserver.store.model import (
+    FILING_KEYWORDS,
+    INBOX,
+    AppendUid,
+    Changes,
+    Copied,
+    Delivered,
+    Delivery,
+    EntryDetail,
+    EntryRow,
+    EntrySummary,
+    FilingMessage,
+    FilingReceipt,
+    FlagChange,
+    NewMessage,
+    Receipt,
+    StagedBlob,
+    from_micros,
+    to_micros,
+)
+from mailserver.store.moves import Expunge, Transfer
+from mailserver.store.rows import (
+    INDEX_COLUMNS,
+    ROW_COLUMNS,
+    among,
+    as_list,
+    entry_row,
+    fetch_all,
+    fetch_first,
+    keywords_of,
+    message_index,
+    select_rows,
+)
+from mailserver.store.schema import (
+    ENTRY,
+    EXPUNGED,
+    FOLDER,
+    MAILBOX,
+    MESSAGE_INDEX,
+    RECEIPT,
+    RECEIPT_FILING,
+)
+
+_ROWS = select_rows()
+_CHANGED = _ROWS.where(ENTRY.c.modseq > bindparam("modseq"))
+_VANISHED = (
+    select(EXPUNGED.c.uid)
+    .where(EXPUNGED.c.folder_id == bindparam("folder_id"), EXPUNGED.c.modseq > bindparam("modseq"))
+    .order_by(EXPUNGED.c.uid)
+)
+_HIGHEST = select(FOLDER.c.highestmodseq).where(FOLDER.c.id == bindparam("folder_id"))
+_WITH_INDEX = ENTRY.join(MESSAGE_INDEX, MESSAGE_INDEX.c.blob_id == ENTRY.c.blob_id)
+_VISIBLE = (ENTRY.c.folder_id == bindparam("folder_id"), ENTRY.c.uid > 0)
+_DETAIL = (
+    select(*ROW_COLUMNS, ENTRY.c.prefix, *INDEX_COLUMNS)
+    .select_from(_WITH_INDEX)
+    .where(*_VISIBLE, among(ENTRY.c.uid, "uids"))
+    .order_by(ENTRY.c.uid)
+)
+_PREFIXES = select(ENTRY.c.uid, ENTRY.c.prefix).where(*_VISIBLE, among(ENTRY.c.uid, "uids"))
+_INDEXES = select(MESSAGE_INDEX.c.blob_id, *INDEX_COLUMNS).where(
+    among(MESSAGE_INDEX.c.blob_id, "blob_ids")
+)
+_SUMMARIES = (
+    select(
+        *ROW_COLUMNS,
+        MESSAGE_INDEX.c.subject,
+        MESSAGE_INDEX.c.from_,
+        MESSAGE_INDEX.c.to,
+        MESSAGE_INDEX.c.date_at,
+        MESSAGE_INDEX.c.message_id,
+        MESSAGE_INDEX.c.has_package,
+    )
+    .select_from(_WITH_INDEX)
+    .where(*_VISIBLE, ENTRY.c.uid < bindparam("before_uid"))
+    .order_by(ENTRY.c.uid.desc())
+    .limit(bindparam("limit"))
+)
+_RECEIPT = select(
+    RECEIPT.c.receipt_id,
+    RECEIPT.c.sha256,
+    RECEIPT.c.octets,
+    RECEIPT.c.peer_dn,
+    RECEIPT.c.reverse_path,
+    RECEIPT.c.occurrences,
+    RECEIPT.c.retry_of,
+    RECEIPT.c.received_at,
+).where(RECEIPT.c.receipt_id == bindparam("receipt_id"))
+_FILING_MESSAGES = (
+    select(
+        ENTRY.c.id,
+        FOLDER.c.mailbox_id,
+        ENTRY.c.folder_id,
+        ENTRY.c.uid,
+        ENTRY.c.receipt_id,
+        ENTRY.c.prefix,
+        ENTRY.c.blob_id,
+        ENTRY.c.octets,
+        ENTRY.c.keywords,
+        ENTRY.c.internal_at,
+    )
+    .select_from(
+        ENTRY.join(FOLDER, FOLDER.c.id == ENTRY.c.folder_id).join(
+            MAILBOX, MAILBOX.c.id == FOLDER.c.mailbox_id
+        )
+    )
+    .where(
+        MAILBOX.c.structure_id == bindparam("structure_id"),
+        MAILBOX.c.type == MailboxType.APP.value,
+        ENTRY.c.uid > 0,
+    )
+    .order_by(ENTRY.c.id)
+)
+_FILING_RECEIPTS = (
+    select(
+        RECEIPT.c.receipt_id,
+        RECEIPT_FILING.c.structure_id,
+        RECEIPT.c.sha256,
+        RECEIPT.c.occurrences,
+        RECEIPT.c.received_at,
+    )
+    .select_from(RECEIPT_FILING.join(RECEIPT, RECEIPT.c.receipt_id == RECEIPT_FILING.c.receipt_id))
+    .where(RECEIPT_FILING.c.structure_id == bindparam("structure_id"))
+    .order_by(RECEIPT.c.received_at, RECEIPT.c.receipt_id)
+)
+_PADDED = literal(" ").concat(ENTRY.c.keywords).concat(" ")
+_AWAITING = (
+    select(func.count(ENTRY.c.id))
+    .select_from(
+        ENTRY.join(FOLDER, FOLDER.c.id == ENTRY.c.folder_id).join(
+            MAILBOX, MAILBOX.c.id == FOLDER.c.mailbox_id
+        )
+    )
+    .where(
+        MAILBOX.c.type == MailboxType.APP.value,
+        FOLDER.c.name == INBOX,
+        ENTRY.c.uid > 0,
+        *(
+            ~_PADDED.contains(f" {keyword} ", autoescape=True)
+            for keyword in sorted(FILING_KEYWORDS)
+        ),
+    )
+)
+_LAST_UID = 0xFFFFFFFF
+"""UIDs are 32-bit numbers. Source: RFC 9051 §2.3.1.1."""
+
+
+class Messages:
+    """The entries of every folder. All methods are coroutines."""
+
+    def __init__(self, database: Database, commits: Commits, blobs: Blobs) -> None:
+        self._database = database
+        self._commits = commits
+        self._blobs = blobs
+
+    async def deliver(self, delivery: Delivery) -> Delivered:
+        """Write a delivery; when it returns, the message is durable.
+
+        A body over 4 MB that was not staged yet is staged first.
+
+        Raises:
+            NoSuchFolderError: an entry's folder does not exist.
+            sqlite3.Error: the commit failed; nothing of it is stored.
+        """
+        body = delivery.blob
+        if isinstance(body, StagedBlob):
+            delivered = await self._deliver(delivery, 0)
+        elif len(body) <= INLINE_OCTETS:
+            return await self._deliver(delivery, len(body))
+        else:
+            staged = await self._blobs.stage(body, len(body))
+            delivered = await self._deliver(replace(delivery, blob=staged), 0)
+        if not delivered.new:
+            await self._blobs.reap()
+        return delivered
+
+    async def _deliver(self, delivery: Delivery, octets: int) -> Delivered:
+        return await self._commits.run(deliveries.deliver, delivery, _delivered_to, octets=octets)
+
+    async def append(self, message: NewMessage) -> AppendUid:
+        """Add a client's own message. Source: RFC 9051 §6.3.12.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+        """
+        octets = 0
+        if not isinstance(message.raw, StagedBlob):
+            octets = len(message.raw)
+            if octets > INLINE_OCTETS:
+                staged = await self._blobs.stage(message.raw, octets)
+                message, octets = replace(message, raw=staged), 0
+        appended = await self._commits.run(
+            moves.append, message, lambda result: (result.mailbox_id,), octets=octets
+        )
+        return appended.uid
+
+    async def entries(self, folder_id: int) -> list[EntryRow]:
+        """Give a folder's messages in UID order; empty when there is no such folder."""
+        return list(
+            map(entry_row, await fetch_all(self._database, _ROWS, {"folder_id": folder_id}))
+        )
+
+    async def changed_since(self, folder_id: int, modseq: int) -> Changes:
+        """Give what changed after a modseq, and the modseq up to which this is all.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+
+        Source: RFC 7162 §3.2.5.
+        """
+        parameters = {"folder_id": folder_id, "modseq": modseq}
+        async with self._database.connect() as connection:
+            # One snapshot for the three reads; it ends with the connection's return.
+            await connection.exec_driver_sql("BEGIN")
+            highest = (await connection.execute(_HIGHEST, parameters)).scalar()
+            if highest is None:
+                raise NoSuchFolderError
+            if highest <= modseq:
+                return Changes([], [], highest)
+            rows = (await connection.execute(_CHANGED, parameters)).all()
+            vanished = (await connection.execute(_VANISHED, parameters)).scalars().all()
+        return Changes(list(map(entry_row, rows)), list(vanished), highest)
+
+    async def detail(self, folder_id: int, uids: Sequence[int]) -> list[EntryDetail]:
+        """Give entries with prefix and index, in UID order, in one statement.
+
+        Those that are gone are left out. Each costs a few kB: ask for a few hundred at a time.
+        """
+        rows = await fetch_all(
+            self._database, _DETAIL, {"folder_id": folder_id, "uids": as_list(uids)}
+        )
+        return [EntryDetail(entry_row(row), row[8], message_index(row[9:])) for row in rows]
+
+    async def prefixes(self, folder_id: int, uids: Sequence[int]) -> dict[int, bytes]:
+        """Give the prefix of each entry by UID; those that are gone are left out."""
+        rows = await fetch_all(
+            self._database, _PREFIXES, {"folder_id": folder_id, "uids": as_list(uids)}
+        )
+        return {row[0]: row[1] for row in rows}
+
+    async def indexes(self, blob_ids: Sequence[int]) -> dict[int, MessageIndex]:
+        """Give the index of each body by its id; those that are gone are left out."""
+        rows = await fetch_all(self._database, _INDEXES, {"blob_ids": as_list(blob_ids)})
+        return {row[0]: message_index(row[1:]) for row in rows}
+
+    async def summaries(
+        self, folder_id: int, limit: int, before_uid: int | None = None
+    ) -> list[EntrySummary]:
+        """Give a page of a list of messages, the newest first."""
+        rows = await fetch_all(
+            self._database,
+            _SUMMARIES,
+            {
+                "folder_id": folder_id,
+                "limit": limit,
+                "before_uid": _LAST_UID if before_uid is None else before_uid,
+            },
+        )
+        return list(map(_summary, rows))
+
+    async def store_flags(self, change: FlagChange) -> list[EntryRow]:
+        """Change flags; an application's outcome is mirrored to the sibling entries.
+
+        Returns:
+            Every named entry that exists and is not newer than ``unchangedsince``, as it is now;
+            an entry that did not change keeps its modseq.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+            ServerKeywordError: a keyword that the caller may not set.
+            TooManyKeywordsError: an entry would bear too many.
+
+        Source: RFC 9051 §6.4.6, RULES §10.
+        """
+        result = await self._commits.run(flags.change_flags, change, lambda made: made.touched)
+        return result.rows
+
+    async def copy(self, folder_id: int, uids: Sequence[int], target_folder_id: int) -> Copied:
+        """Copy entries within a mailbox, in UID order. Source: RFC 9051 §6.4.7.
+
+        Raises:
+            NoSuchFolderError: one is gone, or the target is of another mailbox.
+        """
+        transfer = Transfer(folder_id, tuple(uids), target_folder_id)
+        moved = await self._commits.run(moves.copy, transfer, lambda made: (made.mailbox_id,))
+        return moved.copied
+
+    async def move(self, folder_id: int, uids: Sequence[int], target_folder_id: int) -> Copied:
+        """Move entries within a mailbox, in UID order. Source: RFC 9051 §6.4.8.
+
+        Raises:
+            NoSuchFolderError: one is gone, or the target is of another mailbox.
+        """
+        transfer = Transfer(folder_id, tuple(uids), target_folder_id)
+        moved = await self._commits.run(moves.move, transfer, lambda made: (made.mailbox_id,))
+        return moved.copied
+
+    async def expunge(self, folder_id: int, uids: Sequence[int] | None = None) -> list[int]:
+        """Remove the entries that bear the Deleted flag, among ``uids`` when given.
+
+        Returns:
+            The UIDs that left, ascending.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+
+        Source: RFC 9051 §6.4.3, RFC 9051 §6.4.9.
+        """
+        value = Expunge(folder_id, None if uids is None else tuple(uids))
+        made = await self._commits.run(moves.expunge, value, lambda made: made.mailbox_ids)
+        if made.more:
+            await self._blobs.reap()
+        return made.uids
+
+    async def receipt(self, receipt_id: str) -> Receipt | None:
+        """Give what is kept of a delivery, None when there was none of this id."""
+        row = await fetch_first(self._database, _RECEIPT, {"receipt_id": receipt_id})
+        return None if row is None else Receipt(*[*row[:7], from_micros(row[7])])
+
+    async def filing_messages(self, structure_id: str) -> list[FilingMessage]:
+        """Give the raw mail of a structure's application mailbox, for the accounts (RULES §2)."""
+        rows = await fetch_all(self._database, _FILING_MESSAGES, {"structure_id": structure_id})
+        return [
+            FilingMessage(*[*row[:8], keywords_of(row[8]), from_micros(row[9])]) for row in rows
+        ]
+
+    async def filing_receipts(self, structure_id: str) -> list[FilingReceipt]:
+        """Give the deliveries that reached a structure's application mailbox, purged ones too."""
+        rows = await fetch_all(self._database, _FILING_RECEIPTS, {"structure_id": structure_id})
+        return [FilingReceipt(*[*row[:4], from_micros(row[4])]) for row in rows]
+
+    async def awaiting_outcome(self) -> int:
+        """Count the messages that no bridge has said an outcome of yet, on the whole site."""
+        row = await fetch_first(self._database, _AWAITING)
+        return 0 if row is None else int(row[0])
+
+    async def forget_keys(self, at: datetime) -> int:
+        """Delete the retry keys that are over; once a day is enough."""
+        return await self._database.write(deliveries.forget_keys, to_micros(at))
+
+
+def _delivered_to(delivered: Delivered) -> frozenset[int]:
+    return delivered.mailbox_ids
+
+
+def _summary(row: Sequence[Any]) -> EntrySummary:
+    return EntrySummary(
+        entry_row(row),
+        row[8],
+        row[9],
+        row[10],
+        None if row[11] is None else from_micros(row[11]),
+        row[12],
+        bool(row[13]),
+    )

@@ -1,0 +1,449 @@
+"""The values the mail store takes and gives; pure.
+
+A stored message is ``prefix`` + blob (DESIGN D5b): the prefix belongs to the folder entry, the
+blob to every entry of the message. Times are aware UTC instants, kept to the microsecond.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, IntFlag, StrEnum
+from typing import NamedTuple
+
+from directory.model import MailboxType
+from directory.trail import AuditEvent
+from mailserver.message.index import MessageIndex
+
+INBOX = "INBOX"
+SPECIAL_FOLDERS = (
+    (INBOX, None),
+    ("Sent", "\\Sent"),
+    ("Drafts", "\\Drafts"),
+    ("Trash", "\\Trash"),
+    ("Junk", "\\Junk"),
+    ("Archive", "\\Archive"),
+)
+"""What a new mailbox opens with. Source: RFC 6154 §2."""
+
+FILING_KEYWORDS = frozenset({"$Filed", "$Quarantined", "$Duplicate", "$NoDocument"})
+"""Outcomes of the bridge, mirrored to the sibling entries (RULES §10)."""
+HELD_KEYWORD = "$Held"
+"""Said by the application beside an outcome: the patients' entries stay held (RULES §7)."""
+SERVER_KEYWORDS = FILING_KEYWORDS | {"$SignatureValid", "$SignatureInvalid", HELD_KEYWORD}
+"""Keywords no client may set (RULES §10)."""
+RETRY_KEY_DAYS = 5
+"""How long a delivery is recognised when it is sent again (DESIGN §3 step 8)."""
+MAX_KEYWORDS = 64
+"""Keywords one entry may bear; clients use a handful, the largest seen set ten."""
+
+_SERVER_BY_LOWER = {keyword.lower(): keyword for keyword in SERVER_KEYWORDS}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def server_keyword(keyword: str) -> str | None:
+    """Give the canonical form of a server-owned keyword, None for any other.
+
+    Keywords are compared without case. Source: RFC 9051 §2.3.2.
+    """
+    return _SERVER_BY_LOWER.get(keyword.lower())
+
+
+def to_micros(at: datetime) -> int:
+    """Give an aware instant as microseconds since 1970 UTC, as the tables keep it."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Give back the aware UTC instant of ``to_micros``."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+class Flag(IntFlag):
+    """System flags. Source: RFC 9051 §2.3.2."""
+
+    SEEN = 1
+    ANSWERED = 2
+    FLAGGED = 4
+    DELETED = 8
+    DRAFT = 16
+
+
+NO_FLAGS = Flag(0)
+
+
+class FlagMode(StrEnum):
+    """What STORE does with the flags it names. Source: RFC 9051 §6.4.6."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An MSSanté address hosted here; ``filing`` says its reports go to the bridge."""
+
+    id: int
+    address: str
+    type: MailboxType
+    structure_id: str
+    display_name: str
+    rpps: str | None
+    filing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewMailbox:
+    """A mailbox to open."""
+
+    address: str
+    type: MailboxType
+    structure_id: str
+    display_name: str
+    rpps: str | None
+    filing: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePassword:
+    """A device password; ``secret`` is known only in the answer of ``add_device``."""
+
+    id: int
+    mailbox_id: int
+    name: str
+    secret: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A login of the webmail, tied to mailboxes; ``patient_ref`` names a patient's record."""
+
+    id: int
+    login: str
+    password_hash: str
+    totp_secret: str | None
+    mailbox_ids: tuple[int, ...]
+    patient_ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to make; ``password_hash`` is the argon2 text its caller computed."""
+
+    login: str
+    password_hash: str
+    totp_secret: str | None
+    mailbox_ids: tuple[int, ...]
+    at: datetime
+    patient_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What RFC 9051 calls a mailbox; ``name`` is unicode with '/' between levels."""
+
+    id: int
+    mailbox_id: int
+    name: str
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int
+    special_use: str | None
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """Counts of one folder; held entries count nowhere. Source: RFC 9051 §6.3.11."""
+
+    messages: int
+    unseen: int
+    deleted: int
+    octets: int
+    uidnext: int
+    uidvalidity: int
+    highestmodseq: int
+
+
+class EntryRow(NamedTuple):
+    """One message of an open folder, light.
+
+    A named tuple and not a dataclass: a folder of 10,000 opens in a third of the time.
+    """
+
+    id: int
+    uid: int
+    modseq: int
+    flags: Flag
+    keywords: frozenset[str]
+    octets: int
+    internal_at: datetime
+    blob_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDetail:
+    """An entry with what FETCH answers from; offsets of ``index`` are those of the blob alone."""
+
+    row: EntryRow
+    prefix: bytes
+    index: MessageIndex
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySummary:
+    """An entry as a list of messages shows it."""
+
+    row: EntryRow
+    subject: str
+    from_: str
+    to: str
+    date_at: datetime | None
+    message_id: str
+    has_package: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBlob:
+    """A body already written in chunks, waiting for the transaction that gives it an entry."""
+
+    blob_id: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A folder entry to make in a delivery.
+
+    Attributes:
+        folder: its name; it must exist in the mailbox.
+        prefix: header fields of this entry alone, whole CRLF lines, under 4 kB.
+        held: stored without a UID until the bridge says what it is (RULES §7).
+        on_behalf_of: for an application mailbox's entry, the mailboxes whose retry keys decide
+            whether it is a repetition; empty means every recipient of the delivery.
+    """
+
+    mailbox_id: int
+    folder: str
+    prefix: bytes
+    flags: Flag
+    keywords: frozenset[str]
+    held: bool
+    internal_at: datetime
+    on_behalf_of: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutgoing:
+    """One remote recipient of a submitted message; ``domain`` is its A-label domain."""
+
+    forward_path: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A message for other operators: ``prefix`` + the delivery's blob, one reverse path.
+
+    Attributes:
+        reverse_path: as MAIL FROM takes it, empty for the null sender.
+        mailbox_id: the sender's mailbox, which a bounce goes to; None for the null sender.
+    """
+
+    reverse_path: str
+    prefix: bytes
+    recipients: tuple[NewOutgoing, ...]
+    mailbox_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Everything one 250 stands for, written in one transaction.
+
+    Attributes:
+        receipt_id: the new durable id; it is in each prefix's Received field.
+        sha256: digest of the original DATA octets.
+        octets: size of the original DATA.
+        blob: the body after cuts, or its staged chunks when over 4 MB.
+        retry_keys: (key, mailbox id) for each local recipient; empty when not from a peer.
+        whole_key: key of the whole delivery (a submission's account and Message-ID, a bounce's
+            recipient): a hit within 5 days makes nothing at all.
+        occurrences: documents counted in its package (RULES §2).
+        events: trail events, kept in the same transaction.
+    """
+
+    receipt_id: str
+    sha256: bytes
+    blob: bytes | StagedBlob
+    index: MessageIndex
+    entries: tuple[NewEntry, ...]
+    retry_keys: tuple[tuple[bytes, int], ...]
+    peer_dn: str
+    reverse_path: str
+    outbox: OutboxMessage | None
+    occurrences: int
+    events: tuple[AuditEvent, ...]
+    at: datetime
+    octets: int = 0
+    whole_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a delivery made.
+
+    Attributes:
+        receipt_id: the first receipt's id when (a part of) it was a repetition.
+        entry_ids: new entries, in the order of ``Delivery.entries`` less those dropped.
+        folder_ids: the folder of each of them.
+        new: False when nothing was written because all of it was a repetition.
+        mailbox_ids: the mailboxes to wake, repetitions included.
+    """
+
+    receipt_id: str
+    entry_ids: tuple[int, ...]
+    folder_ids: tuple[int, ...]
+    new: bool
+    mailbox_ids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message a client appends. Server-owned keywords are taken out by the store."""
+
+    folder_id: int
+    raw: bytes | StagedBlob
+    index: MessageIndex
+    flags: Flag
+    keywords: frozenset[str]
+    internal_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AppendUid:
+    """APPENDUID's values. Source: RFC 9051 §7.1."""
+
+    uidvalidity: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    """One STORE.
+
+    Attributes:
+        unchangedsince: entries with a greater modseq are left alone. Source: RFC 7162 §3.1.3.
+        by_application: the structure's application account speaks; it may set the filing
+            keywords and ``$Held``, on its own mailbox (type APP) only.
+    """
+
+    folder_id: int
+    uids: tuple[int, ...]
+    mode: FlagMode
+    flags: Flag
+    keywords: frozenset[str]
+    unchangedsince: int | None = None
+    by_application: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """COPYUID's values. Source: RFC 9051 §7.1."""
+
+    uidvalidity: int
+    source_uids: tuple[int, ...]
+    target_uids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened in a folder since a modseq. Source: RFC 7162 §3.2.5."""
+
+    rows: list[EntryRow]
+    vanished: list[int]
+    highestmodseq: int
+
+
+class OutboxState(Enum):
+    """Where one remote recipient of a message stands."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One recipient's transmission, leased to a worker; ``attempts`` counts the earlier ones.
+
+    ``id`` and ``recipient_id`` are the same number.
+    """
+
+    id: int
+    message_id: int
+    recipient_id: int
+    reverse_path: str
+    forward_path: str
+    domain: str
+    attempts: int
+    octets: int
+    mailbox_id: int | None
+    queued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """A line of ``pli queue list``: no address, only the reply's code."""
+
+    id: int
+    domain: str
+    state: OutboxState
+    attempts: int
+    next_at: datetime
+    reply_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is kept of a delivery for ever: the promise behind a 250."""
+
+    receipt_id: str
+    sha256: bytes
+    octets: int
+    peer_dn: str
+    reverse_path: str
+    occurrences: int
+    retry_of: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FilingReceipt:
+    """A delivery that reached a structure's application mailbox (RULES §2)."""
+
+    receipt_id: str
+    structure_id: str
+    sha256: bytes
+    occurrences: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FilingMessage:
+    """Raw mail of an application mailbox, for ``pli audit verify``."""
+
+    entry_id: int
+    mailbox_id: int
+    folder_id: int
+    uid: int
+    receipt_id: str | None
+    prefix: bytes
+    blob_id: int
+    octets: int
+    keywords: frozenset[str]
+    internal_at: datetime

@@ -1,0 +1,210 @@
+"""The transactions of APPEND, COPY, MOVE and EXPUNGE.
+
+Invariants: a copy keeps the body, the prefix and the receipt, so that the outcome of the filing
+reaches it too; what leaves a folder is written into ``expunged`` under the modseq of its leaving
+(RFC 7162 §3.2.10); a body goes with its last entry.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+
+from mailserver.store.blobs import bury, put_blob
+from mailserver.store.deliveries import INSERT_ENTRY
+from mailserver.store.errors import NoSuchFolderError
+from mailserver.store.model import AppendUid, Copied, Flag, NewMessage, to_micros
+from mailserver.store.rows import (
+    OpenFolder,
+    as_list,
+    client_keywords,
+    close_folders,
+    encode_keywords,
+    open_folder,
+)
+
+_NAMED = (
+    "SELECT id, uid, blob_id FROM entry WHERE folder_id = :folder_id"
+    " AND uid IN (SELECT value FROM json_each(:uids)) ORDER BY uid"
+)
+_DELETED = (
+    "SELECT id, uid, blob_id FROM entry WHERE folder_id = :folder_id AND uid > 0"
+    " AND flags & :deleted != 0 AND (:every OR uid IN (SELECT value FROM json_each(:uids)))"
+    " ORDER BY uid"
+)
+_COPY = (
+    "INSERT INTO entry (folder_id, uid, modseq, flags, keywords, octets, internal_at, blob_id,"
+    " receipt_id, prefix) SELECT :folder_id, :uid, :modseq, flags, keywords, octets, internal_at,"
+    " blob_id, receipt_id, prefix FROM entry WHERE id = :id"
+)
+_MOVE = "UPDATE entry SET folder_id = :folder_id, uid = :uid, modseq = :modseq WHERE id = :id"
+_LOG = "INSERT INTO expunged (folder_id, modseq, uid) VALUES (?, ?, ?)"
+_DELETE = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids))"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Entries to copy or move within one mailbox."""
+
+    folder_id: int
+    uids: tuple[int, ...]
+    target_folder_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expunge:
+    """Entries to remove: those with the Deleted flag, among ``uids`` when it is given."""
+
+    folder_id: int
+    uids: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a transaction of this module made, and the mailbox to wake."""
+
+    copied: Copied
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The new UID, and the mailbox to wake."""
+
+    uid: AppendUid
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expunged:
+    """What left; ``more`` says that dead bodies are left to reap."""
+
+    uids: list[int]
+    mailbox_ids: tuple[int, ...]
+    more: bool
+
+
+def append(connection: sqlite3.Connection, message: NewMessage) -> Appended:
+    """Add a client's own message.
+
+    Raises:
+        NoSuchFolderError: it was deleted.
+        NoSuchBlobError: the staged body is gone.
+    """
+    folder = open_folder(connection, message.folder_id)
+    blob_id, octets = put_blob(connection, message.raw, message.index)
+    uid = folder.take_uid()
+    connection.execute(
+        INSERT_ENTRY,
+        {
+            "folder_id": folder.id,
+            "uid": uid,
+            "modseq": folder.take_modseq(),
+            "flags": int(message.flags),
+            "keywords": encode_keywords(client_keywords(message.keywords)),
+            "octets": octets,
+            "internal_at": to_micros(message.internal_at),
+            "blob_id": blob_id,
+            "receipt_id": None,
+            "prefix": b"",
+        },
+    )
+    close_folders(connection, (folder,))
+    return Appended(AppendUid(folder.uidvalidity, uid), folder.mailbox_id)
+
+
+def copy(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
+    """Copy entries in UID order.
+
+    Raises:
+        NoSuchFolderError: one of the folders is gone, or the target is of another mailbox.
+    """
+    _source, target, rows = _open(connection, transfer)
+    modseq = target.take_modseq() if rows else 0
+    copies = [
+        {"id": row["id"], "folder_id": target.id, "uid": target.take_uid(), "modseq": modseq}
+        for row in rows
+    ]
+    if copies:
+        connection.executemany(_COPY, copies)
+        close_folders(connection, (target,))
+    return _moved(target, rows, copies)
+
+
+def move(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
+    """Move entries in UID order; each keeps its id.
+
+    Raises:
+        NoSuchFolderError: one of the folders is gone, or the target is of another mailbox.
+
+    Source: RFC 6851 §3.
+    """
+    source, target, rows = _open(connection, transfer)
+    if not rows:
+        return _moved(target, (), [])
+    left = source.take_modseq()
+    modseq = target.take_modseq()
+    connection.executemany(_LOG, [(source.id, left, row["uid"]) for row in rows])
+    moves = [
+        {"id": row["id"], "folder_id": target.id, "uid": target.take_uid(), "modseq": modseq}
+        for row in rows
+    ]
+    connection.executemany(_MOVE, moves)
+    close_folders(connection, (source, target))
+    return _moved(target, rows, moves)
+
+
+def expunge(connection: sqlite3.Connection, value: Expunge) -> Expunged:
+    """Remove the entries that bear the Deleted flag, and the bodies that nothing keeps.
+
+    Raises:
+        NoSuchFolderError: it was deleted.
+
+    Source: RFC 9051 §6.4.3, RFC 9051 §6.4.9.
+    """
+    folder = open_folder(connection, value.folder_id)
+    rows = connection.execute(
+        _DELETED,
+        {
+            "folder_id": folder.id,
+            "deleted": int(Flag.DELETED),
+            "every": value.uids is None,
+            "uids": as_list(value.uids or ()),
+        },
+    ).fetchall()
+    if not rows:
+        return Expunged([], (), more=False)
+    modseq = folder.take_modseq()
+    connection.executemany(_LOG, [(folder.id, modseq, row["uid"]) for row in rows])
+    connection.execute(_DELETE, {"ids": as_list(row["id"] for row in rows)})
+    close_folders(connection, (folder,))
+    more = bury(connection, (row["blob_id"] for row in rows))
+    return Expunged([row["uid"] for row in rows], (folder.mailbox_id,), more=more)
+
+
+def _open(
+    connection: sqlite3.Connection, transfer: Transfer
+) -> tuple[OpenFolder, OpenFolder, list[sqlite3.Row]]:
+    source = open_folder(connection, transfer.folder_id)
+    target = source
+    if transfer.target_folder_id != transfer.folder_id:
+        target = open_folder(connection, transfer.target_folder_id)
+    if source.mailbox_id != target.mailbox_id:
+        raise NoSuchFolderError
+    rows = connection.execute(
+        _NAMED, {"folder_id": source.id, "uids": as_list(transfer.uids)}
+    ).fetchall()
+    return source, target, rows
+
+
+def _moved(
+    target: OpenFolder,
+    rows: list[sqlite3.Row] | tuple[()],
+    made: list[dict[str, int]],
+) -> Moved:
+    return Moved(
+        Copied(
+            target.uidvalidity,
+            tuple(row["uid"] for row in rows),
+            tuple(row["uid"] for row in made),
+        ),
+        target.mailbox_id,
+    )
