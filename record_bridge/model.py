@@ -62,6 +62,7 @@ class Reason(enum.Enum):
     ID_DIFFERS = "id_differs"
     OTHER_DOCUMENT_BAD = "other_document_bad"
     OPENING_FAILED = "opening_failed"
+    MESSAGE_AMBIGUOUS = "message_ambiguous"
     SIGNATURE_BAD = "signature_bad"
     ORIGIN_UNTRUSTED = "origin_untrusted"
     NOT_OF_STRUCTURE = "not_of_structure"
@@ -101,6 +102,7 @@ _REASONS = {
     Reason.ID_DIFFERS: "identifiant du document différent de celui annoncé",
     Reason.OTHER_DOCUMENT_BAD: "un autre document du même envoi n'a pas pu être intégré",
     Reason.OPENING_FAILED: "l'ouverture du message a échoué",
+    Reason.MESSAGE_AMBIGUOUS: "message qui peut se lire de deux façons",
     Reason.SIGNATURE_BAD: "signature du message non valable",
     Reason.ORIGIN_UNTRUSTED: "origine du message non établie",
     Reason.NOT_OF_STRUCTURE: "auteur et conservateur étrangers à la structure de l'expéditeur",
@@ -547,7 +549,7 @@ class Opened:
         verdict: the signature, checked again here.
         from_address: lower case, None unless exactly one.
         packages: every package found, outer ones first; empty: no document at all.
-        unreadable: the message itself could not be taken apart.
+        unreadable: two correct readers could see two different messages here.
     """
 
     delivered_to: tuple[str, ...]

@@ -29,7 +29,7 @@ PDF = (
 class PatientSpec:
     """A patient as a document names them; None leaves the element out."""
 
-    ins: str | None = "279039999000145"
+    ins: str | None = "279039999000178"
     oid: str = OID_TEST
     family: str | None = "ZZCANARY-NOM"
     given: str | None = "ZZCANARYPRENOM"

@@ -1,0 +1,385 @@
+"""Read the body of a CDA: the file of level 1, the sections and the acts of level 3.
+
+The narrative is what people are shown; entries serve lists only. An act that did not or will not
+happen leaves nothing: ``negationInd="true"`` on it or around it, a nullFlavor on itself, or a
+status that voids it or what encloses it. Acts of each kind are capped per document.
+
+Source: CDA R2 §4.3, CI-SIS §ModelesContenu, mssante facts §4.5, RULES §8.
+"""
+
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import pybase64
+from lxml import etree
+
+from record_bridge.errors import MalformedCdaError
+from record_bridge.formats.cda_header import HL7, CdaHeader
+from record_bridge.formats.safe_xml import text_of
+from record_bridge.model import ActKind, AgendaAct
+
+MAX_ACTS_PER_KIND: Final = 100
+"""The largest real documents (care plans, vaccination histories) hold fewer than fifty."""
+
+MAX_LABEL: Final = 200
+MAX_SECTIONS: Final = 500
+
+_VOID_STATUS: Final = frozenset({"cancelled", "aborted", "nullified", "suspended"})
+_ACTS: Final = frozenset(
+    HL7 + name
+    for name in (
+        "act",
+        "encounter",
+        "observation",
+        "organizer",
+        "procedure",
+        "substanceAdministration",
+        "supply",
+    )
+)
+_LINKS: Final = frozenset(
+    HL7 + name for name in ("entry", "entryRelationship", "component", "section")
+)
+_ASKED: Final = frozenset({"ARQ", "INT", "RQO", "PRP", "PRMS", "APT"})
+"""Moods of what is wanted, asked for, proposed, promised or appointed."""
+
+_VACCINATION_SECTION: Final = "11369-6"
+_PRESCRIPTION_SECTION: Final = "57828-6"
+_VACCINATION_DONE: Final = frozenset({"1.2.250.1.213.1.1.3.45", "1.3.6.1.4.1.19376.1.5.3.1.4.12"})
+_VACCINATION_DUE: Final = frozenset({"1.2.250.1.213.1.1.3.47", "1.3.6.1.4.1.19376.1.5.3.1.4.12.2"})
+_PRESCRIPTION: Final = frozenset({"1.2.250.1.213.1.1.3.83", "1.3.6.1.4.1.19376.1.9.1.3.2"})
+_EXAMINATION: Final = "1.2.250.1.213.1.1.3.27"
+_APPOINTMENT_NOTICE: Final = "56446-8"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedFile:
+    """The body of a level 1 document, or the copy of a level 3 one.
+
+    Attributes:
+        media_type: as declared, lower case.
+    """
+
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section of a level 3 body.
+
+    Attributes:
+        depth: 0 for a section of the body, 1 for one inside it, and so on.
+        text: the narrative as plain text, for search; pages render the element itself.
+    """
+
+    code: str
+    title: str
+    depth: int
+    text: str
+
+
+def level1_media_type(document: etree._Element) -> str:
+    """Declared type of a nonXMLBody, lower case; "" when there is none."""
+    text = document.find(f"{HL7}component/{HL7}nonXMLBody/{HL7}text")
+    return "" if text is None else (text.get("mediaType") or "text/plain").lower()[:100]
+
+
+def level1_file(document: etree._Element) -> EmbeddedFile | None:
+    """The file of a nonXMLBody; None for another body.
+
+    Raises:
+        MalformedCdaError: the base64 is not base64.
+
+    Source: CI-SIS §StructMin (nonXMLBody).
+    """
+    text = document.find(f"{HL7}component/{HL7}nonXMLBody/{HL7}text")
+    if text is None:
+        return None
+    return EmbeddedFile(level1_media_type(document), _decoded(text))
+
+
+def copies(document: etree._Element) -> Iterator[EmbeddedFile]:
+    """Files embedded in a level 3 body (``observationMedia``), the PDF copy among them.
+
+    Raises:
+        MalformedCdaError: the base64 is not base64.
+
+    Source: mssante facts §4.3 (section 55108-5).
+    """
+    for media in document.iter(HL7 + "observationMedia"):
+        value = media.find(HL7 + "value")
+        if value is not None and value.get("representation") == "B64":
+            yield EmbeddedFile((value.get("mediaType") or "").lower()[:100], _decoded(value))
+
+
+def sections(document: etree._Element) -> tuple[Section, ...]:
+    """The narrative sections in reading order, at most MAX_SECTIONS."""
+    found: list[Section] = []
+    body = document.find(f"{HL7}component/{HL7}structuredBody")
+    stack = [] if body is None else [(section, 0) for section in _subsections(body)][::-1]
+    while stack and len(found) < MAX_SECTIONS:
+        section, depth = stack.pop()
+        code = section.find(HL7 + "code")
+        found.append(
+            Section(
+                code="" if code is None else (code.get("code") or "")[:50],
+                title=text_of(section.find(HL7 + "title"), 300),
+                depth=depth,
+                text=text_of(section.find(HL7 + "text"), 100_000),
+            )
+        )
+        stack.extend([(inner, depth + 1) for inner in _subsections(section)][::-1])
+    return tuple(found)
+
+
+def acts(document: etree._Element, header: CdaHeader) -> tuple[AgendaAct, ...]:
+    """The acts of a document that count, in document order, within the caps.
+
+    Source: RULES §8, mssante facts §4.5.
+    """
+    reader = _Reader(document)
+    body = document.find(f"{HL7}component/{HL7}structuredBody")
+    if body is not None:
+        reader.read(body)
+    if header.code == _APPOINTMENT_NOTICE:
+        reader.add(_appointment(header))
+    return tuple(reader.found)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Walks the entries, carrying down whether what encloses them is void."""
+
+    document: etree._Element
+    found: list[AgendaAct] = field(default_factory=list)
+    counts: dict[ActKind, int] = field(default_factory=dict)
+    narrative: dict[str, etree._Element] | None = None
+
+    def read(self, body: etree._Element) -> None:
+        stack: list[tuple[etree._Element, bool, str]] = [(body, False, "")]
+        while stack:
+            element, void, section = stack.pop()
+            inside: list[tuple[etree._Element, bool, str]] = []
+            for child in element:
+                tag = child.tag
+                if tag in _LINKS:
+                    denied = child.get("negationInd") == "true"
+                    code = _section_code(child) if tag == HL7 + "section" else section
+                    inside.append((child, void or denied, code))
+                elif tag in _ACTS:
+                    denied = void or _is_void(child)
+                    kind = None
+                    if not denied and child.get("nullFlavor") is None:
+                        kind = _kind(child, section)
+                    if kind is not None:
+                        self.add(self._act(child, kind))
+                    if kind is not ActKind.PRESCRIPTION:  # inside one: doses of the same line
+                        inside.append((child, denied, section))
+            stack.extend(reversed(inside))
+
+    def add(self, act: AgendaAct) -> None:
+        count = self.counts.get(act.kind, 0)
+        if count < MAX_ACTS_PER_KIND:
+            self.counts[act.kind] = count + 1
+            self.found.append(act)
+
+    def _act(self, element: etree._Element, kind: ActKind) -> AgendaAct:
+        code = element.find(HL7 + "code")
+        if kind in (ActKind.VACCINATION, ActKind.VACCINATION_DUE, ActKind.PRESCRIPTION):
+            material = element.find(
+                f"{HL7}consumable/{HL7}manufacturedProduct/{HL7}manufacturedMaterial"
+            )
+            code = None if material is None else material.find(HL7 + "code")
+            label = _value_text(material, "name") or self._label(code)
+        else:
+            label = self._label(code)
+        low, high = _period(element)
+        repeat = element.find(HL7 + "repeatNumber")
+        return AgendaAct(
+            kind=kind,
+            code="" if code is None else (code.get("code") or "")[:100],
+            code_system="" if code is None else (code.get("codeSystem") or "")[:100],
+            label=(label or self._referenced(element.find(HL7 + "text")))[:MAX_LABEL],
+            low=low,
+            high=high,
+            place=_place(element),
+            performer=_performer(element),
+            as_needed=self._has_condition(element),
+            renewals=_number(repeat) or 0,
+            dose=_dose(element),
+        )
+
+    def _has_condition(self, element: etree._Element) -> bool:
+        """Whether a line is taken only if something holds ("si besoin", "si douleur")."""
+        for criterion in element.iterfind(f"{HL7}precondition/{HL7}criterion"):
+            if (
+                criterion.find(HL7 + "value") is not None
+                or criterion.find(HL7 + "code") is not None
+            ):
+                return True
+            if self._referenced(criterion.find(HL7 + "text")).strip("- "):
+                return True
+        return False
+
+    def _label(self, code: etree._Element | None) -> str:
+        if code is None:
+            return ""
+        shown = " ".join((code.get("displayName") or "").split())
+        if not shown:
+            shown = self._referenced(code.find(HL7 + "originalText"))
+        if not shown:
+            translation = code.find(HL7 + "translation")
+            shown = "" if translation is None else (translation.get("displayName") or "")
+        return shown[:MAX_LABEL]
+
+    def _referenced(self, text: etree._Element | None) -> str:
+        """Text in place, or the piece of narrative it points at."""
+        if text is None:
+            return ""
+        reference = text.find(HL7 + "reference")
+        if reference is None:
+            return text_of(text, MAX_LABEL)
+        if self.narrative is None:
+            self.narrative = {}
+            for element in self.document.iter(tag=etree.Element):
+                name = element.get("ID")
+                if name:
+                    self.narrative.setdefault(name, element)
+        return text_of(self.narrative.get((reference.get("value") or "").lstrip("#")), MAX_LABEL)
+
+
+def _is_void(element: etree._Element) -> bool:
+    if element.get("negationInd") == "true":
+        return True
+    status = element.find(HL7 + "statusCode")
+    return status is not None and (status.get("code") or "").lower() in _VOID_STATUS
+
+
+def _kind(element: etree._Element, section: str) -> ActKind | None:
+    """Which kind of act this is; None for what no list shows."""
+    mood = element.get("moodCode")
+    tag = str(element.tag).removeprefix(HL7)
+    if tag == "substanceAdministration":
+        return _administration(element, mood, section)
+    if tag == "observation" and mood == "GOL" and _EXAMINATION in _templates(element):
+        return ActKind.EXAMINATION
+    if mood not in _ASKED:
+        return None
+    return {
+        "encounter": ActKind.FOLLOW_UP,
+        "procedure": ActKind.PROCEDURE,
+        "observation": ActKind.EXAMINATION,
+    }.get(tag)
+
+
+def _administration(element: etree._Element, mood: str | None, section: str) -> ActKind | None:
+    templates = _templates(element)
+    in_vaccinations = section == _VACCINATION_SECTION
+    if mood == "EVN":
+        is_vaccination = in_vaccinations or templates & _VACCINATION_DONE
+        return ActKind.VACCINATION if is_vaccination else None
+    if mood not in _ASKED:
+        return None
+    if in_vaccinations or templates & _VACCINATION_DUE:
+        return ActKind.VACCINATION_DUE
+    if section == _PRESCRIPTION_SECTION or templates & _PRESCRIPTION:
+        return ActKind.PRESCRIPTION
+    return None
+
+
+def _templates(element: etree._Element) -> frozenset[str]:
+    return frozenset(t.get("root") or "" for t in element.iterfind(HL7 + "templateId"))
+
+
+def _section_code(section: etree._Element) -> str:
+    code = section.find(HL7 + "code")
+    return "" if code is None else code.get("code") or ""
+
+
+def _subsections(element: etree._Element) -> Iterator[etree._Element]:
+    return element.iterfind(f"{HL7}component/{HL7}section")
+
+
+def _time(element: etree._Element | None) -> str | None:
+    value = None if element is None else element.get("value")
+    return value.strip()[:40] if value and value.strip() else None
+
+
+def _period(element: etree._Element) -> tuple[str | None, str | None]:
+    """Start and end as written, from the first effectiveTime that says either."""
+    for when in element.iterfind(HL7 + "effectiveTime"):
+        low = _time(when) or _time(when.find(HL7 + "low"))
+        high = _time(when.find(HL7 + "high"))
+        if low or high:
+            return low, high
+    return None, None
+
+
+def _number(element: etree._Element | None) -> int | None:
+    value = "" if element is None else element.get("value") or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 3 else None
+
+
+def _value_text(element: etree._Element | None, name: str) -> str:
+    return "" if element is None else text_of(element.find(HL7 + name), MAX_LABEL)
+
+
+def _dose(element: etree._Element) -> int | None:
+    """The dose number of a vaccination (LOINC 30973-2)."""
+    for observation in element.iterfind(f"{HL7}entryRelationship/{HL7}observation"):
+        code = observation.find(HL7 + "code")
+        if code is not None and code.get("code") == "30973-2":
+            return _number(observation.find(HL7 + "value"))
+    return None
+
+
+def _place(element: etree._Element) -> str | None:
+    for participant in element.iterfind(HL7 + "participant"):
+        if participant.get("typeCode") == "LOC":
+            role = participant.find(HL7 + "participantRole")
+            entity = None if role is None else role.find(HL7 + "playingEntity")
+            address = None if role is None else role.find(HL7 + "addr")
+            parts = [_value_text(entity, "name")]
+            parts += [] if address is None else [" ".join(text_of(p) for p in address)]
+            return ", ".join(" ".join(p.split()) for p in parts if p.strip())[:MAX_LABEL] or None
+    return None
+
+
+def _performer(element: etree._Element) -> str | None:
+    entity = element.find(f"{HL7}performer/{HL7}assignedEntity")
+    if entity is None:
+        return None
+    name = " ".join(text_of(p) for p in entity.iterfind(f"{HL7}assignedPerson/{HL7}name/*"))
+    code = entity.find(HL7 + "code")
+    profession = "" if code is None else code.get("displayName") or ""
+    return (" ".join(name.split()) or " ".join(profession.split()))[:MAX_LABEL] or None
+
+
+def _appointment(header: CdaHeader) -> AgendaAct:
+    """A notice of appointment has no entries: its time is that of the main act.
+
+    Source: mssante facts §4.5 (type 56446-8, derived).
+    """
+    event = next(iter(header.events), None)
+    return AgendaAct(
+        kind=ActKind.APPOINTMENT,
+        code=header.code,
+        code_system=header.code_system,
+        label=header.title[:MAX_LABEL],
+        low=None if event is None else event.low,
+        high=None if event is None else event.high,
+        place=header.custodian.name or None,
+    )
+
+
+def _decoded(element: etree._Element) -> bytes:
+    text = "".join(map(str, element.itertext()))
+    if (element.get("representation") or "").upper() != "B64":
+        return text.encode()
+    try:
+        return pybase64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedCdaError("base64") from None
