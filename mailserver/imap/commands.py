@@ -1,0 +1,505 @@
+"""The commands, as values.
+
+Source: RFC 9051 §6 and the extensions named at each class.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum
+
+from mailserver.imap.sets import SequenceSet
+
+
+class Numbering(Enum):
+    """Whether a command speaks of message numbers or UIDs."""
+
+    SEQUENCE = "sequence"
+    UID = "uid"
+
+
+class Access(Enum):
+    """How a folder is opened."""
+
+    READ_WRITE = "SELECT"
+    READ_ONLY = "EXAMINE"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """CAPABILITY (RFC 9051 §6.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    """NOOP (RFC 9051 §6.1.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """LOGOUT (RFC 9051 §6.1.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """ID (RFC 2971 §3.1); what the client says of itself is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """STARTTLS (RFC 9051 §6.2.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """AUTHENTICATE (RFC 9051 §6.2.2); ``initial`` is still base64, None when absent."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Login:
+    """LOGIN (RFC 9051 §6.2.3)."""
+
+    user: bytes
+    password: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Enable:
+    """ENABLE (RFC 5161 §3.1)."""
+
+    names: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """SELECT or EXAMINE (RFC 9051 §6.3.2, §6.3.3; CONDSTORE: RFC 7162 §3.1.8)."""
+
+    mailbox: str
+    access: Access
+    condstore: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """CREATE (RFC 9051 §6.3.4)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """DELETE (RFC 9051 §6.3.5)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """RENAME (RFC 9051 §6.3.6)."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """SUBSCRIBE (RFC 9051 §6.3.7)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """UNSUBSCRIBE (RFC 9051 §6.3.8)."""
+
+    mailbox: str
+
+
+class ListSelect(Enum):
+    """LIST selection options (RFC 5258 §3.1, RFC 6154 §2)."""
+
+    SUBSCRIBED = b"SUBSCRIBED"
+    REMOTE = b"REMOTE"
+    RECURSIVEMATCH = b"RECURSIVEMATCH"
+    SPECIAL_USE = b"SPECIAL-USE"
+
+
+class ListReturn(Enum):
+    """LIST return options (RFC 5258 §3.2, RFC 6154 §2, RFC 5819 §2)."""
+
+    SUBSCRIBED = b"SUBSCRIBED"
+    CHILDREN = b"CHILDREN"
+    SPECIAL_USE = b"SPECIAL-USE"
+    STATUS = b"STATUS"
+
+
+class StatusItem(Enum):
+    """What STATUS can be asked (RFC 9051 §6.3.11, RFC 7162 §3.1.7, RFC 7889 §3)."""
+
+    MESSAGES = b"MESSAGES"
+    RECENT = b"RECENT"
+    UIDNEXT = b"UIDNEXT"
+    UIDVALIDITY = b"UIDVALIDITY"
+    UNSEEN = b"UNSEEN"
+    DELETED = b"DELETED"
+    SIZE = b"SIZE"
+    HIGHESTMODSEQ = b"HIGHESTMODSEQ"
+    APPENDLIMIT = b"APPENDLIMIT"
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """LIST (RFC 9051 §6.3.9, RFC 5258, RFC 5819)."""
+
+    reference: str
+    patterns: tuple[str, ...]
+    select: frozenset[ListSelect] = frozenset()
+    returns: frozenset[ListReturn] = frozenset()
+    status: tuple[StatusItem, ...] = ()
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lsub:
+    """LSUB (RFC 3501 §6.3.9)."""
+
+    reference: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """NAMESPACE (RFC 2342 §5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """STATUS (RFC 9051 §6.3.11)."""
+
+    mailbox: str
+    items: tuple[StatusItem, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Append:
+    """APPEND (RFC 9051 §6.3.12)."""
+
+    mailbox: str
+    flags: tuple[str, ...]
+    internal_at: datetime | None
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """IDLE (RFC 2177)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """CHECK (RFC 3501 §6.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """CLOSE (RFC 9051 §6.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unselect:
+    """UNSELECT (RFC 3691 §2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expunge:
+    """EXPUNGE (RFC 9051 §6.4.3), or UID EXPUNGE when ``uids`` is given (RFC 4315 §2.1)."""
+
+    uids: SequenceSet | None = None
+
+
+class Simple(Enum):
+    """FETCH items without arguments; the value is their name on the wire."""
+
+    FLAGS = b"FLAGS"
+    UID = b"UID"
+    INTERNALDATE = b"INTERNALDATE"
+    SIZE = b"RFC822.SIZE"
+    ENVELOPE = b"ENVELOPE"
+    BODY = b"BODY"
+    BODYSTRUCTURE = b"BODYSTRUCTURE"
+    MODSEQ = b"MODSEQ"
+
+
+class SectionKind(Enum):
+    """Which octets of a part. Source: RFC 9051 §6.4.5.1."""
+
+    WHOLE = "whole"
+    HEADER = "header"
+    FIELDS = "fields"
+    FIELDS_NOT = "fields_not"
+    TEXT = "text"
+    MIME = "mime"
+
+
+@dataclass(frozen=True, slots=True)
+class BodySection:
+    r"""BODY[section]<partial> and its older spellings.
+
+    Attributes:
+        label: the item's name as the response repeats it, the origin octet excepted.
+        part: section numbers; empty is the message itself.
+        fields: header names in lower case for FIELDS and FIELDS_NOT.
+        partial: first octet and the greatest count, or None.
+        peek: fetching it does not set ``\Seen``.
+    """
+
+    label: bytes
+    part: tuple[int, ...]
+    kind: SectionKind
+    fields: frozenset[bytes]
+    partial: tuple[int, int] | None
+    peek: bool
+
+
+FetchItem = Simple | BodySection
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """FETCH (RFC 9051 §6.4.5; CHANGEDSINCE: RFC 7162 §3.1.4.1)."""
+
+    numbers: SequenceSet
+    items: tuple[FetchItem, ...]
+    numbering: Numbering
+    changedsince: int | None
+
+
+class StoreMode(Enum):
+    """What STORE does with its flags."""
+
+    REPLACE = "replace"
+    ADD = "add"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """STORE (RFC 9051 §6.4.6; UNCHANGEDSINCE: RFC 7162 §3.1.3)."""
+
+    numbers: SequenceSet
+    mode: StoreMode
+    flags: tuple[str, ...]
+    silent: bool
+    numbering: Numbering
+    unchangedsince: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """COPY (RFC 9051 §6.4.7)."""
+
+    numbers: SequenceSet
+    mailbox: str
+    numbering: Numbering
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """MOVE (RFC 9051 §6.4.8)."""
+
+    numbers: SequenceSet
+    mailbox: str
+    numbering: Numbering
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    r"""Search key ALL, and OLD: no message here is ever ``\Recent``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    r"""Search keys RECENT and NEW: no message here is ever ``\Recent``."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Every key matches."""
+
+    keys: tuple["SearchKey", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of two matches."""
+
+    left: "SearchKey"
+    right: "SearchKey"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """It does not match."""
+
+    key: "SearchKey"
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """A system flag or keyword is set."""
+
+    flag: str
+
+
+class Compare(Enum):
+    """How a date or size is compared."""
+
+    BEFORE = "before"
+    ON = "on"
+    SINCE = "since"
+
+
+@dataclass(frozen=True, slots=True)
+class InternalDate:
+    """BEFORE, ON, SINCE: the internal date, its time and zone disregarded."""
+
+    compare: Compare
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class SentDate:
+    """SENTBEFORE, SENTON, SENTSINCE: the Date field's day as written there."""
+
+    compare: Compare
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Larger:
+    """LARGER."""
+
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """SMALLER."""
+
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderHas:
+    """HEADER, FROM, TO, CC, BCC, SUBJECT: substring of a field; empty tests its presence."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyHas:
+    """BODY: substring of the text of the body."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextHas:
+    """TEXT: substring of the header or of the text of the body."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberIn:
+    """A sequence set as a key."""
+
+    numbers: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class UidIn:
+    """UID."""
+
+    numbers: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class ModseqFrom:
+    """MODSEQ (RFC 7162 §3.1.5)."""
+
+    modseq: int
+
+
+SearchKey = (
+    All
+    | Nothing
+    | And
+    | Or
+    | Not
+    | HasFlag
+    | InternalDate
+    | SentDate
+    | Larger
+    | Smaller
+    | HeaderHas
+    | BodyHas
+    | TextHas
+    | NumberIn
+    | UidIn
+    | ModseqFrom
+)
+
+
+class SearchReturn(Enum):
+    """ESEARCH result options (RFC 4731 §3.1)."""
+
+    MIN = b"MIN"
+    MAX = b"MAX"
+    ALL = b"ALL"
+    COUNT = b"COUNT"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """SEARCH (RFC 9051 §6.4.4); ``returns`` is None for the old response."""
+
+    key: SearchKey
+    numbering: Numbering
+    returns: frozenset[SearchReturn] | None
+
+
+Command = (
+    Capability
+    | Noop
+    | Logout
+    | Id
+    | StartTls
+    | Authenticate
+    | Login
+    | Enable
+    | Select
+    | Create
+    | Delete
+    | Rename
+    | Subscribe
+    | Unsubscribe
+    | List
+    | Lsub
+    | Namespace
+    | Status
+    | Append
+    | Idle
+    | Check
+    | Close
+    | Unselect
+    | Expunge
+    | Fetch
+    | Store
+    | Copy
+    | Move
+    | Search
+)

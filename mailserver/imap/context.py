@@ -1,0 +1,168 @@
+"""The state of one session, and how it is told of changes.
+
+Invariants: output is never written while a transaction is open; EXPUNGE responses go out only
+from ``sync`` with ``expunge`` allowed; what the store publishes is read again, never trusted.
+
+Source: RFC 9051 §5.2, §7.5.
+"""
+
+from collections.abc import Sequence
+
+from mailserver.imap.commands import Access
+from mailserver.imap.connection import Connection
+from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.machine import State
+from mailserver.imap.responses import FlagText, capabilities, flag_list
+from mailserver.imap.shared import ImapBind, Shared
+from mailserver.imap.view import FolderView
+from mailserver.store.changes import Subscription
+from mailserver.store.errors import NoSuchFolderError
+from mailserver.store.model import SERVER_KEYWORDS, Folder, Mailbox
+
+
+class Context:
+    """One session's state; ``session`` drives it, the handlers work on it."""
+
+    def __init__(self, shared: Shared, bind: ImapBind, connection: Connection) -> None:
+        self.shared = shared
+        self.store = shared.store
+        self.bind = bind
+        self.connection = connection
+        self.state = State.NOT_AUTHENTICATED
+        self.mailbox: Mailbox | None = None
+        self.view: FolderView | None = None
+        self.access = Access.READ_ONLY
+        self.condstore = False
+        self.subscription: Subscription | None = None
+        self.attempts = 0
+        self.ending = ""
+        self.tag = b""
+        self.stirred = False
+        self._flags = FlagText()
+        self._shown: frozenset[str] = frozenset()
+
+    @property
+    def logged_in(self) -> Mailbox:
+        """The mailbox of this login."""
+        if self.mailbox is None:
+            raise RefusedError(Code.SERVERBUG, "Internal error")
+        return self.mailbox
+
+    @property
+    def opened(self) -> FolderView:
+        """The open folder."""
+        if self.view is None:
+            raise RefusedError(Code.SERVERBUG, "Internal error")
+        return self.view
+
+    def login_allowed(self) -> bool:
+        """Whether a password may be said now (RFC 9051 §11.1; RULES §12)."""
+        return self.connection.tls or self.connection.peer in self.bind.plaintext_login_from
+
+    def capabilities(self) -> bytes:
+        """Give the capability list of now."""
+        return capabilities(
+            before_login=self.state is State.NOT_AUTHENTICATED,
+            login_allowed=self.login_allowed(),
+            tls_offered=not self.connection.tls,
+            limit=self.bind.limits.append_octets,
+        )
+
+    def write(self, line: bytes) -> None:
+        """Queue one untagged response."""
+        self.connection.write(line)
+
+    async def folder(self, name: str, code: Code = Code.NONEXISTENT) -> Folder:
+        """Find a folder of this mailbox.
+
+        Raises:
+            RefusedError: there is none, with ``code``.
+        """
+        folder = await self.store.folders.get(self.logged_in.id, name)
+        if folder is None:
+            raise RefusedError(code, "No such mailbox")
+        return folder
+
+    def flags_response(self) -> bytes:
+        """Give FLAGS, and remember which keywords it named."""
+        view = self.opened
+        self._shown = frozenset(view.keywords)
+        return b"* FLAGS %b\r\n" % flag_list(31, view.keywords)
+
+    def permanent_flags(self) -> bytes:
+        """Give PERMANENTFLAGS: what STORE can change here (RULES §10)."""
+        if self.access is Access.READ_ONLY:
+            return b"* OK [PERMANENTFLAGS ()] Read-only\r\n"
+        own = sorted(self.opened.keywords - SERVER_KEYWORDS)
+        words = flag_list(31, own)[:-1] + b" \\*)"
+        return b"* OK [PERMANENTFLAGS %b] Limited\r\n" % words
+
+    def close_folder(self) -> None:
+        """Leave the open folder, if any."""
+        self.view = None
+        if self.state is State.SELECTED:
+            self.state = State.AUTHENTICATED
+
+    async def refresh(self) -> tuple[int, ...]:
+        """Read what changed since the last time; gives the positions with other flags.
+
+        Raises:
+            NoSuchFolderError: the folder was deleted meanwhile.
+        """
+        view = self.opened
+        self.stirred = False
+        if self.subscription is not None:
+            self.subscription.clear()
+        changes = await self.store.messages.changed_since(view.folder.id, view.modseq)
+        told = view.absorb(changes.rows, changes.vanished, changes.highestmodseq)
+        if told.exists is not None:
+            self.write(b"* %d EXISTS\r\n" % told.exists)
+        return told.changed
+
+    async def sync(self, *, expunge: bool) -> None:
+        """Tell the client what happened in its folder.
+
+        Args:
+            expunge: whether EXPUNGE may be said now (RFC 9051 §7.5.1).
+        """
+        view = self.view
+        if view is None:
+            return
+        if self.stirred or (self.subscription is not None and self.subscription.pending):
+            try:
+                changed = await self.refresh()
+            except NoSuchFolderError:
+                self.write(b"* BYE The mailbox is gone\r\n")
+                self.state = State.LOGOUT
+                self.ending = "folder_gone"
+                return
+            self.show_keywords()
+            self.tell_flags(changed)
+        if expunge:
+            for number in view.take_expunges().expunged:
+                self.write(b"* %d EXPUNGE\r\n" % number)
+
+    def show_keywords(self) -> None:
+        """Name in FLAGS the keywords that FETCH responses are about to mention."""
+        if not self.opened.keywords <= self._shown:
+            self.write(self.flags_response())
+
+    def tell_modseqs(self, positions: Sequence[int], *, uid: bool) -> None:
+        """Queue FETCH responses with only the modseqs (RFC 7162 §3.1.3, .SILENT)."""
+        view = self.opened
+        for at in positions:
+            row = view.rows[at]
+            lead = b"UID %d " % row.uid if uid else b""
+            self.write(b"* %d FETCH (%bMODSEQ (%d))\r\n" % (at + 1, lead, row.modseq))
+
+    def tell_flags(self, positions: Sequence[int], *, uid: bool = False) -> None:
+        """Queue FETCH responses with the flags of these positions."""
+        view = self.opened
+        for at in positions:
+            row = view.rows[at]
+            parts = [self._flags.of(row.flags, row.keywords)]
+            if uid or self.condstore:
+                parts.insert(0, b"UID %d" % row.uid)
+            if self.condstore:
+                parts.append(b"MODSEQ (%d)" % row.modseq)
+            self.write(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))

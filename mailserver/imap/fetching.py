@@ -1,0 +1,275 @@
+"""Answers FETCH from stored bytes.
+
+Flags come from memory, structures as they were written at delivery, sections by their offsets.
+
+Invariants: nothing here parses a mail; no database read is open while the socket is written;
+large bodies go out in slices under back-pressure, small ones are read many at a time.
+
+Source: RFC 9051 §6.4.5, §7.5.2.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from mailserver.imap.commands import BodySection, FetchItem, Simple
+from mailserver.imap.connection import SLICE, Connection
+from mailserver.imap.responses import FlagText, date_time
+from mailserver.imap.sections import Filtered, Span, locate, select_fields
+from mailserver.imap.shared import Shared, outline_of
+from mailserver.imap.view import FolderView
+from mailserver.message.index import MessageIndex
+from mailserver.store.errors import NoSuchBlobError
+from mailserver.store.model import EntryRow
+
+ROW_BATCH = 1000
+"""Messages rendered from memory before the loop is given to others."""
+SECTION_BATCH = 64
+"""Messages whose sections are read together."""
+BATCH_OCTETS = 2 * 1024 * 1024
+"""Octets of bodies read together."""
+INLINE_OCTETS = 512 * 1024
+"""A section larger than this is read and sent in slices of its own."""
+
+RowText = Callable[[EntryRow], bytes]
+IndexText = Callable[[MessageIndex], bytes]
+
+_OF_INDEX: dict[Simple, IndexText] = {
+    Simple.ENVELOPE: lambda index: b"ENVELOPE " + index.envelope,
+    Simple.BODY: lambda index: b"BODY " + index.body,
+    Simple.BODYSTRUCTURE: lambda index: b"BODYSTRUCTURE " + index.bodystructure,
+}
+
+
+def row_texts(flags: FlagText) -> dict[Simple, RowText]:
+    """Give the items that a row in memory answers."""
+    return {
+        Simple.FLAGS: lambda row: flags.of(row.flags, row.keywords),
+        Simple.UID: lambda row: b"UID %d" % row.uid,
+        Simple.INTERNALDATE: lambda row: b"INTERNALDATE " + date_time(row.internal_at),
+        Simple.SIZE: lambda row: b"RFC822.SIZE %d" % row.octets,
+        Simple.MODSEQ: lambda row: b"MODSEQ (%d)" % row.modseq,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One section of one message, found; ``None`` is NIL."""
+
+    section: BodySection
+    place: Span | Filtered | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    number: int
+    row: EntryRow
+    lead: bytes
+    wanted: tuple[_Wanted, ...]
+
+    @property
+    def octets(self) -> int:
+        return sum(item.place.length for item in self.wanted if item.place is not None)
+
+
+class Fetcher:
+    """Renders the messages of one open folder for one connection."""
+
+    def __init__(self, shared: Shared, connection: Connection, view: FolderView) -> None:
+        self._shared = shared
+        self._connection = connection
+        self._view = view
+        self._row_texts = row_texts(FlagText())
+
+    async def run(self, positions: Sequence[int], items: Sequence[FetchItem]) -> int:
+        """Write the FETCH responses of these positions.
+
+        Returns:
+            How many messages were gone meanwhile and could not be answered.
+        """
+        sections = [item for item in items if isinstance(item, BodySection)]
+        simple = [item for item in items if isinstance(item, Simple)]
+        if sections:
+            return await self._with_sections(positions, simple, sections)
+        if any(item in _OF_INDEX for item in simple):
+            return await self._with_indexes(positions, simple)
+        await self._from_rows(positions, simple)
+        return 0
+
+    async def _from_rows(self, positions: Sequence[int], items: Sequence[Simple]) -> None:
+        connection, rows = self._connection, self._view.rows
+        texts = [self._row_texts[item] for item in items]
+        for at in range(0, len(positions), ROW_BATCH):
+            batch = positions[at : at + ROW_BATCH]
+            if len(texts) == 1:
+                text = texts[0]
+                out = [b"* %d FETCH (%b)\r\n" % (p + 1, text(rows[p])) for p in batch]
+            else:
+                out = [
+                    b"* %d FETCH (%b)\r\n" % (p + 1, b" ".join([text(rows[p]) for text in texts]))
+                    for p in batch
+                ]
+            connection.write(b"".join(out))
+            await connection.flush()
+
+    async def _with_indexes(self, positions: Sequence[int], items: Sequence[Simple]) -> int:
+        connection, rows = self._connection, self._view.rows
+        missing = 0
+        texts = [(self._row_texts.get(item), _OF_INDEX.get(item)) for item in items]
+        for at in range(0, len(positions), ROW_BATCH):
+            batch = positions[at : at + ROW_BATCH]
+            indexes = await self._shared.indexes.get([rows[p].blob_id for p in batch])
+            out: list[bytes] = []
+            for p in batch:
+                row = rows[p]
+                index = indexes.get(row.blob_id)
+                if index is None:
+                    missing += 1
+                    continue
+                parts = [
+                    of_row(row) if of_row is not None else of_index(index)  # type: ignore[misc]
+                    for of_row, of_index in texts  # one of the two is there for each item
+                ]
+                out.append(b"* %d FETCH (%b)\r\n" % (p + 1, b" ".join(parts)))
+            connection.write(b"".join(out))
+            await connection.flush()
+        return missing
+
+    async def _with_sections(
+        self,
+        positions: Sequence[int],
+        items: Sequence[Simple],
+        sections: Sequence[BodySection],
+    ) -> int:
+        missing = 0
+        for at in range(0, len(positions), SECTION_BATCH):
+            batch = positions[at : at + SECTION_BATCH]
+            messages = await self._locate(batch, items, sections)
+            missing += len(batch) - len(messages)
+            for group in _groups(messages):
+                missing += await self._send(group)
+        return missing
+
+    async def _locate(
+        self,
+        batch: Sequence[int],
+        items: Sequence[Simple],
+        sections: Sequence[BodySection],
+    ) -> list[_Message]:
+        rows = [self._view.rows[p] for p in batch]
+        store = self._shared.store
+        indexes = await self._shared.indexes.get([row.blob_id for row in rows])
+        prefixes = await store.messages.prefixes(self._view.folder.id, [row.uid for row in rows])
+        found: list[_Message] = []
+        for p, row in zip(batch, rows, strict=True):
+            index = indexes.get(row.blob_id)
+            prefix = prefixes.get(row.uid)
+            if index is None or prefix is None:
+                continue
+            texts = [
+                self._row_texts[item](row) if item in self._row_texts else _OF_INDEX[item](index)
+                for item in items
+            ]
+            outline = outline_of(index)
+            wanted = tuple(
+                _Wanted(section, _cut(section, locate(section, prefix, outline)))
+                for section in sections
+            )
+            found.append(_Message(p + 1, row, b" ".join(texts), wanted))
+        return found
+
+    async def _send(self, messages: Sequence[_Message]) -> int:
+        """Send messages whose sections are small, or one whose sections are not."""
+        slices: list[tuple[int, int, int]] = []
+        for message in messages:
+            for item in message.wanted:
+                place = item.place
+                if place is not None and 0 < place.length <= INLINE_OCTETS:
+                    slices.append((message.row.blob_id, place.start, place.length))
+        try:
+            read = iter(await self._shared.store.blobs.read_many(slices) if slices else ())
+        except NoSuchBlobError:
+            if len(messages) == 1:
+                return 1
+            return sum([await self._send([message]) for message in messages])
+        for message in messages:
+            await self._write(message, read)
+        await self._connection.flush()
+        return 0
+
+    async def _write(self, message: _Message, read: Iterator[bytes]) -> None:
+        connection = self._connection
+        connection.write(b"* %d FETCH (" % message.number)
+        separator = b""
+        if message.lead:
+            connection.write(message.lead)
+            separator = b" "
+        for item in message.wanted:
+            connection.write(separator + _label(item.section))
+            separator = b" "
+            place = item.place
+            if place is None:
+                connection.write(b" NIL")
+            elif isinstance(place, Filtered):
+                header = next(read) if place.length else b""
+                chosen = select_fields(header, item.section) + b"\r\n"
+                connection.write(_literal(_partial(chosen, item.section)))
+            elif place.length > INLINE_OCTETS:
+                await self._stream(message.row.blob_id, place)
+            else:
+                body = next(read) if place.length else b""
+                connection.write(b" {%d}\r\n" % place.octets)
+                connection.write(place.head)
+                connection.write(body)
+        connection.write(b")\r\n")
+        if connection.full:
+            await connection.flush()
+
+    async def _stream(self, blob_id: int, span: Span) -> None:
+        connection = self._connection
+        connection.write(b" {%d}\r\n" % span.octets)
+        connection.write(span.head)
+        at, end = span.start, span.start + span.length
+        while at < end:
+            piece = await self._shared.store.blobs.read(blob_id, at, min(SLICE, end - at))
+            if not piece:
+                # The literal's size was said already: only the end of the connection is true now.
+                raise NoSuchBlobError
+            connection.write(piece)
+            at += len(piece)
+            await connection.flush()
+
+
+def _cut(section: BodySection, place: Span | Filtered | None) -> Span | Filtered | None:
+    if isinstance(place, Span) and section.partial is not None:
+        return place.cut(*section.partial)
+    return place
+
+
+def _partial(octets: bytes, section: BodySection) -> bytes:
+    if section.partial is None:
+        return octets
+    first, count = section.partial
+    return octets[first : first + count]
+
+
+def _label(section: BodySection) -> bytes:
+    if section.partial is None:
+        return section.label
+    return b"%b<%d>" % (section.label, section.partial[0])
+
+
+def _literal(octets: bytes) -> bytes:
+    return b" {%d}\r\n%b" % (len(octets), octets)
+
+
+def _groups(messages: Sequence[_Message]) -> Iterator[list[_Message]]:
+    group: list[_Message] = []
+    octets = 0
+    for message in messages:
+        if group and octets + message.octets > BATCH_OCTETS:
+            yield group
+            group, octets = [], 0
+        group.append(message)
+        octets += message.octets
+    if group:
+        yield group

@@ -1,0 +1,173 @@
+"""The commands on folders: LIST, SELECT, STATUS, CREATE and their kin.
+
+Invariants: a name reaches the store as a key of this login's mailbox and nothing else (I7); a
+folder that cannot be opened leaves none open.
+
+Source: RFC 9051 §6.3.
+"""
+
+from mailserver.imap import commands as c
+from mailserver.imap.context import Context
+from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.listing import Line, Named, list_lines, lsub_lines
+from mailserver.imap.machine import State
+from mailserver.imap.names import SEPARATOR, require_creatable
+from mailserver.imap.responses import list_response, status_response
+from mailserver.imap.view import FolderView
+from mailserver.store.errors import CannotError, FolderExistsError, NoSuchFolderError
+from mailserver.store.model import INBOX, Folder
+
+
+def _named(folders: list[Folder]) -> list[Named]:
+    return [Named(folder.name, folder.special_use, folder.subscribed) for folder in folders]
+
+
+async def list_(context: Context, command: c.List) -> bytes:
+    """Answer LIST."""
+    if command.patterns == ("",) and not command.extended:
+        context.write(b'* LIST (\\Noselect) "/" ""\r\n')
+        return b"OK LIST completed"
+    folders = await context.store.folders.list(context.logged_in.id)
+    by_name = {folder.name: folder for folder in folders}
+    for line in list_lines(_named(folders), command):
+        extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if line.child_info else b""
+        context.write(list_response(b"LIST", line.attributes, line.name, extra))
+        if command.status and line.exists:
+            await _status(context, by_name[line.name], command.status)
+    return b"OK LIST completed"
+
+
+async def lsub(context: Context, command: c.Lsub) -> bytes:
+    """Answer LSUB."""
+    folders = await context.store.folders.list(context.logged_in.id)
+    lines: list[Line] = lsub_lines(_named(folders), command.reference, command.pattern)
+    for line in lines:
+        context.write(list_response(b"LSUB", line.attributes, line.name))
+    return b"OK LSUB completed"
+
+
+async def namespace(context: Context, _command: c.Namespace) -> bytes:
+    """Answer NAMESPACE. Source: RFC 2342 §5."""
+    context.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    return b"OK NAMESPACE completed"
+
+
+async def status(context: Context, command: c.Status) -> bytes:
+    """Answer STATUS."""
+    await _status(context, await context.folder(command.mailbox), command.items)
+    if c.StatusItem.HIGHESTMODSEQ in command.items:
+        context.condstore = True
+    return b"OK STATUS completed"
+
+
+async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, ...]) -> None:
+    found = await context.store.folders.status(folder.id)
+    values = {
+        c.StatusItem.MESSAGES: found.messages,
+        c.StatusItem.RECENT: 0,
+        c.StatusItem.UIDNEXT: found.uidnext,
+        c.StatusItem.UIDVALIDITY: found.uidvalidity,
+        c.StatusItem.UNSEEN: found.unseen,
+        c.StatusItem.DELETED: found.deleted,
+        c.StatusItem.SIZE: found.octets,
+        c.StatusItem.HIGHESTMODSEQ: found.highestmodseq,
+        c.StatusItem.APPENDLIMIT: context.bind.limits.append_octets,
+    }
+    context.write(status_response(folder.name, values, items))
+
+
+async def select(context: Context, command: c.Select) -> bytes:
+    """Answer SELECT and EXAMINE."""
+    context.close_folder()
+    if context.subscription is not None:
+        # What is published from here on is read after the rows below.
+        context.subscription.clear()
+    folder = await context.folder(command.mailbox)
+    rows = await context.store.messages.entries(folder.id)
+    view = FolderView(folder, rows, folder.highestmodseq)
+    context.view = view
+    context.access = command.access
+    context.state = State.SELECTED
+    context.condstore = context.condstore or command.condstore
+    context.write(context.flags_response())
+    context.write(b"* %d EXISTS\r\n* 0 RECENT\r\n" % len(view))
+    first_unseen = view.first_unseen()
+    if first_unseen is not None:
+        context.write(b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen)
+    context.write(b"* OK [UIDVALIDITY %d] Valid\r\n" % folder.uidvalidity)
+    uidnext = max(folder.uidnext, rows[-1].uid + 1 if rows else 1)
+    context.write(b"* OK [UIDNEXT %d] Next\r\n" % uidnext)
+    context.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % folder.highestmodseq)
+    context.write(context.permanent_flags())
+    if command.access is c.Access.READ_ONLY:
+        return b"OK [READ-ONLY] EXAMINE completed"
+    return b"OK [READ-WRITE] SELECT completed"
+
+
+async def create(context: Context, command: c.Create) -> bytes:
+    """Answer CREATE, with the levels above that are missing (RFC 9051 §6.3.4)."""
+    name = command.mailbox
+    require_creatable(name)
+    mailbox_id = context.logged_in.id
+    existing = {folder.name for folder in await context.store.folders.list(mailbox_id)}
+    if name in existing:
+        raise RefusedError(Code.ALREADYEXISTS, "The mailbox exists")
+    levels = name.split(SEPARATOR)
+    for depth in range(1, len(levels)):
+        above = SEPARATOR.join(levels[:depth])
+        if above not in existing:
+            try:
+                await context.store.folders.create(mailbox_id, above)
+            except FolderExistsError:
+                continue
+    await context.store.folders.create(mailbox_id, name)
+    return b"OK CREATE completed"
+
+
+async def delete(context: Context, command: c.Delete) -> bytes:
+    """Answer DELETE.
+
+    The folder this session has open is closed with it; other sessions are told by BYE.
+    """
+    folder = await context.folder(command.mailbox)
+    if folder.name == INBOX:
+        raise RefusedError(Code.CANNOT, "INBOX cannot be deleted")
+    await context.store.folders.delete(context.logged_in.id, folder.name)
+    if context.view is not None and context.view.folder.id == folder.id:
+        context.close_folder()
+    return b"OK DELETE completed"
+
+
+async def rename(context: Context, command: c.Rename) -> bytes:
+    """Answer RENAME."""
+    require_creatable(command.new)
+    folder = await context.folder(command.old)
+    await context.store.folders.rename(context.logged_in.id, folder.name, command.new)
+    return b"OK RENAME completed"
+
+
+async def subscribe(context: Context, command: c.Subscribe) -> bytes:
+    """Answer SUBSCRIBE."""
+    folder = await context.folder(command.mailbox)
+    await context.store.folders.subscribe(context.logged_in.id, folder.name)
+    return b"OK SUBSCRIBE completed"
+
+
+async def unsubscribe(context: Context, command: c.Unsubscribe) -> bytes:
+    """Answer UNSUBSCRIBE."""
+    folder = await context.folder(command.mailbox)
+    await context.store.folders.subscribe(context.logged_in.id, folder.name, subscribed=False)
+    return b"OK UNSUBSCRIBE completed"
+
+
+def refused(error: Exception) -> RefusedError | None:
+    """Give the refusal that an error of the store stands for, None when it is not expected."""
+    match error:
+        case FolderExistsError():
+            return RefusedError(Code.ALREADYEXISTS, "The mailbox exists")
+        case NoSuchFolderError():
+            return RefusedError(Code.NONEXISTENT, "No such mailbox")
+        case CannotError():
+            return RefusedError(Code.CANNOT, "This mailbox cannot be changed so")
+        case _:
+            return None

@@ -1,0 +1,363 @@
+"""Turns a framed command into a value.
+
+Invariants: every octet of the command is accounted for; what cannot be read is BAD, with the tag
+when that much could be read.
+
+Source: RFC 9051 §6, §9.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+from mailserver.imap import commands as c
+from mailserver.imap.errors import BadCommandError
+from mailserver.imap.grammar_fetch import read_fetch
+from mailserver.imap.grammar_search import read_search
+from mailserver.imap.names import canonical, decode_mutf7
+from mailserver.imap.tokens import NUMBER64_MAX, Cursor
+from mailserver.imap.wire import RawCommand
+
+PATTERNS_MAX = 50
+"""Patterns of one LIST (threat I4)."""
+FLAGS_MAX = 100
+"""Flags named in one command."""
+ID_PAIRS_MAX = 30
+"""RFC 2971 §3.3."""
+
+_MODIFIERS = frozenset({c.ListSelect.RECURSIVEMATCH, c.ListSelect.REMOTE})
+"""Selection options that select nothing by themselves (RFC 5258 §3.1)."""
+
+Reader = Callable[[Cursor], c.Command]
+E = TypeVar("E", bound=Enum)
+
+
+class UntaggedError(BadCommandError):
+    """Not even a tag could be read."""
+
+
+def read_tag(raw: RawCommand) -> tuple[bytes, Cursor]:
+    """Split the tag off.
+
+    Raises:
+        UntaggedError: there is none.
+    """
+    cursor = Cursor(raw)
+    try:
+        tag = cursor.tag()
+        cursor.space()
+    except BadCommandError as error:
+        raise UntaggedError(error.text) from None
+    return tag, cursor
+
+
+def read_command(cursor: Cursor) -> c.Command:
+    """Read a command from after its tag.
+
+    Raises:
+        BadCommandError: unknown, or not well formed.
+        RefusedError: well formed, and something named in it (a charset) is not known here.
+    """
+    name = cursor.keyword()
+    if name == b"UID":
+        cursor.space()
+        name += b" " + cursor.keyword()
+    reader = READERS.get(name)
+    if reader is None:
+        raise BadCommandError("Unknown command")
+    command = reader(cursor)
+    cursor.end()
+    return command
+
+
+def _mailbox(cursor: Cursor) -> str:
+    cursor.space()
+    return canonical(cursor.astring())
+
+
+def _authenticate(cursor: Cursor) -> c.Authenticate:
+    cursor.space()
+    mechanism = cursor.keyword().decode("ascii")
+    initial = None
+    if not cursor.at_end:
+        cursor.space()
+        initial = cursor.text[cursor.position :]
+        cursor.position = len(cursor.text)
+    return c.Authenticate(mechanism, initial)
+
+
+def _login(cursor: Cursor) -> c.Login:
+    cursor.space()
+    user = cursor.astring()
+    cursor.space()
+    return c.Login(user, cursor.astring())
+
+
+def _enable(cursor: Cursor) -> c.Enable:
+    names = []
+    while not cursor.at_end:
+        cursor.space()
+        names.append(cursor.keyword())
+    if not names:
+        raise BadCommandError("Missing argument")
+    return c.Enable(tuple(names))
+
+
+def _select(access: c.Access) -> Reader:
+    def read(cursor: Cursor) -> c.Select:
+        mailbox = _mailbox(cursor)
+        condstore = False
+        if not cursor.at_end:
+            cursor.space()
+            cursor.expect(b"(CONDSTORE)")
+            condstore = True
+        return c.Select(mailbox, access, condstore)
+
+    return read
+
+
+def _rename(cursor: Cursor) -> c.Rename:
+    return c.Rename(_mailbox(cursor), _mailbox(cursor))
+
+
+def _create(cursor: Cursor) -> c.Create:
+    cursor.space()
+    raw = cursor.astring()
+    # RFC 9051 §6.3.4: a trailing separator only says that names will be created below.
+    return c.Create(canonical(raw.removesuffix(b"/")))
+
+
+def _list(cursor: Cursor) -> c.List:
+    cursor.space()
+    select: frozenset[c.ListSelect] = frozenset()
+    extended = False
+    if cursor.peek() == b"(":
+        extended = True
+        select = frozenset(_list_select(cursor))
+        cursor.space()
+        if c.ListSelect.RECURSIVEMATCH in select and select <= _MODIFIERS:
+            raise BadCommandError("RECURSIVEMATCH needs another selection option")
+    reference = decode_mutf7(cursor.astring())
+    cursor.space()
+    if cursor.peek() == b"(":
+        extended = True
+        patterns = _patterns(cursor)
+    else:
+        patterns = [decode_mutf7(cursor.list_mailbox())]
+    returns: frozenset[c.ListReturn] = frozenset()
+    status: tuple[c.StatusItem, ...] = ()
+    if not cursor.at_end:
+        extended = True
+        returns, status = _list_returns(cursor)
+    return c.List(reference, tuple(patterns), select, returns, status, extended)
+
+
+def _patterns(cursor: Cursor) -> list[str]:
+    cursor.expect(b"(")
+    patterns = [decode_mutf7(cursor.list_mailbox())]
+    while not cursor.maybe(b")"):
+        cursor.space()
+        patterns.append(decode_mutf7(cursor.list_mailbox()))
+        if len(patterns) > PATTERNS_MAX:
+            raise BadCommandError("Too many patterns")
+    return patterns
+
+
+def _list_returns(
+    cursor: Cursor,
+) -> tuple[frozenset[c.ListReturn], tuple[c.StatusItem, ...]]:
+    returns: set[c.ListReturn] = set()
+    status: tuple[c.StatusItem, ...] = ()
+    cursor.space()
+    cursor.expect(b"RETURN (")
+    while not cursor.maybe(b")"):
+        if returns:
+            cursor.space()
+        option = _enum(c.ListReturn, cursor.keyword())
+        returns.add(option)
+        if option is c.ListReturn.STATUS:
+            cursor.space()
+            status = _status_items(cursor)
+    return frozenset(returns), status
+
+
+def _list_select(cursor: Cursor) -> list[c.ListSelect]:
+    cursor.expect(b"(")
+    options: list[c.ListSelect] = []
+    while not cursor.maybe(b")"):
+        if options:
+            cursor.space()
+        options.append(_enum(c.ListSelect, cursor.keyword()))
+        if len(options) > len(c.ListSelect):
+            raise BadCommandError
+    return options
+
+
+def _enum(kind: type[E], value: bytes) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        raise BadCommandError("Unknown option") from None
+
+
+def _lsub(cursor: Cursor) -> c.Lsub:
+    cursor.space()
+    reference = decode_mutf7(cursor.astring())
+    cursor.space()
+    return c.Lsub(reference, decode_mutf7(cursor.list_mailbox()))
+
+
+def _status_items(cursor: Cursor) -> tuple[c.StatusItem, ...]:
+    cursor.expect(b"(")
+    items: list[c.StatusItem] = []
+    while not cursor.maybe(b")"):
+        if items:
+            cursor.space()
+        item = _enum(c.StatusItem, cursor.keyword())
+        if item not in items:
+            items.append(item)
+    if not items:
+        raise BadCommandError("Missing argument")
+    return tuple(items)
+
+
+def _status(cursor: Cursor) -> c.Status:
+    mailbox = _mailbox(cursor)
+    cursor.space()
+    return c.Status(mailbox, _status_items(cursor))
+
+
+def _flags(cursor: Cursor) -> tuple[str, ...]:
+    flags = cursor.flag_list()
+    if len(flags) > FLAGS_MAX:
+        raise BadCommandError("Too many flags")
+    return flags
+
+
+def _append(cursor: Cursor) -> c.Append:
+    mailbox = _mailbox(cursor)
+    cursor.space()
+    flags: tuple[str, ...] = ()
+    internal_at = None
+    if cursor.peek() == b"(":
+        flags = _flags(cursor)
+        cursor.space()
+    if cursor.peek() == b'"':
+        internal_at = cursor.date_time()
+        cursor.space()
+    return c.Append(mailbox, flags, internal_at, cursor.message())
+
+
+def _id(cursor: Cursor) -> c.Id:
+    cursor.space()
+    if cursor.maybe(b"NIL"):
+        return c.Id()
+    cursor.expect(b"(")
+    count = 0
+    while not cursor.maybe(b")"):
+        if count:
+            cursor.space()
+        cursor.string()
+        cursor.space()
+        cursor.nstring()
+        count += 1
+        if count > ID_PAIRS_MAX:
+            raise BadCommandError("Too many fields")
+    return c.Id()
+
+
+def _uid_expunge(cursor: Cursor) -> c.Expunge:
+    cursor.space()
+    return c.Expunge(cursor.sequence_set())
+
+
+_STORE_MODES = {
+    b"FLAGS": c.StoreMode.REPLACE,
+    b"+FLAGS": c.StoreMode.ADD,
+    b"-FLAGS": c.StoreMode.REMOVE,
+}
+
+
+def _store(numbering: c.Numbering) -> Reader:
+    def read(cursor: Cursor) -> c.Store:
+        cursor.space()
+        numbers = cursor.sequence_set()
+        cursor.space()
+        unchangedsince = None
+        if cursor.maybe(b"(UNCHANGEDSINCE "):
+            unchangedsince = cursor.number(most=NUMBER64_MAX)
+            cursor.expect(b")")
+            cursor.space()
+        word = cursor.keyword()
+        name, _, suffix = word.partition(b".")
+        mode = _STORE_MODES.get(name)
+        if mode is None or suffix not in (b"", b"SILENT") or word.endswith(b"."):
+            raise BadCommandError("Unknown item")
+        cursor.space()
+        if cursor.peek() == b"(":
+            flags = _flags(cursor)
+        else:
+            listed = [cursor.flag()]
+            while not cursor.at_end and len(listed) < FLAGS_MAX:
+                cursor.space()
+                listed.append(cursor.flag())
+            flags = tuple(listed)
+        return c.Store(numbers, mode, flags, bool(suffix), numbering, unchangedsince)
+
+    return read
+
+
+def _copy(kind: type[c.Copy] | type[c.Move], numbering: c.Numbering) -> Reader:
+    def read(cursor: Cursor) -> c.Copy | c.Move:
+        cursor.space()
+        numbers = cursor.sequence_set()
+        return kind(numbers, _mailbox(cursor), numbering)
+
+    return read
+
+
+def _plain(command: c.Command) -> Reader:
+    return lambda _cursor: command
+
+
+_SEQUENCE, _UID = c.Numbering.SEQUENCE, c.Numbering.UID
+
+READERS: dict[bytes, Reader] = {
+    b"CAPABILITY": _plain(c.Capability()),
+    b"NOOP": _plain(c.Noop()),
+    b"LOGOUT": _plain(c.Logout()),
+    b"ID": _id,
+    b"STARTTLS": _plain(c.StartTls()),
+    b"AUTHENTICATE": _authenticate,
+    b"LOGIN": _login,
+    b"ENABLE": _enable,
+    b"SELECT": _select(c.Access.READ_WRITE),
+    b"EXAMINE": _select(c.Access.READ_ONLY),
+    b"CREATE": _create,
+    b"DELETE": lambda cursor: c.Delete(_mailbox(cursor)),
+    b"RENAME": _rename,
+    b"SUBSCRIBE": lambda cursor: c.Subscribe(_mailbox(cursor)),
+    b"UNSUBSCRIBE": lambda cursor: c.Unsubscribe(_mailbox(cursor)),
+    b"LIST": _list,
+    b"LSUB": _lsub,
+    b"NAMESPACE": _plain(c.Namespace()),
+    b"STATUS": _status,
+    b"APPEND": _append,
+    b"IDLE": _plain(c.Idle()),
+    b"CHECK": _plain(c.Check()),
+    b"CLOSE": _plain(c.Close()),
+    b"UNSELECT": _plain(c.Unselect()),
+    b"EXPUNGE": _plain(c.Expunge()),
+    b"UID EXPUNGE": _uid_expunge,
+    b"FETCH": lambda cursor: read_fetch(cursor, _SEQUENCE),
+    b"UID FETCH": lambda cursor: read_fetch(cursor, _UID),
+    b"STORE": _store(_SEQUENCE),
+    b"UID STORE": _store(_UID),
+    b"COPY": _copy(c.Copy, _SEQUENCE),
+    b"UID COPY": _copy(c.Copy, _UID),
+    b"MOVE": _copy(c.Move, _SEQUENCE),
+    b"UID MOVE": _copy(c.Move, _UID),
+    b"SEARCH": lambda cursor: read_search(cursor, _SEQUENCE),
+    b"UID SEARCH": lambda cursor: read_search(cursor, _UID),
+}
+"""Every command and what reads its arguments."""

@@ -1,0 +1,167 @@
+"""Reads what FETCH is asked for.
+
+Source: RFC 9051 §6.4.5, §9 ``fetch``, RFC 7162 §3.1.4.
+"""
+
+from mailserver.imap.commands import (
+    BodySection,
+    Fetch,
+    FetchItem,
+    Numbering,
+    SectionKind,
+    Simple,
+)
+from mailserver.imap.errors import BadCommandError
+from mailserver.imap.tokens import NUMBER64_MAX, Cursor
+
+PART_LEVELS_MAX = 100
+"""Threat I5; the deepest part of a scanned message has fewer levels."""
+FIELDS_MAX = 500
+ITEMS_MAX = 200
+
+_NONE: frozenset[bytes] = frozenset()
+_ALL = (Simple.FLAGS, Simple.INTERNALDATE, Simple.SIZE, Simple.ENVELOPE)
+_MACROS: dict[bytes, tuple[FetchItem, ...]] = {
+    b"ALL": _ALL,
+    b"FAST": (Simple.FLAGS, Simple.INTERNALDATE, Simple.SIZE),
+    b"FULL": (*_ALL, Simple.BODY),
+}
+_OLD: dict[bytes, BodySection] = {
+    b"RFC822": BodySection(b"RFC822", (), SectionKind.WHOLE, _NONE, None, peek=False),
+    b"RFC822.HEADER": BodySection(
+        b"RFC822.HEADER", (), SectionKind.HEADER, _NONE, None, peek=True
+    ),
+    b"RFC822.TEXT": BodySection(b"RFC822.TEXT", (), SectionKind.TEXT, _NONE, None, peek=False),
+}
+_SIMPLE = {item.value: item for item in Simple}
+_KINDS = {
+    b"HEADER": SectionKind.HEADER,
+    b"HEADER.FIELDS": SectionKind.FIELDS,
+    b"HEADER.FIELDS.NOT": SectionKind.FIELDS_NOT,
+    b"TEXT": SectionKind.TEXT,
+    b"MIME": SectionKind.MIME,
+}
+
+
+def read_fetch(cursor: Cursor, numbering: Numbering) -> Fetch:
+    """Read the arguments of FETCH, from the space before the set."""
+    cursor.space()
+    numbers = cursor.sequence_set()
+    cursor.space()
+    items = _items(cursor)
+    changedsince = None
+    if not cursor.at_end:
+        cursor.space()
+        cursor.expect(b"(CHANGEDSINCE")
+        cursor.space()
+        changedsince = cursor.number(most=NUMBER64_MAX)
+        if changedsince == 0:
+            raise BadCommandError("Number out of range")
+        cursor.expect(b")")
+    if numbering is Numbering.UID and Simple.UID not in items:
+        items = (Simple.UID, *items)
+    if changedsince is not None and Simple.MODSEQ not in items:
+        items = (*items, Simple.MODSEQ)
+    return Fetch(numbers, items, numbering, changedsince)
+
+
+def _items(cursor: Cursor) -> tuple[FetchItem, ...]:
+    if not cursor.maybe(b"("):
+        start = cursor.position
+        macro = _MACROS.get(cursor.keyword())
+        if macro is not None:
+            return macro
+        cursor.position = start
+        return (_item(cursor),)
+    items: list[FetchItem] = []
+    while True:
+        item = _item(cursor)
+        if item not in items:
+            items.append(item)
+        if len(items) > ITEMS_MAX:
+            raise BadCommandError("Too many items")
+        if cursor.maybe(b")"):
+            return tuple(items)
+        cursor.space()
+
+
+def _item(cursor: Cursor) -> FetchItem:
+    for name, peek in ((b"BODY[", False), (b"BODY.PEEK[", True)):
+        if cursor.maybe(name):
+            return _section(cursor, peek=peek)
+    name = cursor.keyword()
+    item = _SIMPLE.get(name) or _OLD.get(name)
+    if item is None:
+        raise BadCommandError("Unknown item")
+    return item
+
+
+def _section(cursor: Cursor, *, peek: bool) -> BodySection:
+    """Read from after the bracket.
+
+    ``section-spec = section-msgtext / (section-part ["." section-text])``
+    """
+    part: list[int] = []
+    kind = SectionKind.WHOLE
+    fields = _NONE
+    spec = b""
+    while cursor.peek().isdigit():
+        part.append(cursor.nz_number())
+        if len(part) > PART_LEVELS_MAX:
+            raise BadCommandError("Too many levels")
+        if not cursor.maybe(b"."):
+            break
+        if cursor.peek() == b"]":
+            raise BadCommandError
+    else:
+        if cursor.peek() != b"]":
+            word = cursor.keyword()
+            found = _KINDS.get(word)
+            if found is None or (found is SectionKind.MIME and not part):
+                raise BadCommandError("Unknown section")
+            kind = found
+            spec = word
+            if kind in (SectionKind.FIELDS, SectionKind.FIELDS_NOT):
+                fields, listed = _fields(cursor)
+                spec += b" " + listed
+    cursor.expect(b"]")
+    numbers = ".".join(map(str, part)).encode("ascii")
+    label = b"BODY[" + numbers + (b"." if part and spec else b"") + spec + b"]"
+    return BodySection(label, tuple(part), kind, fields, _partial(cursor), peek)
+
+
+def _fields(cursor: Cursor) -> tuple[frozenset[bytes], bytes]:
+    cursor.space()
+    cursor.expect(b"(")
+    names: list[bytes] = []
+    while True:
+        name = cursor.astring()
+        if not name or not name.isascii() or any(octet <= 32 or octet == 58 for octet in name):
+            raise BadCommandError("Invalid header name")
+        names.append(name)
+        if len(names) > FIELDS_MAX:
+            raise BadCommandError("Too many header names")
+        if cursor.maybe(b")"):
+            break
+        cursor.space()
+    listed = b" ".join(_as_astring(name) for name in names)
+    return frozenset(name.lower() for name in names), b"(" + listed + b")"
+
+
+def _as_astring(name: bytes) -> bytes:
+    if any(octet in b'(){%*"\\]' or octet == 127 for octet in name):
+        return b'"' + name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    return name
+
+
+def _partial(cursor: Cursor) -> tuple[int, int] | None:
+    """``partial = "<" number64 "." nz-number64 ">"``."""
+    if not cursor.maybe(b"<"):
+        return None
+    first = cursor.number(most=NUMBER64_MAX)
+    cursor.expect(b".")
+    count = cursor.number(most=NUMBER64_MAX)
+    if count == 0:
+        raise BadCommandError("Number out of range")
+    cursor.expect(b">")
+    return first, count

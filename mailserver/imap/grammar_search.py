@@ -1,0 +1,186 @@
+"""Reads search programs.
+
+Invariants: nesting is counted and bounded, brackets, NOT and OR alike (threats I2); the number
+of keys is bounded.
+
+Source: RFC 9051 §6.4.4, §9 ``search``, RFC 4731 §3.1, RFC 7162 §3.1.5.
+"""
+
+from collections.abc import Callable
+
+from mailserver.imap.commands import (
+    All,
+    And,
+    BodyHas,
+    Compare,
+    HasFlag,
+    HeaderHas,
+    InternalDate,
+    Larger,
+    ModseqFrom,
+    Not,
+    Nothing,
+    NumberIn,
+    Numbering,
+    Or,
+    Search,
+    SearchKey,
+    SearchReturn,
+    SentDate,
+    Smaller,
+    TextHas,
+    UidIn,
+)
+from mailserver.imap.errors import BadCommandError, Code, RefusedError
+from mailserver.imap.tokens import NUMBER64_MAX, Cursor
+
+DEPTH_MAX = 50
+"""Threats I2."""
+KEYS_MAX = 1000
+"""mbsync and Thunderbird ask for fewer than 20; a long OR chain of senders has a few hundred."""
+
+_NOTHING = Nothing()
+_SIMPLE: dict[bytes, SearchKey] = {
+    b"ALL": All(),
+    b"OLD": All(),
+    b"NEW": _NOTHING,
+    b"RECENT": _NOTHING,
+}
+for _flag in ("Answered", "Deleted", "Draft", "Flagged", "Seen"):
+    _SIMPLE[_flag.upper().encode()] = HasFlag(f"\\{_flag}")
+    _SIMPLE[b"UN" + _flag.upper().encode()] = Not(HasFlag(f"\\{_flag}"))
+_FIELDS = {b"BCC": "bcc", b"CC": "cc", b"FROM": "from", b"SUBJECT": "subject", b"TO": "to"}
+_DATES: dict[bytes, tuple[type[InternalDate] | type[SentDate], Compare]] = {
+    b"BEFORE": (InternalDate, Compare.BEFORE),
+    b"ON": (InternalDate, Compare.ON),
+    b"SINCE": (InternalDate, Compare.SINCE),
+    b"SENTBEFORE": (SentDate, Compare.BEFORE),
+    b"SENTON": (SentDate, Compare.ON),
+    b"SENTSINCE": (SentDate, Compare.SINCE),
+}
+_CHARSETS = {b"UTF-8": "utf-8", b"US-ASCII": "ascii"}
+_RETURNS = {option.value: option for option in SearchReturn}
+
+
+def read_search(cursor: Cursor, numbering: Numbering) -> Search:
+    """Read the arguments of SEARCH, from the space before the first."""
+    cursor.space()
+    returns = None
+    if cursor.maybe(b"RETURN "):
+        returns = _returns(cursor)
+        cursor.space()
+    charset = "utf-8"
+    if cursor.maybe(b"CHARSET "):
+        name = cursor.astring().upper()
+        if name not in _CHARSETS:
+            raise RefusedError(Code.BADCHARSET, "Unknown charset")
+        charset = _CHARSETS[name]
+        cursor.space()
+    reader = _Reader(cursor, charset)
+    keys = [reader.key(0)]
+    while not cursor.at_end:
+        cursor.space()
+        keys.append(reader.key(0))
+    return Search(keys[0] if len(keys) == 1 else And(tuple(keys)), numbering, returns)
+
+
+def _returns(cursor: Cursor) -> frozenset[SearchReturn]:
+    cursor.expect(b"(")
+    options: set[SearchReturn] = set()
+    while not cursor.maybe(b")"):
+        if options:
+            cursor.space()
+        option = _RETURNS.get(cursor.keyword())
+        if option is None:
+            raise BadCommandError("Unknown result option")
+        options.add(option)
+    return frozenset(options or {SearchReturn.ALL})
+
+
+class _Reader:
+    def __init__(self, cursor: Cursor, charset: str) -> None:
+        self._cursor = cursor
+        self._charset = charset
+        self._count = 0
+
+    def key(self, depth: int) -> SearchKey:
+        """Read one key. Recursion is bounded by ``DEPTH_MAX``."""
+        cursor = self._cursor
+        self._count += 1
+        if depth > DEPTH_MAX or self._count > KEYS_MAX:
+            raise BadCommandError("Search program too large")
+        first = cursor.peek()
+        if first == b"(":
+            return self._group(depth)
+        if first.isdigit() or first == b"*":
+            return NumberIn(cursor.sequence_set())
+        word = cursor.keyword()
+        simple = _SIMPLE.get(word)
+        if simple is not None:
+            return simple
+        cursor.space()
+        if word == b"NOT":
+            return Not(self.key(depth + 1))
+        if word == b"OR":
+            left = self.key(depth + 1)
+            cursor.space()
+            return Or(left, self.key(depth + 1))
+        return self._with_argument(word)
+
+    def _group(self, depth: int) -> SearchKey:
+        cursor = self._cursor
+        cursor.position += 1
+        keys = [self.key(depth + 1)]
+        while not cursor.maybe(b")"):
+            cursor.space()
+            keys.append(self.key(depth + 1))
+        return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+    def _with_argument(self, word: bytes) -> SearchKey:
+        cursor = self._cursor
+        if word in _FIELDS:
+            return HeaderHas(_FIELDS[word], self._text())
+        if word in _DATES:
+            kind, compare = _DATES[word]
+            return kind(compare, cursor.date())
+        reader = _ARGUMENTS.get(word)
+        if reader is None:
+            raise BadCommandError("Unknown search key")
+        return reader(self)
+
+    def _text(self) -> str:
+        try:
+            return self._cursor.astring().decode(self._charset)
+        except UnicodeDecodeError:
+            raise BadCommandError("Text is not in the charset") from None
+
+    def _header(self) -> SearchKey:
+        name = self._cursor.astring()
+        if not name.isascii():
+            raise BadCommandError("Invalid header name")
+        self._cursor.space()
+        return HeaderHas(name.decode("ascii").lower(), self._text())
+
+    def _modseq(self) -> SearchKey:
+        """``"MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer``."""
+        cursor = self._cursor
+        if cursor.peek() == b'"':
+            cursor.string()
+            cursor.space()
+            if cursor.keyword() not in (b"PRIV", b"SHARED", b"ALL"):
+                raise BadCommandError
+            cursor.space()
+        return ModseqFrom(cursor.number(most=NUMBER64_MAX))
+
+
+_ARGUMENTS: dict[bytes, Callable[[_Reader], SearchKey]] = {
+    b"BODY": lambda reader: BodyHas(reader._text()),  # noqa: SLF001 - this module's own
+    b"TEXT": lambda reader: TextHas(reader._text()),  # noqa: SLF001
+    b"HEADER": lambda reader: reader._header(),  # noqa: SLF001
+    b"MODSEQ": lambda reader: reader._modseq(),  # noqa: SLF001
+    b"KEYWORD": lambda reader: HasFlag(reader._cursor.atom().decode("ascii")),  # noqa: SLF001
+    b"UNKEYWORD": lambda reader: Not(HasFlag(reader._cursor.atom().decode("ascii"))),  # noqa: SLF001
+    b"LARGER": lambda reader: Larger(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
+    b"SMALLER": lambda reader: Smaller(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
+    b"UID": lambda reader: UidIn(reader._cursor.sequence_set()),  # noqa: SLF001
+}

@@ -1,0 +1,83 @@
+"""What may be said when: the states of a connection and the commands each allows.
+
+Rule: everything that decides whether a command may run in a state lives here, in one table.
+
+Source: RFC 9051 §3, §6.
+"""
+
+from enum import Enum
+
+from mailserver.imap import commands as c
+
+
+class State(Enum):
+    """States of a connection. Source: RFC 9051 §3."""
+
+    NOT_AUTHENTICATED = "not authenticated"
+    AUTHENTICATED = "authenticated"
+    SELECTED = "selected"
+    LOGOUT = "logout"
+
+
+_ANY: tuple[type, ...] = (c.Capability, c.Noop, c.Logout, c.Id)
+_BEFORE: tuple[type, ...] = (c.StartTls, c.Authenticate, c.Login)
+_AFTER: tuple[type, ...] = (
+    c.Enable,
+    c.Select,
+    c.Create,
+    c.Delete,
+    c.Rename,
+    c.Subscribe,
+    c.Unsubscribe,
+    c.List,
+    c.Lsub,
+    c.Namespace,
+    c.Status,
+    c.Append,
+    c.Idle,
+)
+_OPEN: tuple[type, ...] = (
+    c.Check,
+    c.Close,
+    c.Unselect,
+    c.Expunge,
+    c.Fetch,
+    c.Store,
+    c.Copy,
+    c.Move,
+    c.Search,
+)
+COMMANDS: tuple[type, ...] = (*_ANY, *_BEFORE, *_AFTER, *_OPEN)
+"""Every command of ``commands.Command``."""
+
+ALLOWED: dict[State, frozenset[type]] = {
+    State.NOT_AUTHENTICATED: frozenset(_ANY + _BEFORE),
+    State.AUTHENTICATED: frozenset(_ANY + _AFTER),
+    State.SELECTED: frozenset(_ANY + _AFTER + _OPEN),
+    State.LOGOUT: frozenset(),
+}
+"""The table. A command that is not in its state's row is BAD and changes nothing."""
+
+NEEDS_WRITING = frozenset({c.Expunge, c.Store, c.Move})
+"""In a folder opened by EXAMINE these are NO [READ-ONLY]."""
+
+KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search})
+"""No EXPUNGE response while one of these speaks in message numbers (RFC 9051 §7.5.1)."""
+
+PRIVATE: frozenset[type] = frozenset({c.Login, c.Authenticate})
+"""They carry a secret: refused where it could be read on the way."""
+
+
+def allowed(state: State, command: type) -> bool:
+    """Say whether the table lets a command run."""
+    return command in ALLOWED[state]
+
+
+def expunge_allowed(command: c.Command) -> bool:
+    """Say whether EXPUNGE responses may come before this command's tagged reply.
+
+    Source: RFC 9051 §7.5.1, §5.5.
+    """
+    if type(command) not in KEEPS_NUMBERS:
+        return True
+    return getattr(command, "numbering", None) is c.Numbering.UID

@@ -1,0 +1,294 @@
+"""The commands on messages: APPEND, FETCH, STORE, COPY, MOVE, EXPUNGE, SEARCH, CLOSE.
+
+Invariants: numbers are resolved against the session's own view, and only UIDs reach the store;
+what a command changed is told from the rows that its commit gave back.
+
+Source: RFC 9051 §6.3.12, §6.4.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from directory.codes import MailboxType
+from directory.trail import AuditEvent
+from mailserver.imap import commands as c
+from mailserver.imap.context import Context
+from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.fetching import Fetcher
+from mailserver.imap.responses import SYSTEM_FLAGS
+from mailserver.imap.search import Searcher
+from mailserver.imap.sets import SequenceSet, encode_set
+from mailserver.message.index import index
+from mailserver.store.model import Flag, FlagChange, FlagMode, NewMessage, server_keyword
+
+KEYWORD_MAX = 100
+"""Characters of a keyword; the longest in use has 30."""
+_INDEX_OFF_LOOP_OCTETS = 65536
+_SYSTEM = {name.lower().decode("ascii"): Flag(bit) for bit, name in SYSTEM_FLAGS}
+_MODES = {
+    c.StoreMode.REPLACE: FlagMode.REPLACE,
+    c.StoreMode.ADD: FlagMode.ADD,
+    c.StoreMode.REMOVE: FlagMode.REMOVE,
+}
+
+
+def _positions(context: Context, numbers: SequenceSet, numbering: c.Numbering) -> list[int]:
+    view = context.opened
+    if numbering is c.Numbering.UID:
+        return numbers.positions_of_uids(view.uids)
+    return numbers.positions(len(view))
+
+
+def _split_flags(names: Sequence[str]) -> tuple[Flag, frozenset[str]]:
+    r"""Split system flags from keywords; ``\Recent`` is the server's and falls away."""
+    flags = Flag(0)
+    keywords: set[str] = set()
+    for name in names:
+        if name.startswith("\\"):
+            if name.lower() == "\\recent":
+                continue
+            known = _SYSTEM.get(name.lower())
+            if known is None:
+                raise RefusedError(Code.CANNOT, "Unknown system flag")
+            flags |= known
+        elif len(name) > KEYWORD_MAX:
+            raise RefusedError(Code.LIMIT, "Keyword too long")
+        else:
+            keywords.add(name)
+    return flags, frozenset(keywords)
+
+
+def _by_application(context: Context) -> bool:
+    return context.logged_in.type is MailboxType.APP
+
+
+async def append(context: Context, command: c.Append) -> bytes:
+    """Answer APPEND."""
+    folder = await context.folder(command.mailbox, Code.TRYCREATE)
+    flags, keywords = _split_flags(command.flags)
+    raw = command.message
+    if b"\0" in raw:
+        raise RefusedError(Code.CANNOT, "NUL in a message")
+    if not raw:
+        raise RefusedError(Code.CANNOT, "Empty message")
+    if len(raw) > _INDEX_OFF_LOOP_OCTETS:
+        facts = await asyncio.to_thread(index, raw)
+    else:
+        facts = index(raw)
+    appended = await context.store.messages.append(
+        NewMessage(
+            folder_id=folder.id,
+            raw=raw,
+            index=facts,
+            flags=flags,
+            keywords=keywords,
+            internal_at=command.internal_at or context.shared.now(),
+        )
+    )
+    return b"OK [APPENDUID %d %d] APPEND completed" % (appended.uidvalidity, appended.uid)
+
+
+async def fetch(context: Context, command: c.Fetch) -> bytes:
+    """Answer FETCH."""
+    view = context.opened
+    positions = _positions(context, command.numbers, command.numbering)
+    items = list(command.items)
+    if command.changedsince is not None or c.Simple.MODSEQ in items:
+        context.condstore = True
+    if command.changedsince is not None:
+        since = command.changedsince
+        positions = [at for at in positions if view.rows[at].modseq > since]
+    if positions:
+        sections = [item for item in items if isinstance(item, c.BodySection)]
+        if sections:
+            await _record_access(context, positions)
+        if any(not item.peek for item in sections) and context.access is c.Access.READ_WRITE:
+            await _mark_seen(context, positions, items)
+    fetcher = Fetcher(context.shared, context.connection, view)
+    missing = await fetcher.run(positions, items)
+    if missing:
+        raise RefusedError(Code.EXPUNGEISSUED, "Some messages are gone")
+    return b"OK FETCH completed"
+
+
+async def _record_access(context: Context, positions: list[int]) -> None:
+    """Write the trail event of reading content, before any of it leaves (RULES §13)."""
+    view, mailbox = context.opened, context.logged_in
+    uids = encode_set(view.uids[at] for at in positions).decode("ascii")
+    await context.store.audit.record(
+        [
+            AuditEvent(
+                kind="imap_read",
+                at=context.shared.now(),
+                actor=f"mailbox:{mailbox.id}",
+                structure_id=mailbox.structure_id,
+                subject=f"mailbox:{mailbox.id}",
+                facts={"folder": view.folder.id, "uids": uids},
+            )
+        ]
+    )
+
+
+async def _mark_seen(context: Context, positions: Sequence[int], items: list[c.FetchItem]) -> None:
+    r"""Set ``\Seen`` where it is missing, and have FETCH show it (RFC 9051 §6.4.5)."""
+    view = context.opened
+    unseen = tuple(view.uids[at] for at in positions if not view.rows[at].flags & Flag.SEEN)
+    if not unseen:
+        return
+    change = FlagChange(view.folder.id, unseen, FlagMode.ADD, Flag.SEEN, frozenset())
+    changed = view.apply(await context.store.messages.store_flags(change))
+    if changed and c.Simple.FLAGS not in items:
+        items.insert(0, c.Simple.FLAGS)
+    if context.condstore and c.Simple.MODSEQ not in items:
+        items.append(c.Simple.MODSEQ)
+
+
+async def store(context: Context, command: c.Store) -> bytes:
+    """Answer STORE."""
+    view = context.opened
+    positions = _positions(context, command.numbers, command.numbering)
+    flags, keywords = _split_flags(command.flags)
+    by_application = _by_application(context)
+    if not by_application and any(server_keyword(keyword) for keyword in keywords):
+        raise RefusedError(Code.NOPERM, "The server alone sets this keyword")
+    if command.unchangedsince is not None:
+        context.condstore = True
+    uids = tuple(view.uids[at] for at in positions)
+    rows = await context.store.messages.store_flags(
+        FlagChange(
+            folder_id=view.folder.id,
+            uids=uids,
+            mode=_MODES[command.mode],
+            flags=flags,
+            keywords=keywords,
+            unchangedsince=command.unchangedsince,
+            by_application=by_application,
+        )
+    )
+    view.apply(rows)
+    context.show_keywords()
+    by_uid = command.numbering is c.Numbering.UID
+    answered = [at for row in rows if (at := view.position(row.uid)) is not None]
+    if not command.silent:
+        context.tell_flags(answered, uid=by_uid)
+    elif context.condstore:
+        context.tell_modseqs(answered, uid=by_uid)
+    done = {row.uid for row in rows}
+    left = [at for at in positions if view.uids[at] not in done]
+    if left and command.unchangedsince is not None:
+        numbers = [view.uids[at] if by_uid else at + 1 for at in left]
+        return b"OK [MODIFIED %b] Some were changed meanwhile" % encode_set(numbers)
+    if left:
+        raise RefusedError(Code.EXPUNGEISSUED, "Some messages are gone")
+    return b"OK STORE completed"
+
+
+async def copy(context: Context, command: c.Copy) -> bytes:
+    """Answer COPY."""
+    view = context.opened
+    positions = _positions(context, command.numbers, command.numbering)
+    target = await context.folder(command.mailbox, Code.TRYCREATE)
+    if not positions:
+        return b"OK COPY completed"
+    uids = [view.uids[at] for at in positions]
+    copied = await context.store.messages.copy(view.folder.id, uids, target.id)
+    if not copied.source_uids:
+        raise RefusedError(Code.EXPUNGEISSUED, "The messages are gone")
+    return b"OK [COPYUID %d %b %b] COPY completed" % (
+        copied.uidvalidity,
+        encode_set(copied.source_uids),
+        encode_set(copied.target_uids),
+    )
+
+
+async def move(context: Context, command: c.Move) -> bytes:
+    """Answer MOVE. Source: RFC 6851 §3.3, RFC 9051 §6.4.8."""
+    view = context.opened
+    positions = _positions(context, command.numbers, command.numbering)
+    target = await context.folder(command.mailbox, Code.TRYCREATE)
+    if not positions:
+        return b"OK MOVE completed"
+    if target.id == view.folder.id:
+        raise RefusedError(Code.CANNOT, "The messages are there already")
+    uids = [view.uids[at] for at in positions]
+    moved = await context.store.messages.move(view.folder.id, uids, target.id)
+    if not moved.source_uids:
+        raise RefusedError(Code.EXPUNGEISSUED, "The messages are gone")
+    context.write(
+        b"* OK [COPYUID %d %b %b] Moved\r\n"
+        % (moved.uidvalidity, encode_set(moved.source_uids), encode_set(moved.target_uids))
+    )
+    view.note_gone(moved.source_uids)
+    return b"OK MOVE completed"
+
+
+async def expunge(context: Context, command: c.Expunge) -> bytes:
+    """Answer EXPUNGE and UID EXPUNGE."""
+    view = context.opened
+    uids = None
+    if command.uids is not None:
+        uids = [view.uids[at] for at in command.uids.positions_of_uids(view.uids)]
+    view.note_gone(await context.store.messages.expunge(view.folder.id, uids))
+    return b"OK EXPUNGE completed"
+
+
+async def search(context: Context, command: c.Search) -> bytes:
+    """Answer SEARCH."""
+    view = context.opened
+    searcher = Searcher(context.shared, view, context.bind.limits)
+    positions, has_modseq = await searcher.run(command.key)
+    if has_modseq:
+        context.condstore = True
+    by_uid = command.numbering is c.Numbering.UID
+    numbers = [view.uids[at] for at in positions] if by_uid else [at + 1 for at in positions]
+    highest = _highest(context, command, positions) if has_modseq and positions else 0
+    if command.returns is None:
+        modseq = b" (MODSEQ %d)" % highest if highest else b""
+        listed = b"".join([b" %d" % number for number in numbers])
+        context.write(b"* SEARCH%b%b\r\n" % (listed, modseq))
+    else:
+        context.write(_esearch(context.tag, command, numbers, highest))
+    return b"OK SEARCH completed"
+
+
+def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
+    """Give the modseq of a search's response. Source: RFC 7162 §3.1.5, §3.1.10."""
+    rows = context.opened.rows
+    if command.returns is not None and command.returns <= {c.SearchReturn.MIN, c.SearchReturn.MAX}:
+        ends = {c.SearchReturn.MIN: positions[0], c.SearchReturn.MAX: positions[-1]}
+        positions = [ends[option] for option in command.returns]
+    return max(rows[at].modseq for at in positions)
+
+
+def _esearch(tag: bytes, command: c.Search, numbers: list[int], highest: int) -> bytes:
+    """Write an ESEARCH response. Source: RFC 4731 §3.1, RFC 7162 §3.1.10."""
+    wanted = command.returns or frozenset()
+    parts = [b'* ESEARCH (TAG "%b")' % tag]
+    if command.numbering is c.Numbering.UID:
+        parts.append(b"UID")
+    if numbers and c.SearchReturn.MIN in wanted:
+        parts.append(b"MIN %d" % numbers[0])
+    if numbers and c.SearchReturn.MAX in wanted:
+        parts.append(b"MAX %d" % numbers[-1])
+    if numbers and c.SearchReturn.ALL in wanted:
+        parts.append(b"ALL " + encode_set(numbers))
+    if c.SearchReturn.COUNT in wanted:
+        parts.append(b"COUNT %d" % len(numbers))
+    if highest:
+        parts.append(b"MODSEQ %d" % highest)
+    return b" ".join(parts) + b"\r\n"
+
+
+async def close(context: Context, _command: c.Close) -> bytes:
+    """Answer CLOSE: expunge silently, then leave the folder."""
+    view = context.opened
+    if context.access is c.Access.READ_WRITE:
+        await context.store.messages.expunge(view.folder.id, None)
+    context.close_folder()
+    return b"OK CLOSE completed"
+
+
+async def unselect(context: Context, _command: c.Unselect) -> bytes:
+    """Answer UNSELECT."""
+    context.close_folder()
+    return b"OK UNSELECT completed"

@@ -1,0 +1,147 @@
+"""Writes responses: values in, wire bytes out.
+
+Invariant: a string that came from outside is always quoted or sent as a literal, so that no
+response can be forged through it.
+
+Source: RFC 9051 §7, §9.
+r
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from mailserver.imap.commands import StatusItem
+from mailserver.imap.names import encode_mutf7
+
+SYSTEM_FLAGS = (
+    (2, b"\\Answered"),
+    (4, b"\\Flagged"),
+    (8, b"\\Deleted"),
+    (1, b"\\Seen"),
+    (16, b"\\Draft"),
+)
+"""Bits of ``mailserver.store.model.Flag`` (a test holds them together) and their names."""
+_ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+\Z")
+_QUOTABLE = re.compile(rb"[^\x00\r\n\x80-\xff]{0,1000}\Z")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+BASE = (
+    b"IMAP4rev1",
+    b"SASL-IR",
+    b"ID",
+    b"ENABLE",
+    b"IDLE",
+    b"NAMESPACE",
+    b"UNSELECT",
+    b"UIDPLUS",
+    b"MOVE",
+    b"CHILDREN",
+    b"LIST-EXTENDED",
+    b"LIST-STATUS",
+    b"SPECIAL-USE",
+    b"STATUS=SIZE",
+    b"ESEARCH",
+    b"CONDSTORE",
+)
+"""What is announced in every state; each of them works in full."""
+
+
+def capabilities(
+    *, before_login: bool, login_allowed: bool, tls_offered: bool, limit: int
+) -> bytes:
+    """Give the capability list of a moment in a connection.
+
+    Args:
+        before_login: nobody has logged in yet.
+        login_allowed: a password would be taken now (TLS is up, or the address is trusted).
+        tls_offered: STARTTLS would work now.
+        limit: APPENDLIMIT in octets.
+
+    Source: RFC 9051 §6.1.1, §7.2.2, RFC 7888 §6, RFC 7889 §2.
+    """
+    words = list(BASE)
+    if before_login:
+        words.append(b"LITERAL-")
+        if tls_offered:
+            words.append(b"STARTTLS")
+        words.append(b"AUTH=PLAIN" if login_allowed else b"LOGINDISABLED")
+    else:
+        words.append(b"LITERAL+")
+    words.append(b"APPENDLIMIT=%d" % limit)
+    return b" ".join(words)
+
+
+def quoted(octets: bytes) -> bytes:
+    """Write a string: quoted when it can be, else as a literal."""
+    if _QUOTABLE.match(octets):
+        return b'"' + octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    return literal(octets)
+
+
+def literal(octets: bytes) -> bytes:
+    """Write a literal."""
+    return b"{%d}\r\n%b" % (len(octets), octets)
+
+
+def mailbox_name(name: str) -> bytes:
+    """Write a folder's name as an astring."""
+    raw = encode_mutf7(name)
+    if _ATOM.match(raw) and raw.upper() != b"NIL":
+        return raw
+    return quoted(raw)
+
+
+def flag_list(flags: int, keywords: Iterable[str]) -> bytes:
+    r"""Write ``(\Seen $Forwarded)``; keywords in a fixed order."""
+    words = [word for flag, word in SYSTEM_FLAGS if flags & flag]
+    words.extend(keyword.encode("ascii") for keyword in sorted(keywords))
+    return b"(" + b" ".join(words) + b")"
+
+
+class FlagText:
+    """Flag lists already written, for the few sets of flags that occur in a folder."""
+
+    _MOST = 4096
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, frozenset[str]], bytes] = {}
+
+    def of(self, flags: int, keywords: frozenset[str]) -> bytes:
+        """Give ``FLAGS (...)``."""
+        key = (flags, keywords)
+        text = self._known.get(key)
+        if text is None:
+            if len(self._known) >= self._MOST:
+                self._known.clear()
+            text = self._known[key] = b"FLAGS " + flag_list(flags, keywords)
+        return text
+
+
+def date_time(at: datetime) -> bytes:
+    """Write an internal date, in UTC.
+
+    Source: RFC 9051 §9 ``date-time``.
+    """
+    return (
+        f'"{at.day:2d}-{_MONTHS[at.month - 1]}-{at.year:04d}'
+        f' {at.hour:02d}:{at.minute:02d}:{at.second:02d} +0000"'
+    ).encode("ascii")
+
+
+def list_response(
+    word: bytes, attributes: Iterable[bytes], name: str, extra: bytes = b""
+) -> bytes:
+    """Write one LIST or LSUB line."""
+    return b'* %b (%b) "/" %b%b\r\n' % (word, b" ".join(attributes), mailbox_name(name), extra)
+
+
+def status_response(
+    name: str, values: Mapping[StatusItem, int], items: Iterable[StatusItem]
+) -> bytes:
+    """Write one STATUS line.
+
+    Source: RFC 9051 §7.3.4.
+    """
+    listed = b" ".join(b"%b %d" % (item.value, values[item]) for item in items)
+    return b"* STATUS %b (%b)\r\n" % (mailbox_name(name), listed)

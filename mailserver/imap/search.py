@@ -1,0 +1,271 @@
+"""Evaluates a search program over the open folder.
+
+Invariants: cheap keys run first and narrow what the dear ones look at; what reads bodies runs in
+a thread, in small batches, under one deadline for the whole command (threat I8); the order of the
+result is that of the folder.
+
+Source: RFC 9051 §6.4.4.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import assert_never
+
+from certs.mime import decode_outline
+from mailserver.imap import commands as c
+from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.responses import SYSTEM_FLAGS
+from mailserver.imap.search_text import Needle, Stored, header_matches, text_matches
+from mailserver.imap.shared import ImapLimits, Shared
+from mailserver.imap.view import FolderView
+from mailserver.store.errors import NoSuchBlobError
+from mailserver.store.model import EntryRow, from_micros
+
+TEXT_OCTETS = 4 * 1024 * 1024
+"""Octets of bodies in one batch of a text search."""
+HEADER_BATCH = 500
+_FLAGS = {name.decode("ascii").lower(): bit for bit, name in SYSTEM_FLAGS}
+_DAY = timedelta(days=1)
+_WRITTEN = re.compile(rb"(\d{1,2})[ \t\r\n]+([A-Za-z]{3})[ \t\r\n]+(\d{4})")
+_MONTHS = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
+
+
+def _rank(key: c.SearchKey) -> int:
+    match key:
+        case c.BodyHas() | c.TextHas():
+            return 3
+        case c.HeaderHas() | c.SentDate():
+            return 2
+        case c.Not(inner):
+            return _rank(inner)
+        case c.Or(left, right):
+            return max(_rank(left), _rank(right))
+        case c.And(keys):
+            return max(map(_rank, keys))
+        case _:
+            return 0
+
+
+def uses_modseq(key: c.SearchKey) -> bool:
+    """Whether MODSEQ is among the keys (RFC 7162 §3.1.5)."""
+    match key:
+        case c.ModseqFrom():
+            return True
+        case c.Not(inner):
+            return uses_modseq(inner)
+        case c.Or(left, right):
+            return uses_modseq(left) or uses_modseq(right)
+        case c.And(keys):
+            return any(map(uses_modseq, keys))
+        case _:
+            return False
+
+
+class Searcher:
+    """One search."""
+
+    def __init__(self, shared: Shared, view: FolderView, limits: ImapLimits) -> None:
+        self._shared = shared
+        self._view = view
+        self._limits = limits
+
+    async def run(self, key: c.SearchKey) -> tuple[list[int], bool]:
+        """Give the matching positions, ascending, and whether MODSEQ was asked for.
+
+        Raises:
+            RefusedError: it took too long.
+            BadCommandError: it names a message number that is not there.
+        """
+        try:
+            async with asyncio.timeout(self._limits.search_deadline_s):
+                found = await self._among(key, list(range(len(self._view))))
+        except TimeoutError:
+            raise RefusedError(Code.LIMIT, "The search took too long") from None
+        return found, uses_modseq(key)
+
+    async def _among(self, key: c.SearchKey, positions: list[int]) -> list[int]:
+        match key:
+            case c.And(keys):
+                for part in sorted(keys, key=_rank):
+                    positions = await self._among(part, positions)
+                return positions
+            case c.Or(left, right):
+                first = set(await self._among(left, positions))
+                rest = [at for at in positions if at not in first]
+                first.update(await self._among(right, rest))
+                return [at for at in positions if at in first]
+            case c.Not(inner):
+                out = set(await self._among(inner, positions))
+                return [at for at in positions if at not in out]
+            case c.HeaderHas(field, value):
+                return await self._headers(positions, field, Needle.of(value))
+            case c.SentDate():
+                return await self._sent(positions, key)
+            case c.BodyHas(value):
+                return await self._texts(positions, Needle.of(value), headers=False)
+            case c.TextHas(value):
+                return await self._texts(positions, Needle.of(value), headers=True)
+            case _:
+                return self._simple(key, positions)
+
+    def _simple(self, key: c.SearchKey, positions: list[int]) -> list[int]:
+        view = self._view
+        rows = view.rows
+        match key:
+            case c.All():
+                return positions
+            case c.Nothing():
+                return []
+            case c.NumberIn(numbers):
+                wanted = set(numbers.positions(len(view)))
+                return [at for at in positions if at in wanted]
+            case c.UidIn(numbers):
+                wanted = set(numbers.positions_of_uids(view.uids))
+                return [at for at in positions if at in wanted]
+            case c.HasFlag() | c.InternalDate() | c.Larger() | c.Smaller() | c.ModseqFrom():
+                test = _row_test(key)
+                return [at for at in positions if test(rows[at])]
+            case (
+                c.And()
+                | c.Or()
+                | c.Not()
+                | c.HeaderHas()
+                | c.SentDate()
+                | c.BodyHas()
+                | c.TextHas()
+            ):
+                raise RefusedError(Code.SERVERBUG, "Internal error")
+            case _:
+                assert_never(key)
+
+    async def _stored(self, batch: Sequence[int], *, bodies: bool) -> list[tuple[int, Stored]]:
+        view, store = self._view, self._shared.store
+        rows = [view.rows[at] for at in batch]
+        indexes = await self._shared.indexes.get([row.blob_id for row in rows])
+        prefixes = await store.messages.prefixes(view.folder.id, [row.uid for row in rows])
+        there = [
+            (at, row)
+            for at, row in zip(batch, rows, strict=True)
+            if row.blob_id in indexes and row.uid in prefixes
+        ]
+        contents: list[bytes] = []
+        if bodies:
+            slices = [(row.blob_id, 0, row.octets - len(prefixes[row.uid])) for _, row in there]
+            contents = await store.blobs.read_many(slices)
+        return [
+            (
+                at,
+                Stored(
+                    indexes[row.blob_id].outline,
+                    prefixes[row.uid],
+                    contents[n] if bodies else None,
+                ),
+            )
+            for n, (at, row) in enumerate(there)
+        ]
+
+    async def _headers(self, positions: list[int], field: str, needle: Needle) -> list[int]:
+        found: list[int] = []
+        for start in range(0, len(positions), HEADER_BATCH):
+            batch = await self._stored(positions[start : start + HEADER_BATCH], bodies=False)
+            messages = [stored for _, stored in batch]
+            hits = await asyncio.to_thread(header_matches, messages, field, needle)
+            found.extend(at for (at, _), hit in zip(batch, hits, strict=True) if hit)
+        return found
+
+    async def _sent(self, positions: list[int], key: c.SentDate) -> list[int]:
+        found: list[int] = []
+        noon = datetime(key.day.year, key.day.month, key.day.day, 12, tzinfo=UTC)
+        for start in range(0, len(positions), HEADER_BATCH):
+            batch = positions[start : start + HEADER_BATCH]
+            indexes = await self._shared.indexes.get([self._view.rows[at].blob_id for at in batch])
+            for at in batch:
+                index = indexes.get(self._view.rows[at].blob_id)
+                if index is None or index.date_at is None:
+                    continue
+                instant = from_micros(index.date_at)
+                day = instant.date()
+                if abs(instant - noon) < 2 * _DAY:
+                    # Near the edge the day as its writer wrote it decides, whatever the zone.
+                    fields = decode_outline(index.outline).fields("date")
+                    day = (_written_day(fields[0].value) if fields else None) or day
+                if _compare(key.compare, day, key.day):
+                    found.append(at)
+        return found
+
+    async def _texts(self, positions: list[int], needle: Needle, *, headers: bool) -> list[int]:
+        found: list[int] = []
+        for batch in self._text_batches(positions):
+            try:
+                stored = await self._stored(batch, bodies=True)
+            except NoSuchBlobError:
+                stored = await self._one_by_one(batch)
+            messages = [item for _, item in stored]
+            hits = await asyncio.to_thread(text_matches, messages, needle, headers=headers)
+            found.extend(at for (at, _), hit in zip(stored, hits, strict=True) if hit)
+        return found
+
+    async def _one_by_one(self, batch: Sequence[int]) -> list[tuple[int, Stored]]:
+        stored: list[tuple[int, Stored]] = []
+        for at in batch:
+            try:
+                stored.extend(await self._stored([at], bodies=True))
+            except NoSuchBlobError:
+                continue
+        return stored
+
+    def _text_batches(self, positions: Sequence[int]) -> list[list[int]]:
+        batches: list[list[int]] = []
+        octets = 0
+        for at in positions:
+            size = self._view.rows[at].octets
+            full = not batches or octets + size > TEXT_OCTETS
+            if full or len(batches[-1]) >= self._limits.search_slice:
+                batches.append([])
+                octets = 0
+            batches[-1].append(at)
+            octets += size
+        return batches
+
+
+def _written_day(value: bytes) -> date | None:
+    """Give the day of a Date field as it stands there (RFC 9051 §6.4.4: zone disregarded)."""
+    match = _WRITTEN.search(value)
+    if match is None or match[2].lower() not in _MONTHS:
+        return None
+    try:
+        return date(int(match[3]), _MONTHS.index(match[2].lower()) + 1, int(match[1]))
+    except ValueError:
+        return None
+
+
+def _compare(compare: c.Compare, day: date, wanted: date) -> bool:
+    match compare:
+        case c.Compare.BEFORE:
+            return day < wanted
+        case c.Compare.ON:
+            return day == wanted
+        case c.Compare.SINCE:
+            return day >= wanted
+
+
+def _row_test(
+    key: c.HasFlag | c.InternalDate | c.Larger | c.Smaller | c.ModseqFrom,
+) -> Callable[[EntryRow], bool]:
+    match key:
+        case c.HasFlag(flag):
+            bit = _FLAGS.get(flag.lower())
+            if bit is not None:
+                return lambda row: bool(row.flags & bit)
+            wanted = flag.lower()
+            return lambda row: any(keyword.lower() == wanted for keyword in row.keywords)
+        case c.InternalDate(compare, day):
+            return lambda row: _compare(compare, row.internal_at.date(), day)
+        case c.Larger(octets):
+            return lambda row: row.octets > octets
+        case c.Smaller(octets):
+            return lambda row: row.octets < octets
+        case c.ModseqFrom(modseq):
+            return lambda row: row.modseq >= modseq

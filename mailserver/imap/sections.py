@@ -1,0 +1,107 @@
+"""Where the octets of a section lie: the stored outline in, spans out; pure.
+
+A message is ``prefix`` + blob (DESIGN D5b): the prefix is the beginning of its header. Nothing
+here parses mail; header fields are cut out by the outline's offsets.
+
+Source: RFC 9051 §6.4.5.1.
+"""
+
+from dataclasses import dataclass
+
+from certs.mime import Outline, Part, fields_of, find_section
+from mailserver.imap.commands import BodySection, SectionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """``head`` followed by ``length`` octets of the blob from ``start``."""
+
+    head: bytes
+    start: int
+    length: int
+
+    @property
+    def octets(self) -> int:
+        """Size of the whole."""
+        return len(self.head) + self.length
+
+    def cut(self, first: int, count: int) -> "Span":
+        """Give the octets from ``first``, ``count`` at most (RFC 9051 §6.4.5 partial)."""
+        head = self.head[first : first + count]
+        into = max(0, first - len(self.head))
+        left = count - len(head)
+        length = max(0, min(self.length - into, left))
+        return Span(head, self.start + into, length)
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A header in the blob of which only some fields are wanted."""
+
+    start: int
+    length: int
+
+
+def locate(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filtered | None:
+    """Find a section; None when the message has no such part (NIL on the wire)."""
+    root = outline.root
+    if not section.part:
+        return _of_message(section, prefix, outline)
+    part = find_section(outline, section.part)
+    if part is None:
+        return None
+    kind = section.kind
+    if kind is SectionKind.WHOLE:
+        return Span(b"", part.body_start, part.body_end - part.body_start)
+    if kind is SectionKind.MIME:
+        head = prefix if part is root else b""
+        return Span(head, part.header_start, part.body_start - part.header_start)
+    if not part.is_message:
+        return None
+    inner = part.children[0]
+    if kind is SectionKind.HEADER:
+        return Span(b"", inner.header_start, inner.body_start - inner.header_start)
+    if kind is SectionKind.TEXT:
+        return Span(b"", inner.body_start, inner.body_end - inner.body_start)
+    return Filtered(inner.header_start, inner.body_start - inner.header_start)
+
+
+def _of_message(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filtered:
+    root = outline.root
+    match section.kind:
+        case SectionKind.WHOLE:
+            return Span(prefix, 0, outline.octets)
+        case SectionKind.HEADER:
+            return Span(prefix, 0, root.body_start)
+        case SectionKind.TEXT:
+            return Span(b"", root.body_start, outline.octets - root.body_start)
+        case _:
+            return _from_outline(section, prefix, outline)
+
+
+def _from_outline(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filtered:
+    """Rebuild the fields of the top header from the outline, which keeps their values."""
+    wanted = section.kind is SectionKind.FIELDS
+    chosen = [select_fields(prefix, section)]
+    for field in outline.header:
+        if (field.name.lower().encode("latin-1") in section.fields) is not wanted:
+            continue
+        name = field.name.encode("latin-1")
+        if field.end - field.start != len(name) + 1 + len(field.value) + 2:
+            # Not "Name:value CRLF" to the octet (an odd field): read it as it is.
+            return Filtered(0, outline.root.body_start)
+        chosen.append(b"%b:%b\r\n" % (name, field.value))
+    return Span(b"".join(chosen) + b"\r\n", 0, 0)
+
+
+def select_fields(header: bytes, section: BodySection) -> bytes:
+    """Keep the fields that HEADER.FIELDS or HEADER.FIELDS.NOT asks for, blank line excepted."""
+    if not header:
+        return b""
+    wanted = section.kind is SectionKind.FIELDS
+    part = Part((), 0, len(header), len(header))
+    return b"".join(
+        header[field.start : field.end]
+        for field in fields_of(header, part)
+        if (field.name.lower().encode("latin-1") in section.fields) is wanted
+    )

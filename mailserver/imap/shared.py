@@ -1,0 +1,183 @@
+"""What the sessions of one server share: services, limits, and the cache of message indexes.
+
+Invariants: the cache is keyed by blob and holds only what a blob can never change; a blob's id is
+reached only through an entry of a folder that the session opened (threat I6); it is bounded in
+octets.
+"""
+
+import asyncio
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from certs.mime import Outline, decode_outline
+from directory.trail import AuditEvent
+from mailserver.message.index import MessageIndex
+from mailserver.store.database import MailStore
+
+APPEND_LIMIT = 35 * 1024 * 1024
+"""Octets of one appended message: 25 MB of attachments in base64."""
+CACHE_OCTETS = 128 * 1024 * 1024
+INDEX_BATCH = 500
+"""Blob ids of one read of indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImapServices:
+    """What the IMAP server works with.
+
+    Attributes:
+        clock: gives the current aware UTC instant.
+    """
+
+    store: MailStore
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class ImapLimits:
+    """Named limits, each bracketed by a test (threats S9, S10, I1)."""
+
+    append_octets: int = APPEND_LIMIT
+    connections: int = 4000
+    connections_per_address: int = 2500
+    login_deadline_s: float = 60.0
+    """From the connection to the login."""
+    idle_deadline_s: float = 1800.0
+    """RFC 9051 §5.4: at least 30 minutes once logged in."""
+    bad_commands: int = 20
+    """Commands that cannot be read, in a row; three before login (threat S7)."""
+    bad_before_login: int = 3
+    login_attempts: int = 5
+    login_delay_s: float = 0.5
+    """After the first failed attempt; doubled by each one more."""
+    search_deadline_s: float = 20.0
+    search_slice: int = 64
+    stop_grace_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImapBind:
+    """Where one listener listens, and how.
+
+    Attributes:
+        implicit_tls: TLS from the first octet; else STARTTLS is offered.
+        plaintext_login_from: addresses that may log in without TLS (conformance tools).
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext
+    implicit_tls: bool
+    plaintext_login_from: frozenset[str] = frozenset()
+    limits: ImapLimits = field(default_factory=ImapLimits)
+
+
+class IndexCache:
+    """Message indexes by blob, the least used dropped first."""
+
+    def __init__(self, store: MailStore, most: int = CACHE_OCTETS) -> None:
+        self._store = store
+        self._most = most
+        self._octets = 0
+        self._known: OrderedDict[int, MessageIndex] = OrderedDict()
+
+    async def get(self, blob_ids: Sequence[int]) -> dict[int, MessageIndex]:
+        """Give the indexes of these blobs; those that are gone are missing."""
+        known = self._known
+        found: dict[int, MessageIndex] = {}
+        missing: list[int] = []
+        for blob_id in blob_ids:
+            index = known.get(blob_id)
+            if index is None:
+                missing.append(blob_id)
+            else:
+                found[blob_id] = index
+        for at in range(0, len(missing), INDEX_BATCH):
+            fresh = await self._store.messages.indexes(missing[at : at + INDEX_BATCH])
+            for blob_id, index in fresh.items():
+                found[blob_id] = index
+                self._put(blob_id, index)
+        return found
+
+    def _put(self, blob_id: int, index: MessageIndex) -> None:
+        if blob_id not in self._known:
+            self._octets += _weight(index)
+        self._known[blob_id] = index
+        while self._octets > self._most and self._known:
+            _, dropped = self._known.popitem(last=False)
+            self._octets -= _weight(dropped)
+
+
+def _weight(index: MessageIndex) -> int:
+    return (
+        1000
+        + len(index.outline)
+        + len(index.envelope)
+        + len(index.body)
+        + len(index.bodystructure)
+        + 2 * (len(index.subject) + len(index.from_) + len(index.to))
+    )
+
+
+def outline_of(index: MessageIndex) -> Outline:
+    """Give the stored MIME tree."""
+    return decode_outline(index.outline)
+
+
+class AuditQueue:
+    """Trail events that no answer waits for (logins), written in groups."""
+
+    def __init__(self, store: MailStore) -> None:
+        self._store = store
+        self._events: list[AuditEvent] = []
+        self._wake = asyncio.Event()
+
+    def put(self, event: AuditEvent) -> None:
+        """Note an event; it is written within moments."""
+        self._events.append(event)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write what comes until cancelled, then write what is left."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self.write()
+        finally:
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what is waiting."""
+        events, self._events = self._events, []
+        if events:
+            await self._store.audit.record(events)
+
+
+class Shared:
+    """One server's common state."""
+
+    def __init__(self, services: ImapServices) -> None:
+        self.services = services
+        self.store = services.store
+        self.indexes = IndexCache(services.store)
+        self.audit = AuditQueue(services.store)
+        self._group: asyncio.TaskGroup | None = None
+
+    def attach(self, group: asyncio.TaskGroup) -> None:
+        """Take the task group in which everything of this server runs."""
+        self._group = group
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something in the server's task group."""
+        if self._group is None:
+            raise RuntimeError("not serving")
+        return self._group.create_task(work)
+
+    def now(self) -> datetime:
+        """Give the current instant."""
+        return self.services.clock()
