@@ -116,6 +116,14 @@ def list_occurrences(raw: bytes) -> tuple[Occurrence, ...]:
     return tuple(found)
 
 
+def count_occurrences(raw: bytes) -> int:
+    """How many occurrences one raw message counts for; 0 without a package.
+
+    Source: RULES §2.
+    """
+    return len(list_occurrences(raw))
+
+
 def occurrences(package: OpenedPackage) -> tuple[Occurrence, ...]:
     """What one opened package counts for.
 
