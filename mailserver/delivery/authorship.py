@@ -17,6 +17,7 @@ from typing import Final
 from certs.addresses import Address, parse_addr_spec, parse_mailbox, single_from
 from certs.errors import MalformedAddressError
 from certs.mime import HeaderField, Outline
+from certs.mime_words import unfold
 from directory.codes import MailboxType
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
@@ -107,8 +108,12 @@ def _unwanted(field: HeaderField) -> bool:
     return name.startswith("x-mss-")
 
 
-def _is_empty(field: HeaderField) -> bool:
-    return field.name.lower() in {"message-id", "date"} and not field.value.strip()
+def _is_useless(field: HeaderField) -> bool:
+    """Whether a Date is empty or a Message-ID names nothing: it is written anew."""
+    name = field.name.lower()
+    if name == "message-id":
+        return not message_ids(unfold(field.value))
+    return name == "date" and not field.value.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +135,11 @@ def complete(raw: bytes, outline: Outline, completion: Completion) -> bytes:
     kept = cut(
         raw,
         outline,
-        lambda field: _unwanted(field) or _is_empty(field) or stranger(field),
+        lambda field: _unwanted(field) or _is_useless(field) or stranger(field),
     )
     added = b""
     if not message_ids(value_of(outline.header, "message-id")):
-        kept_outline = outline.fields("message-id")
-        if not kept_outline or not kept_outline[0].value.strip():
-            added += b"Message-ID: %b\r\n" % completion.message_id.encode("ascii")
+        added += b"Message-ID: %b\r\n" % completion.message_id.encode("ascii")
     if not value_of(outline.header, "date"):
         added += b"Date: %b\r\n" % encode_date(completion.at)
     if completion.nil is not None and _NIL.fullmatch(completion.nil):

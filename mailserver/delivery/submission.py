@@ -37,6 +37,7 @@ from mailserver.delivery.inbound import (
     DeliverySettings,
     applications_of,
     new_receipt_id,
+    postmaster_of,
     to_entry,
 )
 from mailserver.delivery.prepare import (
@@ -184,8 +185,11 @@ class Submissions:
                 address = parse_addr_spec(path)
             except MalformedAddressError:
                 return Refused(errors.BAD_RECIPIENT)
-            if self._directory.structure_of_domain(address.domain) is not None:
-                mailbox = await self._store.accounts.mailbox(address.text)
+            here = self._directory.structure_of_domain(address.domain)
+            if here is not None:
+                mailbox = await self._store.accounts.mailbox(address.key)
+                if mailbox is None and address.local.lower() == "postmaster":
+                    mailbox = await postmaster_of(self._store, here[0].id)
                 if mailbox is None:
                     return Refused(errors.NO_SUCH_MAILBOX)
                 local[mailbox.id] = mailbox
