@@ -108,7 +108,9 @@ async def test_a_package_adds_one_entry_per_structure_naming_its_filing_recipien
     (theirs,) = await site.inbox(CLINIC.application_address)
 
     def named(entry):
-        return [field.value.decode().strip() for field in scan(entry.prefix).fields("delivered-to")]
+        return [
+            field.value.decode().strip() for field in scan(entry.prefix).fields("delivered-to")
+        ]
 
     assert named(ours) == [DOCTOR, SECRETARY]
     assert named(theirs) == [OTHER_DOCTOR]

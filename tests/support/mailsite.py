@@ -143,9 +143,7 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
             )
 
         async def verify(raw: bytes, at: datetime) -> SignatureVerdict:
-            return smime.verify(
-                raw, VerifyPolicy(keystore.anchors(), crls_of(keystore), at)
-            )
+            return smime.verify(raw, VerifyPolicy(keystore.anchors(), crls_of(keystore), at))
 
         async def open_opaque(raw: bytes) -> bytes:
             return smime.content(raw)
