@@ -38,8 +38,10 @@ def message(author: str = DOCTOR, extra: bytes = b"", body: bytes = b"body\r\n")
 
 PACKAGE = (
     b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n",
-    b"--b\r\n\r\ntext\r\n--b\r\nContent-Disposition: attachment; filename=IHE_XDM.zip\r\n"
-    b"Content-Transfer-Encoding: base64\r\n\r\nUEsDBA==\r\n--b--\r\n",
+    (
+        b"--b\r\n\r\ntext\r\n--b\r\nContent-Disposition: attachment; filename=IHE_XDM.zip\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\nUEsDBA==\r\n--b--\r\n"
+    ),
 )
 
 
