@@ -63,7 +63,7 @@ def sign_detached(content: bytes, signer: Signer, at: datetime | None = None) ->
 
 def sign_opaque(content: bytes, signer: Signer, at: datetime | None = None) -> bytes:
     """Sign content that travels inside; returns the DER ContentInfo."""
-    return _signed_data(content, signer, at, cms.ParsableOctetString(content))
+    return _signed_data(content, signer, at, core.OctetString(content))
 
 
 def _signed_data(
