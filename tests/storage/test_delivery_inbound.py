@@ -4,6 +4,9 @@ import io
 from hashlib import sha256
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from certs import smime
 from certs.errors import SandboxCrashError
@@ -11,6 +14,7 @@ from certs.mime import scan
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.inbound import Inbound, InboundMessage
+from mailserver.message.compose import base64_lines
 from mailserver.store.model import Delivered
 from record_bridge.formats import auth_results
 from tests.support.mailsite import (
@@ -279,3 +283,73 @@ async def test_the_trail_names_mailboxes_by_number_only(site):
     assert stored.event.kind == "message_received"
     assert stored.event.facts["held"] is True
     assert PATIENT not in repr(stored)
+
+
+def opaque(site, raw: bytes, address: str) -> bytes:
+    """Sign a whole message with its content inside the CMS, as some clients do."""
+    issued = site.pki.issue_seal(AT, address, "CHU")
+    content = raw[raw.index(b"Content-Type") :] if b"Content-Type" in raw else b"\r\n" + raw
+    cms = (
+        pkcs7.PKCS7SignatureBuilder()
+        .set_data(content)
+        .add_signer(
+            x509.load_pem_x509_certificate(issued.certificate),
+            serialization.load_pem_private_key(issued.key, None),
+            hashes.SHA256(),
+        )
+        .add_certificate(x509.load_pem_x509_certificate(issued.chain))
+        .sign(serialization.Encoding.DER, [pkcs7.PKCS7Options.Binary])
+    )
+    return (
+        b"From: %b\r\nMIME-Version: 1.0\r\nContent-Type: application/pkcs7-mime;"
+        b" smime-type=signed-data; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n\r\n%b"
+        % (address.encode(), base64_lines(cms))
+    )
+
+
+async def test_a_package_inside_an_opaque_signature_is_found(site):
+    await site.receive(opaque(site, PACKAGE, "lab@chu.test"), DOCTOR, PATIENT)
+
+    (entry,) = await site.inbox(DOCTOR)
+    assert entry.row.keywords == {"$SignatureValid"}
+    assert entry.index.has_package
+    assert len(await site.inbox(CABINET.application_address)) == 1
+    assert await site.inbox(PATIENT) == []
+
+
+async def test_an_opaque_message_without_a_package_stays_where_it_was_sent(site):
+    broken = PLAIN.replace(b"\r\n\r\n", b"\r\nContent-Type: application/pkcs7-mime\r\n\r\n")
+    await site.receive(opaque(site, PLAIN, "lab@chu.test"), DOCTOR)
+    await site.receive(broken, DOCTOR)
+
+    assert len(await site.inbox(DOCTOR)) == 2
+    assert await site.inbox(CABINET.application_address) == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_receipt_keeps_how_many_documents_came(site, fails):
+    async def count(_raw):
+        if fails:
+            raise SandboxCrashError
+        return 3
+
+    async def verify(_raw, _at):
+        raise AssertionError
+
+    inbound = Inbound(site.store, site.directory, verify, SETTINGS, count_documents=count)
+    delivered = await inbound.accept(
+        InboundMessage(
+            PACKAGE,
+            len(PACKAGE),
+            sha256(PACKAGE).digest(),
+            "lab@chu.test",
+            (await site.mailbox(DOCTOR),),
+            PEER,
+            AT,
+            "h",
+        )
+    )
+
+    receipt = await site.store.messages.receipt(delivered.receipt_id)
+    assert receipt is not None
+    assert receipt.occurrences == (1 if fails else 3)

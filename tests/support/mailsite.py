@@ -69,6 +69,7 @@ class MailSite:
 
     store: MailStore
     directory: Directory
+    pki: PracticePki
     keystore: KeyStore
     inbound: Inbound
     submissions: Submissions
@@ -123,7 +124,8 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
     """Open a site with two structures, seven mailboxes, and one listed operator."""
     pki = root / "pki"
     pki.mkdir(mode=0o700)
-    PracticePki.create(AT, "PRATIQUE").write(pki, AT)
+    practice = PracticePki.create(AT, "PRATIQUE")
+    practice.write(pki, AT)
     keystore = KeyStore(pki, clock=lambda: AT, key_kind=KeyKind.EC_P256)
     trust_list = root / "list.xml"
     trust_list.write_bytes(
@@ -151,6 +153,7 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
         yield MailSite(
             store,
             directory,
+            practice,
             keystore,
             Inbound(store, directory, verify, SETTINGS, open_opaque=open_opaque),
             Submissions(
