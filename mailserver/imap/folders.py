@@ -83,8 +83,8 @@ async def select(context: Context, command: c.Select) -> bytes:
         # What is published from here on is read after the rows below.
         context.subscription.clear()
     folder = await context.folder(command.mailbox)
-    rows = await context.store.messages.entries(folder.id)
-    view = FolderView(folder, rows, folder.highestmodseq)
+    snapshot = await context.shared.folders.snapshot(folder)
+    view = FolderView(folder, snapshot)
     context.view = view
     context.access = command.access
     context.state = State.SELECTED
@@ -95,9 +95,9 @@ async def select(context: Context, command: c.Select) -> bytes:
     if first_unseen is not None:
         context.write(b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen)
     context.write(b"* OK [UIDVALIDITY %d] Valid\r\n" % folder.uidvalidity)
-    uidnext = max(folder.uidnext, rows[-1].uid + 1 if rows else 1)
+    uidnext = max(folder.uidnext, view.uids[-1] + 1 if view.uids else 1)
     context.write(b"* OK [UIDNEXT %d] Next\r\n" % uidnext)
-    context.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % folder.highestmodseq)
+    context.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.modseq)
     context.write(context.permanent_flags())
     if command.access is c.Access.READ_ONLY:
         return b"OK [READ-ONLY] EXAMINE completed"

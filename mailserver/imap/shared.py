@@ -12,29 +12,22 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from certs.mime import Outline, decode_outline
 from directory.trail import AuditEvent
+from mailserver.imap.view import Snapshot
 from mailserver.message.index import MessageIndex
 from mailserver.store.database import MailStore
+from mailserver.store.model import Folder
 
 APPEND_LIMIT = 35 * 1024 * 1024
 """Octets of one appended message: 25 MB of attachments in base64."""
 CACHE_OCTETS = 128 * 1024 * 1024
+CACHE_ROWS = 500_000
+"""Rows of folders kept in memory, about 300 octets each."""
 INDEX_BATCH = 500
 """Blob ids of one read of indexes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImapServices:
-    """What the IMAP server works with.
-
-    Attributes:
-        clock: gives the current aware UTC instant.
-    """
-
-    store: MailStore
-    clock: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +105,44 @@ class IndexCache:
             self._octets -= _weight(dropped)
 
 
+class FolderCache:
+    """The folders opened lately, brought up to date by what changed since.
+
+    A snapshot is reached only with a folder that the login's own mailbox gave (threat I6).
+    """
+
+    def __init__(self, store: MailStore, most: int = CACHE_ROWS) -> None:
+        self._store = store
+        self._most = most
+        self._known: OrderedDict[int, Snapshot] = OrderedDict()
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    async def snapshot(self, folder: Folder) -> Snapshot:
+        """Give a folder's messages, as of ``folder.highestmodseq`` at least.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+        """
+        lock = self._locks.setdefault(folder.id, asyncio.Lock())
+        async with lock:
+            known = self._known.get(folder.id)
+            if known is None:
+                # The rows are read after the modseq: what is newer will be told again.
+                rows = await self._store.messages.entries(folder.id)
+                known = Snapshot(rows, folder.highestmodseq)
+            elif known.modseq < folder.highestmodseq:
+                changes = await self._store.messages.changed_since(folder.id, known.modseq)
+                known = known.merged(changes.rows, changes.vanished, changes.highestmodseq)
+            self._known[folder.id] = known
+            self._known.move_to_end(folder.id)
+            while len(self._known) > 1 and self._rows() > self._most:
+                self._known.popitem(last=False)
+            return known
+
+    def _rows(self) -> int:
+        return sum(len(snapshot.rows) for snapshot in self._known.values())
+
+
 def _weight(index: MessageIndex) -> int:
     return (
         1000
@@ -121,6 +152,26 @@ def _weight(index: MessageIndex) -> int:
         + len(index.bodystructure)
         + 2 * (len(index.subject) + len(index.from_) + len(index.to))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ImapServices:
+    """What the IMAP server works with; the listeners of one process share one of these.
+
+    Attributes:
+        clock: gives the current aware UTC instant.
+        indexes: the cache of message indexes; one per store.
+        folders: the cache of open folders; one per store.
+    """
+
+    store: MailStore
+    clock: Callable[[], datetime]
+    indexes: IndexCache = field(init=False)
+    folders: FolderCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indexes", IndexCache(self.store))
+        object.__setattr__(self, "folders", FolderCache(self.store))
 
 
 def outline_of(index: MessageIndex) -> Outline:
@@ -164,7 +215,8 @@ class Shared:
     def __init__(self, services: ImapServices) -> None:
         self.services = services
         self.store = services.store
-        self.indexes = IndexCache(services.store)
+        self.indexes = services.indexes
+        self.folders = services.folders
         self.audit = AuditQueue(services.store)
         self._group: asyncio.TaskGroup | None = None
 

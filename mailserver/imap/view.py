@@ -9,9 +9,33 @@ Source: RFC 9051 §2.3.1.2, §5.2, §7.5; RFC 7162 §3.1.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailserver.store.model import EntryRow, Flag, Folder
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A folder as of one modseq (or later); shared between sessions, never altered."""
+
+    rows: list[EntryRow]
+    modseq: int
+    uids: list[int] = field(init=False)
+    keywords: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "uids", [row.uid for row in self.rows])
+        sets = {row.keywords for row in self.rows}
+        object.__setattr__(self, "keywords", frozenset().union(*sets))
+
+    def merged(self, rows: Iterable[EntryRow], vanished: Iterable[int], modseq: int) -> "Snapshot":
+        """Give the snapshot after what changed since ``modseq`` of this one."""
+        by_uid = {row.uid: row for row in self.rows}
+        for row in rows:
+            by_uid[row.uid] = row
+        for uid in vanished:
+            by_uid.pop(uid, None)
+        return Snapshot([by_uid[uid] for uid in sorted(by_uid)], modseq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +58,22 @@ class Told:
 class FolderView:
     """One open folder of one session."""
 
-    def __init__(self, folder: Folder, rows: Sequence[EntryRow], modseq: int) -> None:
+    def __init__(self, folder: Folder, snapshot: Snapshot) -> None:
         self.folder = folder
-        self.rows = list(rows)
-        self.uids = [row.uid for row in self.rows]
-        self.modseq = modseq
+        self.modseq = snapshot.modseq
+        self.rows = snapshot.rows
+        self.uids = snapshot.uids
+        self.keywords = snapshot.keywords
+        self._shared = True
         self._gone: set[int] = set()
         self._seen_max = self.uids[-1] if self.uids else 0
-        self.keywords: set[str] = set()
-        for keywords in {row.keywords for row in self.rows}:
-            self.keywords |= keywords
+
+    def _own(self) -> None:
+        """Stop sharing the snapshot's lists before the first change."""
+        if self._shared:
+            self.rows = list(self.rows)
+            self.uids = list(self.uids)
+            self._shared = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,6 +104,7 @@ class FolderView:
         for row in rows:
             at = self.position(row.uid)
             if at is not None and row.modseq > self.rows[at].modseq:
+                self._own()
                 self.rows[at] = row
                 self.keywords |= row.keywords
                 changed.append(at)
@@ -83,6 +114,8 @@ class FolderView:
         """Take what happened since ``modseq``; expunges are kept for ``take_expunges``."""
         changed = self.apply(rows)
         fresh = sorted((row for row in rows if row.uid > self._seen_max), key=lambda row: row.uid)
+        if fresh:
+            self._own()
         for row in fresh:
             self.rows.append(row)
             self.uids.append(row.uid)
@@ -111,6 +144,7 @@ class FolderView:
         self.rows = [row for row in self.rows if row.uid not in gone]
         self.uids = [row.uid for row in self.rows]
         self._gone = set()
+        self._shared = False
         return Told(numbers, vanished, None, ())
 
     def between(self, low: int, high: int) -> range:
