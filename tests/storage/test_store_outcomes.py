@@ -1,0 +1,169 @@
+"""What the bridge says of a message reaches its sibling entries (RULES §7, §10)."""
+
+import itertools
+
+import pytest
+
+from mailserver.store.errors import ServerKeywordError
+from mailserver.store.model import (
+    FILING_KEYWORDS,
+    NO_FLAGS,
+    SERVER_KEYWORDS,
+    Flag,
+    FlagChange,
+    FlagMode,
+)
+from tests.support.mailstore import entry, open_practice
+
+
+@pytest.fixture
+async def practice(tmp_path):
+    async with open_practice(tmp_path) as opened:
+        await opened.store.messages.deliver(
+            opened.delivery(
+                [
+                    entry(opened.doctor, keywords=["$SignatureValid"]),
+                    entry(opened.patient, held=True),
+                    entry(opened.application),
+                    entry(opened.elsewhere),
+                ]
+            )
+        )
+        yield opened
+
+
+async def test_a_held_entry_is_in_no_listing_count_or_change(practice):
+    folder = await practice.inbox(practice.patient)
+    status = await practice.store.folders.status(folder.id)
+    changes = await practice.store.messages.changed_since(folder.id, 0)
+
+    assert await practice.entries(practice.patient) == []
+    assert (status.messages, status.unseen, status.octets, status.uidnext) == (0, 0, 0, 1)
+    assert changes.rows == []
+    assert await practice.store.messages.summaries(folder.id, 10) == []
+
+
+OUTCOMES = [
+    frozenset(said)
+    for size in range(1, 4)
+    for said in itertools.combinations([*sorted(FILING_KEYWORDS), "$Held"], size)
+]
+
+
+@pytest.mark.parametrize("said", OUTCOMES, ids=lambda said: " ".join(sorted(said)))
+async def test_a_patient_sees_what_was_filed_and_nothing_that_is_kept(practice, said):
+    await practice.say(sorted(said))
+
+    released = bool(said & {"$Filed", "$Duplicate", "$NoDocument"})
+    released = released and not said & {"$Held", "$Quarantined"}
+    rows = await practice.entries(practice.patient)
+    assert bool(rows) is released
+    if released:
+        assert rows[0].uid == 1
+        assert rows[0].keywords == said
+    (doctor,) = await practice.entries(practice.doctor)
+    assert doctor.keywords == {"$SignatureValid"} | (said - {"$Held"})
+
+
+async def test_the_outcome_of_one_structure_is_not_told_to_another(practice):
+    await practice.say(["$Filed"])
+
+    (row,) = await practice.entries(practice.elsewhere)
+    assert row.keywords == frozenset()
+
+
+async def test_a_release_takes_its_uid_when_it_happens(practice):
+    await practice.store.messages.deliver(practice.delivery([entry(practice.patient)]))
+    await practice.store.messages.deliver(practice.delivery([entry(practice.patient)]))
+    before = await practice.store.folders.status((await practice.inbox(practice.patient)).id)
+    await practice.say(["$Filed"])
+    await practice.store.messages.deliver(practice.delivery([entry(practice.patient)]))
+
+    rows = await practice.entries(practice.patient)
+    assert [row.uid for row in rows] == [1, 2, 3, 4]
+    assert rows[2].keywords == {"$Filed"}
+    assert rows[2].modseq == before.highestmodseq + 1
+    assert [row.modseq for row in rows] == sorted(row.modseq for row in rows)
+
+
+async def test_what_a_person_files_from_quarantine_is_released_then(practice):
+    await practice.say(["$Quarantined"])
+    assert await practice.entries(practice.patient) == []
+
+    await practice.say(["$Filed"], mode=FlagMode.REPLACE)
+    (patient,) = await practice.entries(practice.patient)
+    (doctor,) = await practice.entries(practice.doctor)
+    assert patient.keywords == {"$Filed"}
+    assert doctor.keywords == {"$SignatureValid", "$Filed"}
+
+
+async def test_who_sees_an_outcome_is_told_and_who_sees_nothing_is_not(practice):
+    changes = practice.store.changes
+    watched = (practice.doctor, practice.patient, practice.elsewhere, practice.application)
+    told = {mailbox.id: changes.subscribe(mailbox.id) for mailbox in watched}
+    await practice.say(["$Filed"])
+
+    assert told[practice.doctor.id].pending
+    assert told[practice.patient.id].pending
+    assert told[practice.application.id].pending
+    assert not told[practice.elsewhere.id].pending
+
+
+async def test_an_outcome_said_twice_changes_nothing_the_second_time(practice):
+    await practice.say(["$Filed"])
+    before = practice.rows()
+    await practice.say(["$Filed"])
+
+    assert practice.rows() == before
+
+
+async def test_a_copy_is_told_the_outcome_too(practice):
+    inbox = await practice.inbox(practice.doctor)
+    archive = await practice.folder(practice.doctor, "Archive")
+    await practice.store.messages.copy(inbox.id, [1], archive.id)
+    await practice.say(["$Filed"])
+
+    (row,) = await practice.entries(practice.doctor, "Archive")
+    assert row.keywords == {"$SignatureValid", "$Filed"}
+
+
+@pytest.mark.parametrize("mode", list(FlagMode))
+@pytest.mark.parametrize("keyword", sorted(SERVER_KEYWORDS))
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper])
+async def test_a_client_may_not_name_a_keyword_of_the_server(practice, mode, keyword, spell):
+    folder = await practice.inbox(practice.doctor)
+    change = FlagChange(folder.id, (1,), mode, NO_FLAGS, frozenset({spell(keyword)}))
+    with pytest.raises(ServerKeywordError):
+        await practice.store.messages.store_flags(change)
+
+
+async def test_a_client_that_replaces_all_flags_keeps_those_of_the_server(practice):
+    folder = await practice.inbox(practice.doctor)
+    change = FlagChange(folder.id, (1,), FlagMode.REPLACE, Flag.SEEN, frozenset({"perso"}))
+    (row,) = await practice.store.messages.store_flags(change)
+
+    assert row.flags == Flag.SEEN
+    assert row.keywords == {"$SignatureValid", "perso"}
+
+
+async def test_the_application_says_outcomes_on_its_own_mailbox_only(practice):
+    folder = await practice.inbox(practice.doctor)
+    change = FlagChange(
+        folder.id, (1,), FlagMode.ADD, NO_FLAGS, frozenset({"$Filed"}), by_application=True
+    )
+    with pytest.raises(ServerKeywordError):
+        await practice.store.messages.store_flags(change)
+
+
+@pytest.mark.parametrize("keyword", ["$SignatureValid", "$SignatureInvalid"])
+async def test_the_application_never_says_that_a_signature_is_good(practice, keyword):
+    with pytest.raises(ServerKeywordError):
+        await practice.say([keyword])
+
+
+async def test_the_bridge_is_awaited_until_it_said_an_outcome(practice):
+    assert await practice.store.messages.awaiting_outcome() == 1
+    await practice.say(["$Held"])
+    assert await practice.store.messages.awaiting_outcome() == 1
+    await practice.say(["$NoDocument"])
+    assert await practice.store.messages.awaiting_outcome() == 0
