@@ -29,6 +29,7 @@ from certs.mime_outline import (
     encode_outline,
     find_named,
     find_section,
+    is_named,
     walk,
 )
 from certs.mime_words import (
@@ -62,6 +63,7 @@ __all__ = [
     "find_named",
     "find_section",
     "header_block",
+    "is_named",
     "scan",
     "walk",
 ]

@@ -195,14 +195,18 @@ def find_section(outline: Outline, section: tuple[int, ...]) -> Part | None:
     return part
 
 
-def find_named(outline: Outline, name: str) -> tuple[Part, ...]:
-    """Give the leaf parts that bear this file name, any case, at any depth.
+def is_named(part: Part, name: str) -> bool:
+    """Whether a leaf part bears this file name, any case.
 
-    Both the disposition's ``filename`` and the ``name`` parameter count, plain and extended forms:
-    a gate that read only one of them could be walked around.
+    Both the disposition's ``filename`` and the ``name`` parameter count, each as any reader could
+    read it: a gate that read only one of them could be walked around (S20).
     """
-    wanted = name.casefold()
-    return tuple(part for part in walk(outline) if not part.children and wanted in _names_of(part))
+    return not part.children and name.casefold() in _names_of(part)
+
+
+def find_named(outline: Outline, name: str) -> tuple[Part, ...]:
+    """Give the leaf parts that bear this file name, any case, at any depth."""
+    return tuple(part for part in walk(outline) if is_named(part, name))
 
 
 def _names_of(part: Part) -> set[str]:

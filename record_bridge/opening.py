@@ -160,7 +160,7 @@ def _packages(raw: bytes, outline: Outline) -> Iterator[_Found]:
                 (child, inside or part.type in mime.MESSAGE_TYPES)
                 for child in reversed(part.children)
             )
-            if (part.filename or "").casefold() == PACKAGE_NAME and not part.children:
+            if mime.is_named(part, PACKAGE_NAME):
                 count += 1
                 if count > MAX_PACKAGES:
                     return

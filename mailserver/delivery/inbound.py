@@ -166,7 +166,7 @@ class Inbound:
             await self._store.audit.record([_refusal_event(message, ready)])
             return ready
         verdict = await judge(ready, self._workers.verify, message.at)
-        ready = await look_inside(ready, self._workers.open_opaque)
+        ready = await look_inside(ready, self._workers)
         recipients = tuple({mailbox.id: mailbox for mailbox in message.recipients}.values())
         planned = plan(
             MessageFacts(

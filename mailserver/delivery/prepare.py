@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import BinaryIO, Final
 
 from certs.errors import CertsError
-from certs.mime import Outline, Part, find_named, scan
+from certs.mime import Outline, Part, find_named, scan, walk
 from certs.verdict import NO_SIGNATURE, UNREADABLE_SIGNATURE, SignatureVerdict
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.rules import refusal
@@ -114,8 +114,8 @@ async def prepared(body: bytes | BinaryIO, octets: int, authserv_id: str) -> Pre
 
 
 def is_opaque(part: Part) -> bool:
-    """Whether a message is one CMS object: signed or encrypted as a whole."""
-    if part.is_multipart:
+    """Whether a part is one CMS object: an opaque signature or an encryption."""
+    if part.is_multipart or part.children:
         return False
     name = part.filename
     return part.type in _SMIME_TYPES or (
@@ -134,18 +134,24 @@ async def judge(message: Prepared, verify: Verify, at: datetime) -> SignatureVer
         return UNREADABLE_SIGNATURE
 
 
-async def look_inside(message: Prepared, open_opaque: OpenOpaque | None) -> Prepared:
-    """Look for a package inside an opaque signature; the message is the same otherwise.
+async def look_inside(message: Prepared, workers: Workers) -> Prepared:
+    """Look for packages inside opaque signatures; the message is the same when there is none.
 
-    What cannot be opened (encrypted, malformed) holds none that anybody here could read.
+    What cannot be opened (encrypted, malformed) holds none that anybody here could read. A
+    signature inside the message (forwarded, attached) is opened by the counter, which is the
+    bridge's own reader.
     """
-    if message.packages or open_opaque is None or not is_opaque(message.outline.root):
+    if message.packages or not any(map(is_opaque, walk(message.outline))):
         return message
+    packages = 0
     try:
-        inner = await open_opaque(message.raw)
+        if workers.count_documents is not None:
+            packages = await workers.count_documents(message.raw)
+        elif workers.open_opaque is not None and is_opaque(message.outline.root):
+            inner = await asyncio.to_thread(scan, await workers.open_opaque(message.raw))
+            packages = len(find_named(inner, PACKAGE_NAME))
     except CertsError:
         return message
-    packages = len(find_named(await asyncio.to_thread(scan, inner), PACKAGE_NAME))
     if not packages:
         return message
     return replace(message, packages=packages, index=replace(message.index, has_package=True))

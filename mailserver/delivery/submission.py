@@ -234,7 +234,7 @@ class Submissions:
             return _Signed(ready, _own_verdict(author.address, message.at))
         if self._workers is None:
             return _Signed(ready, NO_SIGNATURE)
-        ready = await look_inside(ready, self._workers.open_opaque)
+        ready = await look_inside(ready, self._workers)
         return _Signed(ready, await judge(ready, self._workers.verify, message.at))
 
     async def _deliver(

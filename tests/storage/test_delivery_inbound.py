@@ -326,6 +326,33 @@ async def test_an_opaque_message_without_a_package_stays_where_it_was_sent(site)
     assert await site.inbox(CABINET.application_address) == []
 
 
+async def test_a_package_in_a_forwarded_opaque_message_is_found_by_the_bridges_reader(site):
+    forwarded = PLAIN.replace(
+        b"\r\n\r\nbody\r\n", b"\r\nContent-Type: message/rfc822\r\n\r\n"
+    ) + opaque(site, PACKAGE, "lab@chu.test")
+
+    async def count(raw):
+        assert raw == forwarded
+        return 2
+
+    inbound = Inbound(site.store, site.directory, site.verify, SETTINGS, count_documents=count)
+    await inbound.accept(
+        InboundMessage(
+            forwarded,
+            len(forwarded),
+            sha256(forwarded).digest(),
+            "lab@chu.test",
+            (await site.mailbox(PATIENT),),
+            PEER,
+            AT,
+            "h",
+        )
+    )
+
+    assert await site.inbox(PATIENT) == []
+    assert len(await site.inbox(CABINET.application_address)) == 1
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_the_receipt_keeps_how_many_documents_came(site, fails):
     async def count(_raw):

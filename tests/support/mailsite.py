@@ -21,7 +21,7 @@ from directory.model import Structure
 from directory.trust_list import ListedDomain, encode
 from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound, InboundMessage
-from mailserver.delivery.prepare import Workers
+from mailserver.delivery.prepare import Verify, Workers
 from mailserver.delivery.submission import Submissions
 from mailserver.store.database import MailStore, migrate
 from mailserver.store.model import EntryDetail, Mailbox, NewMailbox
@@ -74,6 +74,7 @@ class MailSite:
     inbound: Inbound
     submissions: Submissions
     bounces: Bounces
+    verify: Verify
 
     async def mailbox(self, address: str) -> Mailbox:
         """Give a mailbox that must exist."""
@@ -160,4 +161,5 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
                 store, directory, keystore, SETTINGS, workers=Workers(verify, open_opaque)
             ),
             Bounces(store, SETTINGS),
+            verify,
         )
