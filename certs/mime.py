@@ -83,8 +83,8 @@ class MimeLimits:
 
     parts: int = 1000
     depth: int = 30
-    header_octets: int = 256 * 1024
-    fields: int = 1000
+    header_octets: int = 512 * 1024
+    fields: int = 2000
     candidates: int = 20_000
 
 

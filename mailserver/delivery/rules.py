@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from certs.mime import DEFAULT, Anomaly, Outline
+from certs.mime import Anomaly, Outline
 from certs.verdict import SignatureVerdict
 from directory.codes import MailboxType
 from mailserver.delivery import errors
@@ -20,6 +20,10 @@ from mailserver.delivery.errors import Refused
 from mailserver.store.model import INBOX, Mailbox
 
 MAX_HOPS: Final = 100  # RFC 5321 §6.3
+MAX_HEADER_OCTETS: Final = 128 * 1024
+MAX_FIELDS: Final = 900
+"""A stranger's header ends well before the scanner's own limits, so that those who read it again
+with a prefix of a thousand recipients before it still read all of it."""
 _BARE: Final = frozenset({Anomaly.BARE_CR, Anomaly.BARE_LF, Anomaly.NUL})
 
 
@@ -136,8 +140,7 @@ def refusal(raw: bytes, outline: Outline) -> Refused | None:
     """
     if outline.anomalies & _BARE or raw[:1] in {b" ", b"\t"}:
         return Refused(errors.MALFORMED)
-    too_long = outline.root.body_start > DEFAULT.header_octets
-    if too_long or len(outline.header) >= DEFAULT.fields:
+    if outline.root.body_start > MAX_HEADER_OCTETS or len(outline.header) > MAX_FIELDS:
         return Refused(errors.HEADER_TOO_LONG)
     if len(outline.fields("received")) >= MAX_HOPS:
         return Refused(errors.LOOP)
