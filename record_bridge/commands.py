@@ -1,0 +1,581 @@
+"""What the command line and the webmail ask of the record, as JSON-able arguments and results.
+
+Commands run in the process that owns the record database: the bridge child, or the command line
+itself when nothing serves. Each one that shows or changes a person's data writes an event to the
+trail (RULES §13); ``actor`` is ``cli:<os user>``, ``account:<id>`` and so on, given by the caller.
+
+| command | arguments | result |
+|---|---|---|
+| patient_add | structure, ins, oid, traits, status | the patient, ``filed`` |
+| patient_change | structure, ins, oid, what changes, doubtful, fictitious | the same |
+| patient_list | structure | patients |
+| record_list | structure, ins, oid | documents |
+| record_release | structure, unique_id | ``released`` |
+| agenda_list | structure, ins, oid | entries |
+| agenda_decide | patient_id, entry_id, decision (confirmed, dismissed, done) | ``decided`` |
+| quarantine_list | structure | rows |
+| quarantine_close | structure, id | ``closed`` |
+| note_access | patient_id, document_id, kind | ``noted`` |
+| status | | ``running``, ``filed``, ``quarantined``, ``waiting_replies`` |
+| idle | | ``idle``, ``waiting`` |
+"""
+
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from directory.database import Database
+from directory.model import Structure
+from directory.trail import AuditEvent, append
+from record_bridge import progress, quarantine, storing
+from record_bridge.errors import InsError, RecordStateError
+from record_bridge.ins import TraitsText, parse_ins, parse_traits
+from record_bridge.model import (
+    AgendaStatus,
+    Environment,
+    IdentityStatus,
+    InsMatricule,
+    InsTraits,
+    Visibility,
+)
+from record_bridge.repository import insert, micros, moment
+from record_bridge.schema import TRAIL, agenda_entry, document, patient
+from record_bridge.schema import quarantine as quarantine_table
+
+Arguments = Mapping[str, Any]  # JSON values
+ACCESS_KINDS = frozenset({"record_read", "document_read", "agenda_read", "document_pdf"})
+"""What ``note_access`` may write."""
+_DECISIONS = {
+    "confirmed": AgendaStatus.CONFIRMED,
+    "dismissed": AgendaStatus.DISMISSED,
+    "done": AgendaStatus.HISTORY,
+}
+Rematch = Callable[[Structure, InsMatricule], Awaitable[int]]
+"""Judges again what waits for an identity; gives how many documents were filed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """What commands work on.
+
+    Attributes:
+        structures: gives the structures hosted now.
+        rematch: judges waiting messages again.
+        wake: tells the workers that there is something to do.
+    """
+
+    record: Database
+    structures: Callable[[], tuple[Structure, ...]]
+    environment: Environment
+    clock: Callable[[], datetime]
+    rematch: Rematch
+    wake: Callable[[], None]
+
+
+class RecordCommands:
+    """Every command, by name in ``table()``."""
+
+    def __init__(self, context: CommandContext) -> None:
+        self._context = context
+
+    def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
+        """Give every command by name."""
+        return {
+            "patient_add": self.patient_add,
+            "patient_change": self.patient_change,
+            "patient_list": self.patient_list,
+            "record_list": self.record_list,
+            "record_release": self.record_release,
+            "agenda_list": self.agenda_list,
+            "agenda_decide": self.agenda_decide,
+            "quarantine_list": self.quarantine_list,
+            "quarantine_close": self.quarantine_close,
+            "note_access": self.note_access,
+            "status": self.status,
+            "idle": self.idle,
+        }
+
+    async def patient_add(self, arguments: Arguments) -> dict[str, Any]:
+        """Register a patient, then judge again what waits for this identity.
+
+        Raises:
+            InsError: a matricule or a trait is not well formed.
+            RecordStateError: no such structure, or the identity is registered already.
+        """
+        structure = self._structure(arguments)
+        ins, traits = self._identity(arguments)
+        status = _status(arguments.get("status") or IdentityStatus.QUALIFIEE.value)
+        patient_id = await self._context.record.write(
+            _add_patient,
+            _NewPatient(
+                structure.id,
+                ins,
+                traits,
+                status,
+                f"{ins.value.lower()}@{structure.patient_domain}",
+                _actor(arguments),
+                self._context.clock(),
+            ),
+        )
+        filed = await self._context.rematch(structure, ins)
+        self._context.wake()
+        return {**await self._patient(patient_id), "filed": filed}
+
+    async def patient_change(self, arguments: Arguments) -> dict[str, Any]:
+        """Correct or qualify an identity, then judge again what waits for it."""
+        structure = self._structure(arguments)
+        ins = self._ins(arguments)
+        known = await self._found(structure, ins)
+        names = ("family", "given", "birth_date", "sex", "birth_place")
+        merged = {
+            name: arguments[name] if arguments.get(name) is not None else known[name]
+            for name in (*names, "status", "doubtful", "fictitious")
+        }
+        traits = parse_traits(TraitsText(**{name: merged[name] for name in names}))
+        await self._context.record.write(
+            _change_patient,
+            _ChangedPatient(
+                known["id"],
+                structure.id,
+                traits,
+                _status(merged["status"]),
+                bool(merged["doubtful"]),
+                bool(merged["fictitious"]),
+                _actor(arguments),
+                self._context.clock(),
+            ),
+        )
+        filed = await self._context.rematch(structure, ins)
+        self._context.wake()
+        return {**await self._patient(known["id"]), "filed": filed}
+
+    async def patient_list(self, arguments: Arguments) -> list[dict[str, Any]]:
+        """List the patients of a structure, or of the site."""
+        wanted = select(patient).order_by(
+            patient.c.structure_id, patient.c.family, patient.c.given, patient.c.id
+        )
+        if arguments.get("structure"):
+            wanted = wanted.where(patient.c.structure_id == arguments["structure"])
+        rows = await self._context.record.all(wanted)
+        await self._note("patients_listed", arguments, None, {"count": len(rows)})
+        return [_patient_json(row._asdict()) for row in rows]
+
+    async def record_list(self, arguments: Arguments) -> list[dict[str, Any]]:
+        """List every document of a patient, hidden ones and old versions included."""
+        structure = self._structure(arguments)
+        known = await self._found(structure, self._ins(arguments))
+        rows = await self._context.record.all(
+            select(document)
+            .where(document.c.patient_id == known["id"])
+            .order_by(document.c.filed_at, document.c.id)
+        )
+        await self._note("record_listed", arguments, f"patient:{known['id']}")
+        return [
+            {
+                "id": row.id,
+                "unique_id": row.unique_id,
+                "type_code": row.type_code,
+                "class_code": row.class_code,
+                "title": row.title,
+                "status": row.status,
+                "visibility": row.visibility or Visibility.VISIBLE.value,
+                "marks": row.marks.split(),
+                "received_at": moment(row.received_at).isoformat(),
+                "sha256": row.sha256.hex(),
+            }
+            for row in rows
+        ]
+
+    async def record_release(self, arguments: Arguments) -> dict[str, Any]:
+        """Let the patient see a document.
+
+        Raises:
+            RecordStateError: there is no such document, or its patient sees it already.
+        """
+        structure = self._structure(arguments)
+        await self._context.record.write(
+            _release,
+            _Release(
+                structure.id,
+                str(arguments["unique_id"]),
+                _actor(arguments),
+                str(arguments.get("reason") or ""),
+                self._context.clock(),
+            ),
+        )
+        self._context.wake()
+        return {"released": True}
+
+    async def agenda_list(self, arguments: Arguments) -> list[dict[str, Any]]:
+        """List a patient's agenda."""
+        structure = self._structure(arguments)
+        known = await self._found(structure, self._ins(arguments))
+        rows = await self._context.record.all(_agenda(known["id"]))
+        await self._note("agenda_listed", arguments, f"patient:{known['id']}")
+        return [
+            {
+                "id": row.id,
+                "start": row.day if row.start_at is None else moment(row.start_at).isoformat(),
+                "title": row.title,
+                "kind": row.kind,
+                "status": row.status,
+                "source_unique_id": row.unique_id,
+                "source_status": row.source_status,
+            }
+            for row in rows
+        ]
+
+    async def agenda_decide(self, arguments: Arguments) -> dict[str, Any]:
+        """Note that the patient confirmed or dismissed an entry.
+
+        Raises:
+            RecordStateError: the patient has no such entry.
+        """
+        await self._context.record.write(
+            _decide,
+            _AgendaDecision(
+                int(arguments["patient_id"]),
+                int(arguments["entry_id"]),
+                _decision(arguments["decision"]),
+                _actor(arguments),
+                self._context.clock(),
+            ),
+        )
+        return {"decided": True}
+
+    async def quarantine_list(self, arguments: Arguments) -> list[dict[str, Any]]:
+        """List what waits for a person's decision."""
+        table = quarantine_table
+        wanted = select(table).where(table.c.state == "open").order_by(table.c.id)
+        if arguments.get("structure"):
+            wanted = wanted.where(table.c.structure_id == arguments["structure"])
+        rows = await self._context.record.all(wanted)
+        await self._note("quarantine_listed", arguments, None, {"count": len(rows)})
+        return [
+            {
+                "id": row.id,
+                "unique_id": row.unique_id,
+                "code": row.code,
+                "reason": row.reason,
+                "ins": row.matricule,
+                "oid": row.oid,
+                "structure": row.structure_id,
+                "received_at": moment(row.received_at).isoformat(),
+            }
+            for row in rows
+        ]
+
+    async def quarantine_close(self, arguments: Arguments) -> dict[str, Any]:
+        """Close a row without filing: a person decided so."""
+        closed = await self._context.record.write(
+            quarantine.close, (int(arguments["id"]), _actor(arguments), self._context.clock())
+        )
+        if not closed:
+            raise RecordStateError("no_open_row")
+        await self._note("quarantine_closed", arguments, f"quarantine:{int(arguments['id'])}")
+        return {"closed": True}
+
+    async def note_access(self, arguments: Arguments) -> dict[str, Any]:
+        """Write that somebody opened a patient's record, or one document of it (RULES §13)."""
+        facts: dict[str, str | int | bool] = {}
+        if arguments.get("document_id") is not None:
+            facts["document_id"] = int(arguments["document_id"])
+        subject = f"patient:{int(arguments['patient_id'])}"
+        kind = str(arguments.get("kind") or ("document_read" if facts else "record_read"))
+        if kind not in ACCESS_KINDS:
+            raise RecordStateError("no_such_kind")
+        await self._note(kind, arguments, subject, facts)
+        return {"noted": True}
+
+    async def status(self, _arguments: Arguments) -> dict[str, Any]:
+        """Say that the bridge lives, and what it did."""
+        counts = await self._context.record.write(_counts, None)
+        return {"running": True, **counts}
+
+    async def idle(self, _arguments: Arguments) -> dict[str, Any]:
+        """Say whether everything seen is filed, told and answered."""
+        waiting = await self._context.record.write(_pending, None)
+        return {"idle": waiting == 0, "waiting": waiting}
+
+    def _structure(self, arguments: Arguments) -> Structure:
+        """The structure named, or the only one."""
+        known = {structure.id: structure for structure in self._context.structures()}
+        name = arguments.get("structure")
+        if name is None and len(known) == 1:
+            return next(iter(known.values()))
+        if name is None:
+            raise RecordStateError("several_structures")
+        if name not in known:
+            raise RecordStateError("no_such_structure")
+        return known[name]
+
+    def _ins(self, arguments: Arguments) -> InsMatricule:
+        return parse_ins(str(arguments["ins"]), str(arguments["oid"]), self._context.environment)
+
+    def _identity(self, arguments: Arguments) -> tuple[InsMatricule, InsTraits]:
+        return self._ins(arguments), parse_traits(
+            TraitsText(
+                str(arguments["family"]),
+                str(arguments["given"]),
+                str(arguments["birth_date"]),
+                str(arguments["sex"]),
+                arguments.get("birth_place"),
+            )
+        )
+
+    async def _found(self, structure: Structure, ins: InsMatricule) -> Mapping[str, Any]:
+        row = await self._context.record.first(
+            select(patient).where(
+                patient.c.structure_id == structure.id,
+                patient.c.matricule == ins.value,
+                patient.c.oid == ins.oid,
+            )
+        )
+        if row is None:
+            raise RecordStateError("no_such_patient")
+        return row._asdict()
+
+    async def _patient(self, patient_id: int) -> dict[str, Any]:
+        row = await self._context.record.first(select(patient).where(patient.c.id == patient_id))
+        if row is None:
+            raise RecordStateError("no_such_patient")
+        return _patient_json(row._asdict())
+
+    async def _note(
+        self,
+        kind: str,
+        arguments: Arguments,
+        subject: str | None,
+        facts: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
+        extra = {"reason": str(arguments["reason"])[:200]} if arguments.get("reason") else {}
+        event = AuditEvent(
+            kind,
+            self._context.clock(),
+            _actor(arguments),
+            arguments.get("structure"),
+            subject,
+            {**(facts or {}), **extra},
+        )
+        await self._context.record.write(_append, event)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewPatient:
+    structure_id: str
+    ins: InsMatricule
+    traits: InsTraits
+    status: IdentityStatus
+    address: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _ChangedPatient:
+    patient_id: int
+    structure_id: str
+    traits: InsTraits
+    status: IdentityStatus
+    doubtful: bool
+    fictitious: bool
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    structure_id: str
+    unique_id: str
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _AgendaDecision:
+    patient_id: int
+    entry_id: int
+    status: AgendaStatus
+    actor: str
+    at: datetime
+
+
+def _add_patient(connection: sqlite3.Connection, new: _NewPatient) -> int:
+    taken = connection.execute(
+        "SELECT 1 FROM patient WHERE (structure_id = ? AND matricule = ? AND oid = ?)"
+        " OR address = ?",
+        (new.structure_id, new.ins.value, new.ins.oid, new.address),
+    ).fetchone()
+    if taken is not None:
+        raise RecordStateError("patient_exists")
+    at = micros(new.at)
+    patient_id = insert(
+        connection,
+        "patient",
+        {
+            "structure_id": new.structure_id,
+            "matricule": new.ins.value,
+            "oid": new.ins.oid,
+            **_traits(new.traits),
+            "status": new.status.value,
+            "address": new.address,
+            "created_at": at,
+            "changed_at": at,
+        },
+    )
+    _event(connection, "patient_registered", new, f"patient:{patient_id}", new.structure_id)
+    return patient_id
+
+
+def _change_patient(connection: sqlite3.Connection, changed: _ChangedPatient) -> None:
+    values = {
+        **_traits(changed.traits),
+        "status": changed.status.value,
+        "doubtful": int(changed.doubtful),
+        "fictitious": int(changed.fictitious),
+        "changed_at": micros(changed.at),
+    }
+    assignments = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(
+        f"UPDATE patient SET {assignments} WHERE id = :id",  # noqa: S608 - constants
+        {**values, "id": changed.patient_id},
+    )
+    subject = f"patient:{changed.patient_id}"
+    _event(connection, "patient_changed", changed, subject, changed.structure_id)
+
+
+def _traits(traits: InsTraits) -> dict[str, str | None]:
+    return {
+        "family": traits.birth_family,
+        "given": traits.first_birth_given,
+        "birth_date": traits.birth_date,
+        "sex": traits.sex.value,
+        "birth_place": traits.birth_place,
+    }
+
+
+def _release(connection: sqlite3.Connection, release: _Release) -> None:
+    row = connection.execute(
+        "SELECT id FROM document WHERE structure_id = ? AND unique_id = ?",
+        (release.structure_id, release.unique_id),
+    ).fetchone()
+    if row is None:
+        raise RecordStateError("no_such_document")
+    done = storing.release(connection, release.structure_id, int(row[0]), release.at)
+    if done is None:
+        raise RecordStateError("visible_already")
+    facts: dict[str, str | int | bool] = {"document_id": done.document_id}
+    if release.reason:
+        facts["reason"] = release.reason[:200]
+    append(
+        connection,
+        TRAIL,
+        [
+            AuditEvent(
+                "document_released",
+                release.at,
+                release.actor,
+                release.structure_id,
+                f"patient:{done.patient_id}",
+                facts,
+            )
+        ],
+    )
+
+
+def _decide(connection: sqlite3.Connection, decision: _AgendaDecision) -> None:
+    cursor = connection.execute(
+        "UPDATE agenda_entry SET status = ?, decided_by = ?, decided_at = ?"
+        " WHERE id = ? AND patient_id = ?",
+        (
+            decision.status.value,
+            decision.actor,
+            micros(decision.at),
+            decision.entry_id,
+            decision.patient_id,
+        ),
+    )
+    if cursor.rowcount != 1:
+        raise RecordStateError("no_such_entry")
+    _event(connection, "agenda_decided", decision, f"patient:{decision.patient_id}", None)
+
+
+def _event(
+    connection: sqlite3.Connection,
+    kind: str,
+    done: _NewPatient | _ChangedPatient | _AgendaDecision,
+    subject: str,
+    structure_id: str | None,
+) -> None:
+    append(connection, TRAIL, [AuditEvent(kind, done.at, done.actor, structure_id, subject)])
+
+
+def _append(connection: sqlite3.Connection, event: AuditEvent) -> None:
+    append(connection, TRAIL, [event])
+
+
+def _counts(connection: sqlite3.Connection, _value: None) -> dict[str, int]:
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM document),"
+        " (SELECT count(*) FROM quarantine WHERE state = 'open'),"
+        " (SELECT count(*) FROM reply_outbox WHERE state = 'waiting')"
+    ).fetchone()
+    return {"filed": row[0], "quarantined": row[1], "waiting_replies": row[2]}
+
+
+def _pending(connection: sqlite3.Connection, _value: None) -> int:
+    return progress.pending(connection)
+
+
+def _agenda(patient_id: int) -> Select[Any]:
+    return (
+        select(
+            agenda_entry,
+            document.c.unique_id,
+            document.c.status.label("source_status"),
+        )
+        .join(document, document.c.id == agenda_entry.c.document_id)
+        .where(agenda_entry.c.patient_id == patient_id)
+        .order_by(agenda_entry.c.day.is_(None), agenda_entry.c.day, agenda_entry.c.id)
+    )
+
+
+def _actor(arguments: Arguments) -> str:
+    return str(arguments.get("actor") or f"cli:{os.getuid()}")
+
+
+def _status(text: str) -> IdentityStatus:
+    try:
+        return IdentityStatus(text)
+    except ValueError:
+        raise InsError("status") from None
+
+
+def _decision(text: str) -> AgendaStatus:
+    if text not in _DECISIONS:
+        raise RecordStateError("no_such_decision")
+    return _DECISIONS[text]
+
+
+def _patient_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "structure": row["structure_id"],
+        "ins": row["matricule"],
+        "oid": row["oid"],
+        "family": row["family"],
+        "given": row["given"],
+        "birth_date": row["birth_date"],
+        "sex": row["sex"],
+        "birth_place": row["birth_place"],
+        "status": row["status"],
+        "doubtful": bool(row["doubtful"]),
+        "fictitious": bool(row["fictitious"]),
+        "address": row["address"],
+    }

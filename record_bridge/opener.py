@@ -1,0 +1,121 @@
+"""Opening messages in the sandbox, and what the site knows of who sent them.
+
+Every byte of a message is read in a worker process; what comes back is a value or a failure. The
+origin is judged on the directory as it is now: structures, their domains, their organisations.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from certs.anchors import TrustAnchors
+from certs.crl_cache import CrlCache
+from certs.errors import SandboxError
+from certs.sandbox import SandboxPool, Shared
+from certs.smime import Trust
+from directory.lookup import Directory
+from directory.model import Structure
+from record_bridge.model import Environment, Occurrence, Opened, Origin, OriginKind
+from record_bridge.opening import OpenRequest
+from record_bridge.origin import OriginFacts, classify
+
+OPEN = "record_bridge.opening:open_message"
+LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
+FUNCTIONS = (OPEN, LIST_OCCURRENCES)
+"""What a pool given to ``Opener`` must be allowed to run."""
+OPEN_DEADLINE_S = 10.0
+"""Threat X6 gives a document five seconds; a message may hold several."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenerSettings:
+    """What opening depends on.
+
+    Attributes:
+        authserv_id: whose Authentication-Results is believed.
+        anchors: whom the site trusts for signatures.
+        crls: folder of revocation lists.
+    """
+
+    authserv_id: str
+    environment: Environment
+    anchors: TrustAnchors
+    crls: Path
+
+
+class Opener:
+    """Opens messages for one site."""
+
+    def __init__(self, pool: SandboxPool, directory: Directory, settings: OpenerSettings) -> None:
+        self._pool = pool
+        self._directory = directory
+        self._settings = settings
+        self._crls = CrlCache(settings.crls)
+        self._trust: Shared | None = None
+
+    @property
+    def environment(self) -> Environment:
+        """What the site is."""
+        return self._settings.environment
+
+    async def refresh(self, at: datetime) -> None:
+        """Read the revocation lists that changed, and the directory."""
+        changed = await asyncio.to_thread(self._crls.refresh)
+        if changed or self._trust is None:
+            self._trust = Shared(Trust(self._settings.anchors, self._crls.current(at)))
+        await self._directory.reload()
+
+    async def open(self, raw: bytes, at: datetime) -> Opened:
+        """Open one message as it was received at ``at``.
+
+        Raises:
+            SandboxError: the worker crashed, was too slow, or the code failed.
+        """
+        if self._trust is None:
+            await self.refresh(at)
+        request = OpenRequest(raw, self._settings.authserv_id, at, self._settings.environment)
+        opened = await self._pool.run(OPEN, request, self._trust, deadline_s=OPEN_DEADLINE_S)
+        if not isinstance(opened, Opened):
+            raise SandboxError("result")
+        return opened
+
+    async def list_occurrences(self, raw: bytes) -> tuple[Occurrence, ...] | None:
+        """What a raw message counts for; None when it cannot be opened at all."""
+        try:
+            found: tuple[Occurrence, ...] = await self._pool.run(
+                LIST_OCCURRENCES, raw, deadline_s=OPEN_DEADLINE_S
+            )
+        except SandboxError:
+            return None
+        return found
+
+    def origin(self, structure: Structure, opened: Opened | None) -> Origin:
+        """Who answers for a message (RULES §4)."""
+        if opened is None:
+            return Origin(OriginKind.UNTRUSTED)
+        known = self._directory.structures()
+        return classify(
+            opened,
+            OriginFacts(
+                domain=structure.domain,
+                application_address=structure.application_address,
+                patient_domains=frozenset(each.patient_domain for each in known),
+                organizations={each.domain: each.organization for each in known},
+            ),
+        )
+
+    async def recipients(self, structure: Structure, opened: Opened | None) -> frozenset[str]:
+        """RPPS of the professionals whose mailboxes a message was delivered to."""
+        found: set[str] = set()
+        for address in _professionals(structure, opened):
+            mailbox = await self._directory.mailbox(address)
+            if mailbox is not None and mailbox.rpps:
+                found.add(mailbox.rpps)
+        return frozenset(found)
+
+
+def _professionals(structure: Structure, opened: Opened | None) -> Sequence[str]:
+    ending = "@" + structure.domain
+    return [] if opened is None else [a for a in opened.delivered_to if a.endswith(ending)]

@@ -1,0 +1,152 @@
+"""The rows of what was not filed: put, find again, close.
+
+One row per occurrence, with the code that the sender was told and the reason that a person
+reads. The whole message is kept beside it, because mail is purged and because the same rules
+must be able to judge it again when a patient is registered or corrected (RULES §5). A package
+waits whole: its rows open and close together.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from record_bridge.model import ErrorCode, InsMatricule, Outcome, Problem, Reason
+from record_bridge.repository import micros, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One occurrence that is not filed."""
+
+    position: int
+    unique_id: str
+    parent_unique_id: str | None
+    problem: Problem
+    ins: InsMatricule | None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMessage:
+    """What the rows of one message share."""
+
+    structure_id: str
+    item_id: int
+    archive_id: int
+    receipt: str
+    received_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingItem:
+    """A message with at least one open row, to be judged again."""
+
+    item_id: int
+    uid: int
+    receipt: str
+    archive_id: int
+    received_at: datetime
+
+
+_PUT = (
+    "INSERT INTO quarantine (structure_id, item_id, archive_id, receipt, position, unique_id,"
+    " parent_unique_id, code, reason, matricule, oid, whole, state, received_at, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?)"
+    " ON CONFLICT (structure_id, receipt, position) DO UPDATE SET code = excluded.code,"
+    " reason = excluded.reason, parent_unique_id = excluded.parent_unique_id"
+)
+_ITEM = (
+    "SELECT DISTINCT q.item_id, i.uid, q.receipt, q.archive_id, q.received_at"
+    " FROM quarantine q JOIN inbox_item i ON i.id = q.item_id"
+    " WHERE q.structure_id = ? AND q.state = 'open' AND q.archive_id IS NOT NULL AND "
+)
+
+
+def put(connection: sqlite3.Connection, message: WaitingMessage, rows: Sequence[Waiting]) -> None:
+    """Insert the rows of one message, or say anew why they wait."""
+    connection.executemany(
+        _PUT,
+        [
+            (
+                message.structure_id,
+                message.item_id,
+                message.archive_id,
+                message.receipt,
+                row.position,
+                row.unique_id,
+                row.parent_unique_id,
+                str(row.problem.code.value),
+                row.problem.reason.value,
+                "" if row.ins is None else row.ins.value,
+                "" if row.ins is None else row.ins.oid,
+                int(row.whole),
+                micros(message.received_at),
+                micros(message.at),
+            )
+            for row in rows
+        ],
+    )
+
+
+def settle(
+    connection: sqlite3.Connection,
+    occurrence: tuple[str, str, int],
+    outcome: Outcome,
+    at: datetime,
+) -> None:
+    """Close the row of an occurrence (structure, receipt, position) that is filed after all."""
+    connection.execute(
+        "UPDATE quarantine SET state = ?, closed_at = ?, closed_by = 'rules'"
+        " WHERE structure_id = ? AND receipt = ? AND position = ? AND state = 'open'",
+        (outcome.value, micros(at), *occurrence),
+    )
+
+
+def close(connection: sqlite3.Connection, value: tuple[int, str, datetime]) -> bool:
+    """Close a row without filing, as a person decided; whether there was an open one."""
+    row_id, actor, at = value
+    cursor = connection.execute(
+        "UPDATE quarantine SET state = 'closed', closed_at = ?, closed_by = ?"
+        " WHERE id = ? AND state = 'open'",
+        (micros(at), actor, row_id),
+    )
+    return cursor.rowcount == 1
+
+
+def waiting_for(
+    connection: sqlite3.Connection, structure_id: str, ins: InsMatricule
+) -> list[WaitingItem]:
+    """Give the messages that wait with this matricule, first received first."""
+    rows = connection.execute(
+        _ITEM + "q.matricule = ? AND q.oid = ? ORDER BY q.received_at, q.item_id",
+        (structure_id, ins.value, ins.oid),
+    )
+    return [_item(row) for row in rows]
+
+
+def waiting_for_parents(
+    connection: sqlite3.Connection, structure_id: str, unique_ids: Sequence[str]
+) -> list[WaitingItem]:
+    """Give the messages that wait for one of these documents to be filed."""
+    marks = ",".join("?" * len(unique_ids))
+    rows = connection.execute(
+        _ITEM + f"q.parent_unique_id IN ({marks}) AND q.reason = ?"
+        " ORDER BY q.received_at, q.item_id",
+        (structure_id, *unique_ids, Reason.PARENT_IN_QUARANTINE.value),
+    )
+    return [_item(row) for row in rows]
+
+
+def _item(row: sqlite3.Row) -> WaitingItem:
+    return WaitingItem(int(row[0]), int(row[1]), str(row[2]), int(row[3]), moment(int(row[4])))
+
+
+def worst_open(connection: sqlite3.Connection, item_id: int) -> ErrorCode | None:
+    """Give the code of the item's first open row, None when none is open."""
+    row = connection.execute(
+        "SELECT code FROM quarantine WHERE item_id = ? AND state = 'open' ORDER BY position",
+        (item_id,),
+    ).fetchone()
+    return None if row is None else ErrorCode(int(row[0]))

@@ -1,0 +1,368 @@
+"""Reading the record, for the webmail and the command line. Read-only.
+
+Everything that a viewer gets went through ``record_bridge.visibility.decide``: lists, counts,
+one document, the agenda, the list of accesses (RULES §7). A document that is not shown does not
+exist for that viewer: same None, no gap in numbering.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import select
+
+from directory.codes import CLASSES, class_label, type_label
+from directory.database import Database
+from record_bridge.formats.dtm import paris_day
+from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
+from record_bridge.repository import moment, moment_or_none, open_record
+from record_bridge.schema import TRAIL, agenda_entry, document, document_chunk, patient
+from record_bridge.visibility import DocumentFacts, Sight, decide
+
+__all__ = [
+    "AccessView",
+    "AgendaView",
+    "CategoryView",
+    "DocumentDetail",
+    "DocumentView",
+    "PatientView",
+    "RecordQueries",
+    "Viewer",
+    "ViewerKind",
+]
+
+MAX_ACCESSES = 500
+ACCESS_KINDS = frozenset(
+    {
+        "record_read",
+        "document_read",
+        "document_pdf",
+        "agenda_read",
+        "record_listed",
+        "agenda_listed",
+        "document_released",
+        "patient_changed",
+    }
+)
+"""Events of a record that its patient is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientView:
+    """A registered person, as the pages show them."""
+
+    id: int
+    structure_id: str
+    matricule: str
+    oid: str
+    family: str
+    given: str
+    birth_date: str
+    sex: str
+    birth_place: str | None
+    status: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryView:
+    """One class of documents of a record, with how many of them the viewer may see."""
+
+    code: str
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """One document in a list.
+
+    ``status`` is current, superseded or withdrawn; ``visibility`` the codes of RULES §7, sorted;
+    ``marks`` constants of ``record_bridge.model``, sorted.
+    """
+
+    id: int
+    unique_id: str
+    type_code: str
+    type_label: str
+    class_code: str
+    title: str
+    effective_at: datetime | None
+    received_at: datetime
+    author: str
+    custodian: str
+    sender: str
+    status: str
+    visibility: tuple[str, ...]
+    marks: tuple[str, ...]
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentDetail:
+    """One document with its content: the CDA as it came (strangers' XML: use the renderer)."""
+
+    document: DocumentView
+    content: bytes
+    versions: tuple[DocumentView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgendaView:
+    """One entry of the agenda.
+
+    ``day`` None: to be scheduled, or date unknown (``status`` says which); ``start_at`` only
+    when an hour is known. ``source_superseded``: the patient decided on it, and its document
+    was replaced since.
+    """
+
+    id: int
+    kind: str
+    status: str
+    title: str
+    place: str
+    day: date | None
+    start_at: datetime | None
+    end_at: datetime | None
+    reminder: str
+    document_id: int
+    source_unique_id: str
+    source_superseded: bool
+    decided: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccessView:
+    """Who opened the record, for its patient: never which hidden document (RULES §7)."""
+
+    at: datetime
+    actor: str
+    kind: str
+    title: str | None
+
+
+_LIGHT = [column for column in document.c if column.name != "sha256"]
+
+
+class RecordQueries:
+    """The record database, opened for reading."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open the record database read-only."""
+        return cls(await open_record(path, read_only=True))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._database.close()
+
+    async def patient(self, patient_id: int) -> PatientView | None:
+        """Give one patient."""
+        row = await self._database.first(select(patient).where(patient.c.id == patient_id))
+        return None if row is None else _patient(row._asdict())
+
+    async def patient_by_address(self, structure_id: str, address: str) -> PatientView | None:
+        """Give the patient whose own mailbox this is (any case)."""
+        row = await self._database.first(
+            select(patient).where(
+                patient.c.address == address.lower(), patient.c.structure_id == structure_id
+            )
+        )
+        return None if row is None else _patient(row._asdict())
+
+    async def patients(self, structure_id: str | None = None) -> Sequence[PatientView]:
+        """Give the patients of a structure, or of the site."""
+        wanted = select(patient).order_by(patient.c.family, patient.c.given, patient.c.id)
+        if structure_id is not None:
+            wanted = wanted.where(patient.c.structure_id == structure_id)
+        return [_patient(row._asdict()) for row in await self._database.all(wanted)]
+
+    async def categories(self, patient_id: int, viewer: Viewer) -> Sequence[CategoryView]:
+        """Count the documents that the viewer may see, class by class."""
+        counts: dict[str, int] = {}
+        for each in await self.documents(patient_id, viewer):
+            counts[each.class_code] = counts.get(each.class_code, 0) + 1
+        order = {code: place for place, code in enumerate(CLASSES)}
+        return [
+            CategoryView(code, class_label(code), counts[code])
+            for code in sorted(counts, key=lambda code: (order.get(code, len(order)), code))
+        ]
+
+    async def documents(
+        self,
+        patient_id: int,
+        viewer: Viewer,
+        *,
+        class_code: str | None = None,
+        superseded: bool = False,
+    ) -> Sequence[DocumentView]:
+        """List what the viewer may see, newest first.
+
+        Args:
+            patient_id: whose record.
+            viewer: who looks.
+            class_code: one class only.
+            superseded: old and withdrawn versions too; without, they are in the detail only.
+        """
+        rows = await self._visible(patient_id, viewer)
+        return [
+            _document(row)
+            for row in rows
+            if (superseded or row["status"] == DocumentStatus.CURRENT.value)
+            and class_code in (None, row["class_code"])
+        ]
+
+    async def document(
+        self, patient_id: int, viewer: Viewer, document_id: int
+    ) -> DocumentDetail | None:
+        """Give one document with its content, or None when it is not for this viewer."""
+        rows = await self._visible(patient_id, viewer)
+        found = next((row for row in rows if row["id"] == document_id), None)
+        if found is None:
+            return None
+        chunks = await self._database.all(
+            select(document_chunk.c.data)
+            .where(document_chunk.c.document_id == document_id)
+            .order_by(document_chunk.c.position)
+        )
+        return DocumentDetail(
+            document=_document(found),
+            content=b"".join(chunk[0] for chunk in chunks),
+            versions=tuple(_document(row) for row in _history(rows, found)),
+        )
+
+    async def agenda(self, patient_id: int, viewer: Viewer) -> Sequence[AgendaView]:
+        """List the agenda entries of documents that the viewer may see, by date."""
+        seen = {row["id"]: row for row in await self._visible(patient_id, viewer)}
+        rows = await self._database.all(
+            select(agenda_entry)
+            .where(agenda_entry.c.patient_id == patient_id)
+            .order_by(agenda_entry.c.day.is_(None), agenda_entry.c.day, agenda_entry.c.start_at)
+            .order_by(agenda_entry.c.id)
+        )
+        return [
+            _agenda(row._asdict(), seen[row.document_id]["unique_id"])
+            for row in rows
+            if row.document_id in seen
+        ]
+
+    async def accesses(self, patient_id: int) -> Sequence[AccessView]:
+        """List who opened the record, newest first.
+
+        An access to a document that the patient does not see is shown as an access to the
+        record, without type or title (RULES §7).
+        """
+        event = TRAIL.event.c
+        rows = await self._database.all(
+            select(event.at, event.actor, event.kind, event.facts)
+            .where(event.subject == f"patient:{patient_id}", event.kind.in_(ACCESS_KINDS))
+            .order_by(event.event_id.desc())
+            .limit(MAX_ACCESSES)
+        )
+        own = Viewer(ViewerKind.PATIENT, str(patient_id))
+        titles = {row["id"]: row["title"] for row in await self._visible(patient_id, own)}
+        return [_access(row._asdict(), titles) for row in rows]
+
+    async def _visible(self, patient_id: int, viewer: Viewer) -> list[Mapping[str, Any]]:
+        """The rows of a record that this viewer may see, newest first."""
+        rows = await self._database.all(
+            select(*_LIGHT)
+            .where(document.c.patient_id == patient_id)
+            .order_by(document.c.effective_at.desc(), document.c.received_at.desc())
+            .order_by(document.c.id.desc())
+        )
+        return [
+            row._asdict() for row in rows if decide(_facts(row._asdict()), viewer) is Sight.SHOWN
+        ]
+
+
+def _facts(row: Mapping[str, Any]) -> DocumentFacts:
+    return DocumentFacts(
+        type_code=row["type_code"],
+        states=frozenset(Visibility(code) for code in row["visibility"].split()),
+        structure_id=row["structure_id"],
+        patient_ref=str(row["patient_id"]),
+        author_ids=frozenset(row["author_ids"].split()),
+        recipient_ids=frozenset(row["recipient_ids"].split()),
+        attending_ids=frozenset(row["attending_ids"].split()),
+    )
+
+
+def _history(
+    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """Every visible version of the same document, newest first, itself included."""
+    by_id = {row["unique_id"]: row for row in rows}
+    chain = {found["unique_id"]}
+    grown = True
+    while grown:
+        related = {
+            row["unique_id"]
+            for row in rows
+            if row["unique_id"] in chain
+            or row["parent_unique_id"] in chain
+            or any(by_id[name]["parent_unique_id"] == row["unique_id"] for name in chain)
+        }
+        grown = related != chain
+        chain = related
+    return [row for row in rows if row["unique_id"] in chain]
+
+
+def _patient(row: Mapping[str, Any]) -> PatientView:
+    return PatientView(
+        **{name: row[name] for name in PatientView.__slots__}  # columns have the same names
+    )
+
+
+def _document(row: Mapping[str, Any]) -> DocumentView:
+    return DocumentView(
+        id=row["id"],
+        unique_id=row["unique_id"],
+        type_code=row["type_code"],
+        type_label=type_label(row["type_code"]) or row["title"],
+        class_code=row["class_code"],
+        title=row["title"],
+        effective_at=moment_or_none(row["effective_at"]),
+        received_at=moment(row["received_at"]),
+        author=row["author"],
+        custodian=row["custodian"],
+        sender=row["sender"],
+        status=row["status"],
+        visibility=tuple(sorted(row["visibility"].split())),
+        marks=tuple(sorted(row["marks"].split())),
+        octets=row["octets"],
+    )
+
+
+def _agenda(row: Mapping[str, Any], unique_id: str) -> AgendaView:
+    start_at = moment_or_none(row["start_at"])
+    day = None if row["day"] is None else date.fromisoformat(row["day"])
+    return AgendaView(
+        id=row["id"],
+        kind=row["kind"],
+        status=row["status"],
+        title=row["title"],
+        place=row["place"] or "",
+        day=day if start_at is None else paris_day(start_at),
+        start_at=start_at,
+        end_at=moment_or_none(row["end_at"]),
+        reminder=row["reminder"],
+        document_id=row["document_id"],
+        source_unique_id=unique_id,
+        source_superseded=bool(row["source_superseded"]),
+        decided=row["decided_at"] is not None,
+    )
+
+
+def _access(row: Mapping[str, Any], titles: Mapping[int, str]) -> AccessView:
+    title = titles.get(int(json.loads(row["facts"]).get("document_id", 0)))
+    kind = row["kind"]
+    if kind in ("document_read", "document_pdf", "document_released") and title is None:
+        kind = "record_read"
+    return AccessView(moment(row["at"]), row["actor"], kind, title)

@@ -1,0 +1,266 @@
+"""Tables of the record database: patients, documents, agenda, quarantine, and the bridge's work.
+
+Invariants the tables themselves hold: an identity (matricule and OID) is one patient of one
+structure; a document's unique id is one row of one structure; an occurrence (``receipt`` and
+``position``: the n-th document of one delivered message) is one row at most of each of
+``document``, ``duplicate`` and ``quarantine``. That it is in exactly one of them is proven from
+the outside (``record_bridge.accounting``). Every row of a person's data names its structure
+(RULES §1). Times, named ``*_at``, are integer microseconds UTC.
+
+There is no table of occurrences: what was received is recomputed from the mail, never from here.
+"""
+
+from sqlalchemy import (
+    BLOB,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from directory.trail import trail_tables
+
+METADATA = MetaData()
+
+CHUNK_OCTETS = 256 * 1024
+"""Largest row of content (DESIGN D5b: one 25 MB row took 567 ms to slice, chunks 6 ms)."""
+
+patient = Table(
+    "patient",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("matricule", Text, nullable=False),
+    Column("oid", Text, nullable=False),
+    Column("family", Text, nullable=False, comment="birth name, as registered"),
+    Column("given", Text, nullable=False, comment="first birth name"),
+    Column("birth_date", Text, nullable=False, comment="AAAAMMJJ"),
+    Column("sex", Text, nullable=False),
+    Column("birth_place", Text, comment="INSEE code of five characters, when known"),
+    Column("status", Text, nullable=False, comment="identity status: qualifiee, validee..."),
+    Column("doubtful", Integer, nullable=False, server_default="0"),
+    Column("fictitious", Integer, nullable=False, server_default="0"),
+    Column("address", Text, nullable=False, comment="the patient's own mailbox, lower case"),
+    Column("created_at", Integer, nullable=False),
+    Column("changed_at", Integer, nullable=False),
+    UniqueConstraint("structure_id", "matricule", "oid", name="patient_identity"),
+    UniqueConstraint("address", name="patient_address"),
+)
+
+inbox_item = Table(
+    "inbox_item",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("uidvalidity", Integer, nullable=False),
+    Column("uid", Integer, nullable=False),
+    Column("receipt", Text, comment="the message's receipt id, or sha256:... without one"),
+    Column("state", Text, nullable=False, comment="claimed, done"),
+    Column("attempts", Integer, nullable=False),
+    Column("lease_until_at", Integer, nullable=False),
+    Column("outcome", Text, comment="filed, quarantined, duplicate, other, repeated, mixed"),
+    Column("code", Text, comment="900 to 906 when quarantined"),
+    Column("origin", Text, comment="domain that sent it, for the limit of RULES §9"),
+    Column("keywords", Text, comment="what the entry must bear, space separated"),
+    Column("told", Text, comment="the keywords that the entry was told last"),
+    Column("marked_at", Integer, comment="when the mailbox's entry was told"),
+    Column("done_at", Integer),
+    UniqueConstraint("structure_id", "uidvalidity", "uid", name="inbox_item_uid"),
+    Index("inbox_item_receipt", "structure_id", "receipt"),
+    Index(
+        "inbox_item_unmarked",
+        "structure_id",
+        sqlite_where=text("state = 'done' AND marked_at IS NULL"),
+    ),
+    Index("inbox_item_claimed", "structure_id", sqlite_where=text("state = 'claimed'")),
+    Index("inbox_item_origin", "origin", "done_at", sqlite_where=text("code IN ('902', '904')")),
+)
+
+cursor = Table(
+    "cursor",
+    METADATA,
+    Column("structure_id", Text, primary_key=True),
+    Column("uidvalidity", Integer, nullable=False),
+    Column("uid", Integer, nullable=False, comment="rows exist for every UID up to this one"),
+)
+
+archive = Table(
+    "archive",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="package (kept) or message (until decided)"),
+    Column("sha256", BLOB, nullable=False),
+    Column("octets", Integer, nullable=False),
+    Column("at", Integer, nullable=False),
+    UniqueConstraint("structure_id", "kind", "sha256", name="archive_content"),
+)
+
+archive_chunk = Table(
+    "archive_chunk",
+    METADATA,
+    Column("archive_id", ForeignKey("archive.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", BLOB, nullable=False),
+)
+
+document = Table(
+    "document",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("unique_id", Text, nullable=False),
+    Column("sha256", BLOB, nullable=False),
+    Column("octets", Integer, nullable=False),
+    Column("set_id", Text, nullable=False, server_default=""),
+    Column("version_number", Integer),
+    Column("parent_unique_id", Text, comment="the version this one replaces"),
+    Column("superseded_by", ForeignKey("document.id")),
+    Column("type_code", Text, nullable=False),
+    Column("class_code", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("effective_at", Integer),
+    Column("status", Text, nullable=False, comment="current, superseded, withdrawn"),
+    Column("visibility", Text, nullable=False, comment="space-separated codes of RULES §7"),
+    Column("released_at", Integer, comment="when a person released it"),
+    Column("release_at", Integer, comment="when the delay releases it; NULL: never by itself"),
+    Column("marks", Text, nullable=False, comment="space-separated marks"),
+    Column("author", Text, nullable=False, server_default="", comment="shown: name, profession"),
+    Column("author_ids", Text, nullable=False, server_default="", comment="PS, space separated"),
+    Column("organization_ids", Text, nullable=False, comment="custodian's and authors', national"),
+    Column("may_replace", Integer, nullable=False, comment="0: forwarded, no authority"),
+    Column("custodian", Text, nullable=False, server_default=""),
+    Column("recipient_ids", Text, nullable=False, server_default="", comment="PS addressed"),
+    Column("attending_ids", Text, nullable=False, server_default="", comment="médecin traitant"),
+    Column("media_type", Text, nullable=False, server_default="", comment="level 1 body"),
+    Column("sender", Text, nullable=False, comment="address in From"),
+    Column("origin", Text, nullable=False, comment="authenticated sending domain"),
+    Column(
+        "signer", Text, nullable=False, server_default="", comment="domain of a good signature"
+    ),
+    Column("forwarded_by", Text, nullable=False, server_default=""),
+    Column("package_id", ForeignKey("archive.id"), nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("received_at", Integer, nullable=False),
+    Column("filed_at", Integer, nullable=False),
+    UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
+    UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
+    Index("document_patient", "patient_id", "class_code"),
+    Index("document_release", "release_at", sqlite_where=text("release_at IS NOT NULL")),
+    Index(
+        "document_parent",
+        "structure_id",
+        "parent_unique_id",
+        sqlite_where=text("parent_unique_id IS NOT NULL"),
+    ),
+)
+
+document_chunk = Table(
+    "document_chunk",
+    METADATA,
+    Column("document_id", ForeignKey("document.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", BLOB, nullable=False),
+)
+
+agenda_entry = Table(
+    "agenda_entry",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("document_id", ForeignKey("document.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("day", Text, comment="AAAA-MM-JJ; NULL: to be scheduled, or date unknown"),
+    Column("start_at", Integer),
+    Column("end_at", Integer),
+    Column("reminder", Text, nullable=False, server_default=""),
+    Column("place", Text),
+    Column("code", Text, nullable=False, server_default=""),
+    Column("code_system", Text, nullable=False, server_default=""),
+    Column("source_superseded", Integer, nullable=False, server_default="0"),
+    Column("decided_at", Integer),
+    Column("decided_by", Text),
+    Column("created_at", Integer, nullable=False),
+    Index("agenda_entry_patient", "patient_id", "day"),
+    Index("agenda_entry_document", "document_id"),
+)
+
+duplicate = Table(
+    "duplicate",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("document_id", ForeignKey("document.id"), nullable=False),
+    Column("unique_id", Text, nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("at", Integer, nullable=False),
+    UniqueConstraint("structure_id", "receipt", "position", name="duplicate_occurrence"),
+)
+
+quarantine = Table(
+    "quarantine",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("item_id", ForeignKey("inbox_item.id"), nullable=False),
+    Column("archive_id", ForeignKey("archive.id"), comment="the whole message, to open it again"),
+    Column("receipt", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("unique_id", Text, nullable=False, server_default=""),
+    Column("parent_unique_id", Text),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("matricule", Text, nullable=False, server_default=""),
+    Column("oid", Text, nullable=False, server_default=""),
+    Column("whole", Integer, nullable=False, comment="1: stands for a message never opened"),
+    Column("state", Text, nullable=False, comment="open, filed, duplicate, closed"),
+    Column("received_at", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("closed_at", Integer),
+    Column("closed_by", Text),
+    UniqueConstraint("structure_id", "receipt", "position", name="quarantine_occurrence"),
+    Index("quarantine_identity", "structure_id", "matricule", sqlite_where=text("state = 'open'")),
+    Index(
+        "quarantine_unique_id", "structure_id", "unique_id", sqlite_where=text("state = 'open'")
+    ),
+    Index(
+        "quarantine_parent",
+        "structure_id",
+        "parent_unique_id",
+        sqlite_where=text("state = 'open' AND parent_unique_id IS NOT NULL"),
+    ),
+    Index("quarantine_item", "item_id"),
+)
+
+reply_outbox = Table(
+    "reply_outbox",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("item_id", ForeignKey("inbox_item.id"), nullable=False),
+    Column("final_recipient", Text, nullable=False),
+    Column("send_to", Text, nullable=False),
+    Column("message_id", Text, nullable=False, comment="derived from the item"),
+    Column("code", Text, nullable=False, server_default="", comment="'' when it was filed"),
+    Column("original_message_id", Text, nullable=False, server_default=""),
+    Column("at", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Integer, nullable=False),
+    Column("state", Text, nullable=False, comment="waiting, sent, refused"),
+    UniqueConstraint("item_id", "final_recipient", name="reply_outbox_once"),
+    Index("reply_outbox_due", "structure_id", "next_at", sqlite_where=text("state = 'waiting'")),
+)
+
+TRAIL = trail_tables(METADATA)

@@ -1,0 +1,217 @@
+"""The bridge: one watcher per application mailbox, from the mailbox into the records.
+
+One round: list what is above the cursor, claim it, fetch, open in the sandbox, file in one
+transaction, tell the mailbox, answer the senders, wait. Whatever fails names its phase; the
+mailbox is opened again after a pause and the rows say what is left to do (DESIGN D1).
+
+Broad exceptions are caught in one place, the watcher's loop.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from certs.anchors import TrustAnchors
+from certs.sandbox import SandboxPool
+from certs.tls import client_context
+from directory.database import Database
+from directory.lookup import Directory
+from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.inbox import InboxLogin
+from record_bridge.model import Environment
+from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
+from record_bridge.releasing import release_due
+from record_bridge.rematching import Rematcher
+from record_bridge.reply import ReplySender, SubmissionLogin
+from record_bridge.repository import open_record
+from record_bridge.watcher import Watcher, WatcherParts
+
+log = structlog.get_logger("record_bridge")
+
+POOL_SIZE = 2
+REFRESH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StructureInbox:
+    """One structure's application mailbox, and where it is reached (implicit TLS)."""
+
+    structure_id: str
+    address: str
+    password: str
+    imap_host: str
+    imap_port: int
+    submission_host: str
+    submission_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSettings:
+    """What the bridge of one site is built from.
+
+    Attributes:
+        record: the record database, made by ``create_record``.
+        inboxes: one per structure.
+        ca_file: who vouches for the servers' certificates.
+        authserv_id: whose Authentication-Results is believed.
+        anchors: whom the site trusts for signatures.
+        crls: folder of revocation lists.
+        server_name: name in the servers' certificates, when it is not the host connected to.
+    """
+
+    record: Path
+    inboxes: tuple[StructureInbox, ...]
+    ca_file: Path
+    authserv_id: str
+    environment: Environment
+    anchors: TrustAnchors
+    crls: Path
+    check_hostname: bool = True
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class BridgeWorker:
+    """``async with BridgeWorker(settings, directory) as bridge: await bridge.run()``."""
+
+    def __init__(self, settings: BridgeSettings, directory: Directory) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._stack = AsyncExitStack()
+        self._watchers: list[Watcher] = []
+        self._stopping = asyncio.Event()
+        self._record: Database | None = None
+        self._opener: Opener | None = None
+        self._commands: RecordCommands | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the record, start the sandbox, build a watcher per mailbox."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            record = await open_record(settings.record)
+            stack.push_async_callback(record.close)
+            pool = await stack.enter_async_context(SandboxPool(POOL_SIZE, functions=FUNCTIONS))
+            opener = Opener(
+                pool,
+                self._directory,
+                OpenerSettings(
+                    settings.authserv_id, settings.environment, settings.anchors, settings.crls
+                ),
+            )
+            await opener.refresh(_now())
+            self._record, self._opener = record, opener
+            self._watchers = [self._watcher(record, opener, each) for each in settings.inboxes]
+            self._commands = RecordCommands(
+                CommandContext(
+                    record=record,
+                    structures=self._directory.structures,
+                    environment=settings.environment,
+                    clock=_now,
+                    rematch=Rematcher(record, opener, _now).rematch,
+                    wake=self.wake,
+                )
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close everything in reverse."""
+        await self._stack.aclose()
+
+    @property
+    def commands(self) -> RecordCommands:
+        """The commands on the open record, for the control socket."""
+        assert self._commands is not None  # noqa: S101 - only inside the ``async with``
+        return self._commands
+
+    @property
+    def opener(self) -> Opener:
+        """What opens messages, for ``pli audit verify`` while the bridge runs."""
+        assert self._opener is not None  # noqa: S101 - only inside the ``async with``
+        return self._opener
+
+    @property
+    def record(self) -> Database:
+        """The open record database."""
+        assert self._record is not None  # noqa: S101 - only inside the ``async with``
+        return self._record
+
+    @property
+    def idle(self) -> bool:
+        """Whether every watcher waits for news, with nothing left to do."""
+        return all(watcher.idle for watcher in self._watchers)
+
+    def wake(self) -> None:
+        """Tell the watchers that there is something to do."""
+        for watcher in self._watchers:
+            watcher.wake()
+
+    def stop(self) -> None:
+        """Finish what is in flight, then let ``run`` return."""
+        self._stopping.set()
+        for watcher in self._watchers:
+            watcher.stop()
+
+    async def run(self) -> None:
+        """Watch every mailbox until ``stop``, or until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watcher in self._watchers:
+                group.create_task(watcher.run())
+            group.create_task(self._keep_current())
+
+    async def _keep_current(self) -> None:
+        """Read revocation lists and the directory again, and release what the delay releases."""
+        while not self._stopping.is_set():
+            try:
+                released = await self.record.write(release_due, _now())
+                if released:
+                    log.info("documents_released", count=released)
+                    self.wake()
+                await self.opener.refresh(_now())
+            except OSError as error:
+                log.warning("refresh_failed", error_type=type(error).__name__, phase="refresh")
+            try:
+                async with asyncio.timeout(REFRESH_S):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    def _watcher(self, record: Database, opener: Opener, each: StructureInbox) -> Watcher:
+        settings = self._settings
+        tls = client_context(settings.ca_file, check_hostname=settings.check_hostname)
+        return Watcher(
+            WatcherParts(
+                record=record,
+                opener=opener,
+                directory=self._directory,
+                structure_id=each.structure_id,
+                login=InboxLogin(each.imap_host, each.imap_port, tls, each.address, each.password),
+                sender=ReplySender(
+                    record,
+                    each.structure_id,
+                    settings.authserv_id,
+                    SubmissionLogin(
+                        each.submission_host,
+                        each.submission_port,
+                        tls,
+                        each.address,
+                        each.password,
+                    ),
+                    _now,
+                ),
+                clock=_now,
+            )
+        )
