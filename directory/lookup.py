@@ -22,6 +22,7 @@ from directory.model import (
 from directory.refresh import Adopted, Refresh, TrustSource
 from directory.trust_list import Freshness, TrustList
 
+MIGRATIONS = repository.MIGRATIONS
 DEFAULT_MAX_AGE = timedelta(hours=24)
 DEFAULT_GRACE = timedelta(days=7)
 

@@ -1,1 +1,1 @@
-
+"""The webmail: pages for patients and professionals, in French, without a script."""

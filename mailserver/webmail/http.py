@@ -1,0 +1,231 @@
+"""The webmail's application and its listener: routes, security headers, uvicorn on one socket.
+
+Invariants: every answer carries the same set of security headers and ``no-store`` (W7); a body
+is bounded before it is read; an error page holds nothing of the request; the access log does not
+exist. uvicorn takes no signal: the process's root decides when to stop.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from certs.tls import server_context
+from mailserver.webmail import agenda_pages, login, mail_pages, operations, record_pages
+from mailserver.webmail.pages import STATIC, error_page
+from mailserver.webmail.services import (
+    SANDBOXED,
+    RecordCommand,
+    WebmailServices,
+    WebmailSettings,
+)
+
+__all__ = [
+    "SANDBOXED",
+    "RecordCommand",
+    "WebBind",
+    "WebmailServices",
+    "WebmailSettings",
+    "build_app",
+    "serve_web",
+]
+
+log = structlog.get_logger("mailserver")
+
+MAX_BODY: Final = 256 * 1024
+"""No form is longer: an answer has at most 20,000 characters, each at most 9 octets encoded."""
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-src 'self';"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), interest-cohort=()",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+KEEP_ALIVE_S: Final = 15
+STOP_WITHIN_S: Final = 5
+
+
+class Guard:
+    """Bounds what comes in and dresses what goes out."""
+
+    def __init__(self, app: ASGIApp, metrics: operations.WebMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MAX_BODY:
+                raise HTTPException(413)
+            return message
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if "frame-ancestors 'self'" in headers["Content-Security-Policy"]:
+                    headers["X-Frame-Options"] = "SAMEORIGIN"
+                self._metrics.responses.labels(f"{message['status'] // 100}xx").inc()
+            await send(message)
+
+        await self._app(scope, bounded, dressed)
+
+
+async def _root(request: Request) -> Response:
+    del request
+    return RedirectResponse("/accueil", status_code=303)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return error_page(request, status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again behind us; uvicorn's logger is silent, so it is said here.
+    log.error("web_failed", error_type=type(error).__name__, phase=_phase(request))
+    return error_page(request, 500)
+
+
+def _phase(request: Request) -> str:
+    # The first step of the path, which is one of our own words.
+    first = request.url.path.strip("/").partition("/")[0]
+    return first if first.isalpha() and len(first) < 20 else "other"
+
+
+def build_app(services: WebmailServices) -> Starlette:
+    """Make the application."""
+    metrics = operations.WebMetrics()
+    entry = "/messagerie/{mailbox:int}/{folder:int}/{uid:int}"
+    app = Starlette(
+        routes=[
+            Route("/", _root),
+            Route("/connexion", login.sign_in_page, methods=["GET"]),
+            Route("/connexion", login.sign_in, methods=["POST"]),
+            Route("/deconnexion", login.sign_out, methods=["POST"]),
+            Route("/accueil", record_pages.home),
+            Route("/messagerie", mail_pages.start),
+            Route("/messagerie/{mailbox:int}", mail_pages.mailbox),
+            Route("/messagerie/{mailbox:int}/{folder:int}", mail_pages.folder),
+            Route(entry, mail_pages.message, methods=["GET"]),
+            Route(entry + "/contenu", mail_pages.html_body),
+            Route(entry + "/piece/{number:int}", mail_pages.attachment),
+            Route(entry + "/repondre", mail_pages.answer, methods=["POST"]),
+            Route("/dossier", record_pages.record),
+            Route("/dossier/categorie/{code}", record_pages.category),
+            Route("/dossier/document/{document:int}", record_pages.document),
+            Route("/dossier/document/{document:int}/fichier/{number:int}",
+                  record_pages.document_file),
+            Route("/dossier/acces", record_pages.accesses),
+            Route("/agenda", agenda_pages.agenda),
+            Route("/agenda/{entry:int}/fait", agenda_pages.done, methods=["POST"]),
+            Route("/healthz", operations.health),
+            Route("/metrics", operations.metrics),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(Guard, metrics=metrics)],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+    )  # fmt: skip
+    app.state.services = services
+    app.state.metrics = metrics
+    app.state.attempts = login.Attempts()
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class WebBind:
+    """Where to listen; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: SIGTERM belongs to the process's root."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Take no signal."""
+        yield
+
+
+@asynccontextmanager
+async def serve_web(
+    app: Starlette, bind: WebBind, certfile: Path, keyfile: Path
+) -> AsyncIterator[int]:
+    """Serve over TLS until the block ends, and give the port.
+
+    Answers in flight get a few seconds to end.
+    """
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    # IPPROTO_TCP is said, not 0: asyncio sets TCP_NODELAY only then (44 ms a request, DESIGN §7).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bind.host, bind.port))
+        listener.listen(128)
+        listener.setblocking(False)
+        port: int = listener.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+            limit_concurrency=500,
+        )
+        config.load()
+        config.ssl = await asyncio.to_thread(
+            server_context, certfile, keyfile, client_ca=None, crls=None
+        )
+        server = _Server(config)
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve(sockets=[listener]))
+            try:
+                # uvicorn has no event that says it listens.
+                while not server.started and not serving.done():  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                yield port
+            finally:
+                server.should_exit = True
+    finally:
+        listener.close()

@@ -1,0 +1,358 @@
+"""The messages: folders and lists, one message, its files, an answer.
+
+Invariants: a mailbox, folder or message that is not the visitor's is a 404 like one that does not
+exist (W5); the verdict on the sender is drawn by us, outside the frame that shows strangers'
+words (C7); opening a message is an event of the trail (RULES §13). Held messages are in no
+answer of the store, so no page can show them.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from certs.addresses import Address, parse_mailbox
+from certs.addresses import Mailbox as NamedAddress
+from certs.errors import CertsError
+from certs.mime import scan
+from directory.codes import MailboxType
+from directory.trail import AuditEvent
+from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
+from mailserver.message.compose import Draft, compose
+from mailserver.message.headers import message_ids, value_of
+from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Folder, Mailbox
+from mailserver.webmail.files import download
+from mailserver.webmail.pages import render
+from mailserver.webmail.reading import OpenedMessage
+from mailserver.webmail.sanitise import ShownSender, body_text, plain, safe_html, shown_sender
+from mailserver.webmail.services import WebmailServices
+from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
+from record_bridge.formats import auth_results
+
+PAGE_MESSAGES: Final = 25
+MAX_ANSWER: Final = 20_000
+MAX_SUBJECT: Final = 200
+FRAME_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'self'; sandbox"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page stands: a mailbox of the visitor and one of its folders."""
+
+    mailbox: Mailbox
+    folder: Folder
+
+    @property
+    def path(self) -> str:
+        """The folder's address."""
+        return f"/messagerie/{self.mailbox.id}/{self.folder.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the site says of a sender: never "document signé par" (RULES §12)."""
+
+    level: str
+    title: str
+    text: str
+
+
+async def _place(request: Request, visitor: Visitor) -> Place:
+    mailbox = visitor.mailbox(int(request.path_params["mailbox"]))
+    folder = await services_of(request).store.folders.by_id(int(request.path_params["folder"]))
+    if folder is None or folder.mailbox_id != mailbox.id:
+        raise HTTPException(404)
+    return Place(mailbox, folder)
+
+
+async def _entry(request: Request, place: Place) -> EntryDetail:
+    uid = int(request.path_params["uid"])
+    found = await services_of(request).store.messages.detail(place.folder.id, [uid])
+    if not found:
+        raise HTTPException(404)
+    return found[0]
+
+
+async def _start(request: Request, visitor: Visitor) -> Response:
+    del request
+    if not visitor.mailboxes:
+        raise HTTPException(404)
+    return RedirectResponse(f"/messagerie/{visitor.mailboxes[0].id}", status_code=303)
+
+
+async def _mailbox(request: Request, visitor: Visitor) -> Response:
+    mailbox = visitor.mailbox(int(request.path_params["mailbox"]))
+    folder = await services_of(request).store.folders.get(mailbox.id, "INBOX")
+    if folder is None:
+        raise HTTPException(404)
+    return RedirectResponse(f"/messagerie/{mailbox.id}/{folder.id}", status_code=303)
+
+
+async def _folder(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    place = await _place(request, visitor)
+    before = request.query_params.get("avant", "")
+    before_uid = (
+        int(before) if before.isascii() and before.isdigit() and len(before) < 11 else None
+    )
+    found = await services.store.messages.summaries(place.folder.id, PAGE_MESSAGES + 1, before_uid)
+    folders = [
+        (folder, await services.store.folders.status(folder.id))
+        for folder in await services.store.folders.list(place.mailbox.id)
+    ]
+    values = {
+        "section": "mail",
+        "place": place,
+        "folders": folders,
+        "messages": found[:PAGE_MESSAGES],
+        "next_uid": found[PAGE_MESSAGES - 1].row.uid if len(found) > PAGE_MESSAGES else None,
+        "first_page": before_uid is None,
+        "sent": request.query_params.get("envoye") == "1",
+        "Flag": Flag,
+    }
+    return render("folder.html", visitor, values)
+
+
+async def _message(request: Request, visitor: Visitor) -> Response:
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    values = await _shown(request, place, detail)
+    await _note_reading(request, visitor, place, detail)
+    return render("message.html", visitor, values)
+
+
+async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[str, object]:
+    services = services_of(request)
+    message = await OpenedMessage.open(services, detail)
+    sender = await _sender(services, message)
+    plain_part, html_part = message.text_part("text/plain"), message.text_part("text/html")
+    formatted = html_part is not None and (
+        plain_part is None or request.query_params.get("forme") == "html"
+    )
+    text, cut = "", False
+    if plain_part is not None and not formatted:
+        text, cut = await message.text_of(plain_part)
+    return {
+        "section": "mail",
+        "place": place,
+        "detail": detail,
+        "message": message,
+        "sender": sender,
+        "verdict": verdict_of(services, detail),
+        "text": body_text(text),
+        "cut": cut,
+        "formatted": formatted,
+        "has_html": html_part is not None,
+        "has_text": plain_part is not None,
+        "attachments": message.attachments(),
+        "filed": "$Filed" in detail.row.keywords or "$Duplicate" in detail.row.keywords,
+        "is_patient": place.mailbox.type is MailboxType.PAT,
+        "answer_to": _answer_address(message, place.mailbox),
+        "answer": "",
+        "answer_error": "",
+        "nonce": secrets.token_hex(16),
+        "to": plain(detail.index.to, 1000),
+    }
+
+
+async def _note_reading(
+    request: Request, visitor: Visitor, place: Place, detail: EntryDetail
+) -> None:
+    services = services_of(request)
+    event = AuditEvent(
+        "message_read",
+        services.clock(),
+        visitor.actor,
+        place.mailbox.structure_id,
+        f"mailbox:{place.mailbox.id}",
+        {"folder": place.folder.id, "uids": str(detail.row.uid), "via": "webmail"},
+    )
+    await services.store.audit.record([event])
+    if not detail.row.flags & Flag.SEEN:
+        change = FlagChange(
+            place.folder.id, (detail.row.uid,), FlagMode.ADD, Flag.SEEN, frozenset()
+        )
+        await services.store.messages.store_flags(change)
+
+
+async def _sender(services: WebmailServices, message: OpenedMessage) -> ShownSender:
+    fields = message.header.fields("from")
+    if len(fields) != 1:
+        return ShownSender("Expéditeur illisible", "", doubtful=True)
+    shown = shown_sender(fields[0].value)
+    known = await services.directory.mailbox(shown.address) if shown.address else None
+    return shown if known is None else shown_sender(fields[0].value, known.display_name)
+
+
+def verdict_of(services: WebmailServices, detail: EntryDetail) -> Verdict:
+    """Say what was judged at reception, from the field our own server wrote.
+
+    Source: RFC 8601 §5, RULES §12.
+    """
+    fields = scan(detail.prefix + b"\r\n").fields(auth_results.FIELD_NAME)
+    results = auth_results.parse([field.value for field in fields], services.settings.authserv_id)
+    smime = "none" if results is None else results.smime
+    if smime == "pass":
+        return Verdict(
+            "good",
+            "Expéditeur vérifié",
+            "La signature de ce message est valable et correspond à l'expéditeur affiché.",
+        )
+    if smime in ("fail", "permerror"):
+        return Verdict(
+            "bad",
+            "Signature non valable",
+            "Ce message a pu être modifié, ou ne vient pas de l'expéditeur affiché."
+            " En cas de doute, appelez le professionnel.",
+        )
+    if smime in ("policy", "temperror", "neutral"):
+        return Verdict(
+            "unsure",
+            "Signature non vérifiable",
+            "Ce message est signé, mais l'identité du signataire n'a pas pu être vérifiée.",
+        )
+    if results is not None and (results.operator_dn or results.submitter):
+        return Verdict(
+            "plain",
+            "Reçu par l'espace de confiance",
+            "Ce message n'est pas signé ; il est arrivé par un opérateur de messagerie de santé"
+            " reconnu.",
+        )
+    return Verdict(
+        "plain", "Non signé", "Ce message ne porte pas de signature vérifiée par ce serveur."
+    )
+
+
+async def _html_body(request: Request, visitor: Visitor) -> Response:
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    message = await OpenedMessage.open(services_of(request), detail)
+    part = message.text_part("text/html")
+    if part is None:
+        raise HTTPException(404)
+    text, _ = await message.text_of(part)
+    safe = await asyncio.to_thread(safe_html, text)
+    page = (
+        '<!doctype html><html lang="fr"><head><meta charset="utf-8"><title>Message</title>'
+        '<link rel="stylesheet" href="/static/message.css"></head>'
+        f"<body><main>{safe}</main></body></html>"
+    )
+    return HTMLResponse(page, headers={"Content-Security-Policy": FRAME_POLICY})
+
+
+async def _attachment(request: Request, visitor: Visitor) -> Response:
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    message = await OpenedMessage.open(services_of(request), detail)
+    number = int(request.path_params["number"])
+    if number not in {shown.number for shown in message.attachments()}:
+        raise HTTPException(404)
+    found = await message.file(number)
+    if found is None:
+        raise HTTPException(404)
+    await _note_reading(request, visitor, place, detail)
+    return download(*found)
+
+
+def _answer_address(message: OpenedMessage, mailbox: Mailbox) -> str:
+    """Give who an answer goes to; "" when the sender closed the conversation.
+
+    Source: MSS-OP §7.1 (X-MSS-MES: FIN, Reply-To).
+    """
+    header = message.header
+    if header.text("x-mss-mes").strip().upper() == "FIN":
+        return ""
+    if header.text("subject").strip().upper() == "[FIN]":
+        return ""
+    for name in ("reply-to", "from"):
+        fields = header.fields(name)
+        if len(fields) != 1:
+            continue
+        try:
+            address = parse_mailbox(fields[0].value).address
+        except CertsError:
+            continue
+        if address.key != mailbox.address.lower():
+            return address.text
+    return ""
+
+
+async def _answer(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    message = await OpenedMessage.open(services, detail)
+    to = _answer_address(message, place.mailbox)
+    text = await field_of(request, "text", MAX_ANSWER + 1)
+    nonce = await field_of(request, "nonce", 32)
+    error = ""
+    if not to:
+        error = "Il n'est pas possible de répondre à ce message."
+    elif not text.strip():
+        error = "Écrivez votre réponse avant de l'envoyer."
+    elif len(text) > MAX_ANSWER:
+        error = "Votre réponse est trop longue : 20 000 caractères au plus."
+    elif len(nonce) != 32 or not nonce.isalnum():
+        raise HTTPException(403)
+    if not error:
+        outcome = await services.submissions.submit(
+            _submission(services, place, message, (to, text, nonce))
+        )
+        if isinstance(outcome, Submitted):
+            change = FlagChange(
+                place.folder.id, (detail.row.uid,), FlagMode.ADD, Flag.ANSWERED, frozenset()
+            )
+            await services.store.messages.store_flags(change)
+            return RedirectResponse(f"{place.path}?envoye=1", status_code=303)
+        error = (
+            "Votre réponse n'a pas pu être envoyée : ce destinataire ne peut pas être joint d'ici."
+        )
+    values = await _shown(request, place, detail)
+    values |= {"answer": text[:MAX_ANSWER], "answer_error": error}
+    return render("message.html", visitor, values, status=422)
+
+
+def _submission(
+    services: WebmailServices,
+    place: Place,
+    message: OpenedMessage,
+    given: tuple[str, str, str],
+) -> SubmissionMessage:
+    to, text, nonce = given
+    at = services.clock()
+    header = message.header
+    answered = message_ids(value_of(header.header, "message-id"))
+    references = message_ids(value_of(header.header, "references"))
+    subject = plain(header.text("subject"), MAX_SUBJECT)
+    local, _, domain = place.mailbox.address.rpartition("@")
+    to_local, _, to_domain = to.rpartition("@")
+    draft = Draft(
+        author=NamedAddress(place.mailbox.display_name, Address(local, domain)),
+        to=(NamedAddress("", Address(to_local, to_domain)),),
+        subject=subject if subject.lower().startswith("re:") else f"Re: {subject}",
+        text=text,
+        # The form's own number: sending the same form twice is one message (RULES §11: no INS).
+        message_id=f"<{nonce}@{services.settings.host}>",
+        at=at,
+        in_reply_to=answered[0] if answered else None,
+        references=(*references, *answered),
+    )
+    return SubmissionMessage(
+        compose(draft), place.mailbox.address, (to,), place.mailbox, at, Via.WEBMAIL
+    )
+
+
+start = signed_in(_start)
+mailbox = signed_in(_mailbox)
+folder = signed_in(_folder)
+message = signed_in(_message)
+html_body = signed_in(_html_body)
+attachment = signed_in(_attachment)
+answer = signed_in(_answer)

@@ -1,0 +1,67 @@
+"""Templates and what every page has in common."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from mailserver.webmail import text_fr
+from mailserver.webmail.sanitise import plain
+from mailserver.webmail.session import Visitor
+
+HERE: Final = Path(__file__).parent
+STATIC: Final = HERE / "static"
+
+_ENVIRONMENT: Final = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(
+    day=text_fr.day,
+    moment=text_fr.moment,
+    civil_day=text_fr.civil_day,
+    size=text_fr.size,
+    plain=plain,
+    folder_name=text_fr.folder_name,
+    mailbox_kind=text_fr.mailbox_kind,
+    mark=text_fr.mark,
+    document_status=text_fr.document_status,
+    agenda_kind=text_fr.agenda_kind,
+    agenda_status=text_fr.agenda_status,
+    access_kind=text_fr.access_kind,
+    sex=text_fr.sex,
+)
+_ENVIRONMENT.globals.update(plural=text_fr.plural, actor=text_fr.actor)
+
+
+def render(
+    template: str, visitor: Visitor | None, values: dict[str, Any], *, status: int = 200
+) -> HTMLResponse:
+    """Render a page.
+
+    Args:
+        template: its file in ``templates``.
+        visitor: who is signed in, for the navigation and the forms.
+        values: what the template shows; autoescaped, but for ``markupsafe.Markup``.
+        status: HTTP status.
+    """
+    context = {
+        "visitor": visitor,
+        "csrf": visitor.ticket.form_token if visitor is not None else "",
+        "section": "",
+        **values,
+    }
+    return HTMLResponse(_ENVIRONMENT.get_template(template).render(context), status_code=status)
+
+
+def error_page(request: Request, status: int) -> HTMLResponse:
+    """Give the page of an error: the same for all, nothing of the request in it."""
+    del request
+    known = status if status in text_fr.ERRORS else 500
+    title, text = text_fr.ERRORS[known]
+    return render("error.html", None, {"title": title, "text": text}, status=status)

@@ -1,0 +1,239 @@
+"""The patient's record: home, categories, one document and its files, who opened it.
+
+Everything shown comes from ``RecordQueries``, where one rule decides what this viewer may see
+(RULES §7). Every opening is noted by the bridge *before* anything is shown; when it cannot be
+noted, nothing is shown (RULES §13). A document is rendered by our own renderer; its files are
+downloads.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from certs.errors import CertsError
+from directory.codes import MailboxType
+from mailserver.errors import MailServerError
+from mailserver.store.model import Mailbox
+from mailserver.webmail.files import download
+from mailserver.webmail.narrative import ReadableDocument, read_document
+from mailserver.webmail.pages import render
+from mailserver.webmail.services import WebmailServices
+from mailserver.webmail.session import Visitor, services_of, signed_in
+from mailserver.webmail.text_fr import today
+from record_bridge.errors import RecordBridgeError
+from record_bridge.model import Viewer, ViewerKind
+from record_bridge.queries import AgendaView, DocumentDetail, DocumentView, PatientView
+
+HOME_DOCUMENTS: Final = 3
+HOME_ENTRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRecord:
+    """The record of the visitor, who is its patient."""
+
+    mailbox: Mailbox
+    patient: PatientView
+    viewer: Viewer
+
+
+async def own_record(services: WebmailServices, visitor: Visitor) -> OwnRecord | None:
+    """Give the visitor's own record: that of the patient whose mailbox they have.
+
+    A professional's account has none here.
+    """
+    for mailbox in visitor.mailboxes:
+        if mailbox.type is not MailboxType.PAT:
+            continue
+        patient = await services.queries.patient_by_address(mailbox.structure_id, mailbox.address)
+        if patient is not None:
+            viewer = Viewer(ViewerKind.PATIENT, str(patient.id))
+            return OwnRecord(mailbox, patient, viewer)
+    return None
+
+
+async def wanted_record(request: Request, visitor: Visitor) -> OwnRecord:
+    """Give the visitor's own record.
+
+    Raises:
+        HTTPException: 404 when they have none.
+    """
+    record = await own_record(services_of(request), visitor)
+    if record is None:
+        raise HTTPException(404)
+    return record
+
+
+async def note_access(
+    request: Request, visitor: Visitor, record: OwnRecord, page: str, document_id: int | None
+) -> None:
+    """Have the opening written to the trail, before anything is shown.
+
+    Args:
+        request: for the services.
+        visitor: who opens.
+        record: whose record.
+        page: ``record``, ``agenda``, ``document`` or ``file``.
+        document_id: the document, when it is about one.
+
+    Raises:
+        HTTPException: 503 when it cannot be written.
+    """
+    arguments = {"patient_id": record.patient.id, "page": page, "actor": visitor.actor}
+    if document_id is not None:
+        arguments["document_id"] = document_id
+    try:
+        await services_of(request).record("note_access", arguments)
+    except (OSError, MailServerError, RecordBridgeError) as error:
+        raise HTTPException(503) from error
+
+
+def is_upcoming(entry: AgendaView, now: date) -> bool:
+    """Say whether an entry of the agenda is still to come, on this civil day."""
+    return entry.status == "proposed" and entry.day is not None and entry.day >= now
+
+
+async def _home(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    record = await own_record(services, visitor)
+    unread = []
+    for mailbox in visitor.mailboxes:
+        inbox = await services.store.folders.get(mailbox.id, "INBOX")
+        if inbox is not None:
+            status = await services.store.folders.status(inbox.id)
+            unread.append((mailbox, inbox, status.unseen))
+    values: dict[str, object] = {
+        "section": "home", "record": record, "unread": unread, "documents": [], "entries": [],
+    }  # fmt: skip
+    if record is not None:
+        await note_access(request, visitor, record, "record", None)
+        found = await services.queries.documents(record.patient.id, record.viewer)
+        values["documents"] = found[:HOME_DOCUMENTS]
+        now = today(services.clock())
+        entries = await services.queries.agenda(record.patient.id, record.viewer)
+        values["entries"] = [e for e in entries if is_upcoming(e, now)][:HOME_ENTRIES]
+    return render("home.html", visitor, values)
+
+
+async def _record(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    record = await own_record(services, visitor)
+    if record is None:
+        return render("no_record.html", visitor, {"section": "record"})
+    await note_access(request, visitor, record, "record", None)
+    values = {
+        "section": "record",
+        "record": record,
+        "structure": services.directory.structure(record.patient.structure_id),
+        "categories": await services.queries.categories(record.patient.id, record.viewer),
+        "documents": await services.queries.documents(record.patient.id, record.viewer),
+        "category": None,
+    }
+    return render("record.html", visitor, values)
+
+
+async def _category(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    record = await wanted_record(request, visitor)
+    code = request.path_params["code"]
+    categories = await services.queries.categories(record.patient.id, record.viewer)
+    category = next((known for known in categories if known.code == code), None)
+    if category is None:
+        raise HTTPException(404)
+    await note_access(request, visitor, record, "record", None)
+    values = {
+        "section": "record",
+        "record": record,
+        "structure": services.directory.structure(record.patient.structure_id),
+        "categories": categories,
+        "documents": await services.queries.documents(
+            record.patient.id, record.viewer, class_code=code
+        ),
+        "category": category,
+    }
+    return render("record.html", visitor, values)
+
+
+async def _wanted_document(request: Request, record: OwnRecord) -> DocumentDetail:
+    detail = await services_of(request).queries.document(
+        record.patient.id, record.viewer, int(request.path_params["document"])
+    )
+    if detail is None:
+        raise HTTPException(404)
+    return detail
+
+
+async def _readable(services: WebmailServices, detail: DocumentDetail) -> ReadableDocument | None:
+    """Read a document in the sandbox; None when it cannot be read safely."""
+    try:
+        if services.sandbox is None:
+            return await asyncio.to_thread(read_document, detail.content)
+        found = await services.sandbox.run(
+            "mailserver.webmail.narrative:read_document", detail.content
+        )
+    except (CertsError, RecordBridgeError):
+        return None
+    return found if isinstance(found, ReadableDocument) else None
+
+
+async def _document(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    record = await wanted_record(request, visitor)
+    detail = await _wanted_document(request, record)
+    await note_access(request, visitor, record, "document", detail.document.id)
+    readable = await _readable(services, detail)
+    values = {
+        "section": "record",
+        "record": record,
+        "document": detail.document,
+        "versions": [v for v in detail.versions if v.id != detail.document.id],
+        "readable": readable,
+        # Written by webmail.narrative alone: our tags around escaped text.
+        "narrative": Markup(readable.html if readable is not None else ""),  # noqa: S704
+    }
+    return render("document.html", visitor, values)
+
+
+async def _document_file(request: Request, visitor: Visitor) -> Response:
+    record = await wanted_record(request, visitor)
+    detail = await _wanted_document(request, record)
+    readable = await _readable(services_of(request), detail)
+    number = int(request.path_params["number"])
+    if readable is None or not 0 <= number < len(readable.files):
+        raise HTTPException(404)
+    await note_access(request, visitor, record, "file", detail.document.id)
+    file = readable.files[number]
+    return download(file.content, f"{_file_title(detail.document)}.{file.extension}")
+
+
+def _file_title(document: DocumentView) -> str:
+    # A file's name ends up in lists and screenshots: its kind and day, no name (RULES §11).
+    day = document.effective_at or document.received_at
+    return f"{document.type_label or 'Document'} {day:%Y-%m-%d}"
+
+
+async def _accesses(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    record = await wanted_record(request, visitor)
+    accesses = await services.queries.accesses(record.patient.id)
+    values = {
+        "section": "record",
+        "record": record,
+        "accesses": accesses,
+        "own_actor": visitor.actor,
+    }
+    return render("accesses.html", visitor, values)
+
+
+home = signed_in(_home)
+record = signed_in(_record)
+category = signed_in(_category)
+document = signed_in(_document)
+document_file = signed_in(_document_file)
+accesses = signed_in(_accesses)

@@ -1,0 +1,52 @@
+"""What the pages are given to work with, built once by the composition root."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from certs.sandbox import SandboxPool
+from directory.lookup import Directory
+from mailserver.delivery.submission import Submissions
+from mailserver.store.database import MailStore
+from record_bridge.queries import RecordQueries
+
+SANDBOXED = ("mailserver.webmail.narrative:read_document", "certs.smime:content")
+"""Functions that the pool's allow-list must hold for the webmail."""
+
+RecordCommand = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Runs a command of the bridge, the only writer of the record (DESIGN D2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebmailSettings:
+    """What the site says of its webmail.
+
+    Attributes:
+        host: the name in Message-IDs.
+        authserv_id: the one name whose Authentication-Results is believed.
+        session_minutes: how long a session lives without a page being opened.
+    """
+
+    host: str
+    authserv_id: str
+    session_minutes: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WebmailServices:
+    """Everything the pages use.
+
+    Attributes:
+        record: runs a bridge command by name.
+        sandbox: where strangers' XML and CMS are opened; None opens them in a thread (tests).
+    """
+
+    store: MailStore
+    directory: Directory
+    queries: RecordQueries
+    submissions: Submissions
+    record: RecordCommand
+    clock: Callable[[], datetime]
+    settings: WebmailSettings
+    sandbox: SandboxPool | None = None

@@ -1,0 +1,203 @@
+"""What people read, in French: dates, sizes, labels, verdicts."""
+
+from datetime import date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from directory.codes import MailboxType
+from mailserver.store.model import Folder
+
+PARIS: Final = ZoneInfo("Europe/Paris")
+_MONTHS: Final = [
+    "janvier",
+    "février",
+    "mars",
+    "avril",
+    "mai",
+    "juin",
+    "juillet",
+    "août",
+    "septembre",
+    "octobre",
+    "novembre",
+    "décembre",
+]
+_FOLDERS: Final = {
+    "INBOX": "Boîte de réception",
+    "\\Sent": "Envoyés",
+    "\\Drafts": "Brouillons",
+    "\\Trash": "Corbeille",
+    "\\Junk": "Indésirables",
+    "\\Archive": "Archives",
+}
+_MARKS: Final = {
+    "signature_unverifiable": "signature non vérifiable",
+    "other_sender": "expéditeur différent",
+    "forwarded": "transféré par un professionnel de la structure",
+    "replaces_unknown": "remplace un document non reçu ici",
+    "filed_after_registration": "rangé après votre enregistrement",
+    "from_patient": "déposé par vous",
+}
+_DOCUMENT_STATUS: Final = {
+    "current": "",
+    "superseded": "Une version plus récente existe",
+    "withdrawn": "Document retiré par son auteur",
+}
+_AGENDA_KINDS: Final = {
+    "follow_up": "Rendez-vous ou suivi",
+    "procedure": "Acte de soins",
+    "examination": "Examen",
+    "vaccination": "Vaccination",
+    "vaccination_due": "Vaccination à faire",
+    "prescription": "Ordonnance",
+    "appointment": "Rendez-vous",
+    "prevention": "Prévention",
+}
+_AGENDA_STATUS: Final = {
+    "proposed": "Proposé",
+    "to_schedule": "À programmer",
+    "history": "Passé",
+    "confirmed": "Fait",
+    "dismissed": "Écarté",
+}
+_ACCESS_KINDS: Final = {
+    "record_read": "consultation du dossier",
+    "document_read": "consultation d'un document",
+    "document_released": "mise à disposition d'un document",
+    "document_filed": "rangement d'un document reçu",
+    "record_listed": "consultation du dossier",
+    "agenda_listed": "consultation de l'agenda",
+    "agenda_decided": "réponse dans l'agenda",
+}
+
+LOGIN_REFUSED: Final = (
+    "Identifiant, mot de passe ou code incorrect. Vérifiez-les et réessayez ; "
+    "après plusieurs essais, patientez quelques minutes."
+)
+PAGE_EXPIRED: Final = "Cette page avait expiré. Rien n'a été perdu : réessayez."
+
+ERRORS: Final = {
+    403: (
+        "Action refusée",
+        (
+            "Cette page avait expiré ou la demande ne vient pas d'ici. "
+            "Revenez en arrière, rechargez la page et réessayez."
+        ),
+    ),
+    404: (
+        "Page introuvable",
+        "Cette page n'existe pas, ou n'est pas accessible avec votre compte.",
+    ),
+    405: ("Action impossible", "Cette page ne se demande pas de cette façon."),
+    413: ("Envoi trop volumineux", "Ce que vous envoyez dépasse la taille acceptée."),
+    500: ("Une erreur est survenue", "Le problème vient de nous. Réessayez dans un instant."),
+    503: (
+        "Momentanément indisponible",
+        "Votre dossier ne peut pas être ouvert pour le moment. Réessayez dans quelques minutes.",
+    ),
+}
+
+
+def day(moment: datetime | date | None) -> str:
+    """Give ``14 mars 2026``, in Paris."""
+    if moment is None:
+        return "date inconnue"
+    local = moment.astimezone(PARIS) if isinstance(moment, datetime) else moment
+    number = "1er" if local.day == 1 else str(local.day)
+    return f"{number} {_MONTHS[local.month - 1]} {local.year}"
+
+
+def moment(at: datetime | None) -> str:
+    """Give ``14 mars 2026 à 9 h 05``, in Paris."""
+    if at is None:
+        return "date inconnue"
+    local = at.astimezone(PARIS)
+    return f"{day(at)} à {local.hour} h {local.minute:02}"
+
+
+def today(at: datetime) -> date:
+    """Give the civil day in Paris."""
+    return at.astimezone(PARIS).date()
+
+
+def civil_day(text: str) -> str:
+    """Give the day of ``19850314`` or ``1985-03-14`` in words; the text itself otherwise."""
+    digits = text.replace("-", "")
+    try:
+        return day(date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])))
+    except ValueError:
+        return text
+
+
+def size(octets: int) -> str:
+    """Give a size for people: ``12 ko``, ``1,4 Mo``."""
+    if octets < 1000:
+        return f"{octets} octets"
+    if octets < 1_000_000:
+        return f"{round(octets / 1000)} ko"
+    return f"{octets / 1_000_000:.1f} Mo".replace(".", ",")
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """Give ``1 document`` or ``3 documents``; French counts 0 as one."""
+    return f"{count} {one if count < 2 else many}"
+
+
+def folder_name(folder: Folder) -> str:
+    """Give a folder's name as people know it."""
+    key = folder.special_use or folder.name
+    return _FOLDERS.get(key, folder.name)
+
+
+def mailbox_kind(kind: MailboxType) -> str:
+    """Give what a mailbox is."""
+    return {
+        MailboxType.PER: "Boîte personnelle",
+        MailboxType.ORG: "Boîte de la structure",
+        MailboxType.CAB: "Boîte du cabinet",
+        MailboxType.APP: "Boîte applicative",
+        MailboxType.PAT: "Ma messagerie de santé",
+    }[kind]
+
+
+def mark(code: str) -> str:
+    """Give a document's mark."""
+    return _MARKS.get(code, code)
+
+
+def document_status(code: str) -> str:
+    """Give a document's status; "" for a current one."""
+    return _DOCUMENT_STATUS.get(code, "")
+
+
+def agenda_kind(code: str) -> str:
+    """Give what an agenda entry is."""
+    return _AGENDA_KINDS.get(code, "À noter")
+
+
+def agenda_status(code: str) -> str:
+    """Give where an agenda entry stands."""
+    return _AGENDA_STATUS.get(code, code)
+
+
+def access_kind(code: str) -> str:
+    """Give what was done to the record."""
+    return _ACCESS_KINDS.get(code, "consultation du dossier")
+
+
+def actor(code: str, own: str) -> str:
+    """Give who did something: never more than what kind of person."""
+    if code == own:
+        return "Vous"
+    kind = code.partition(":")[0]
+    return {
+        "account": "Un professionnel de la structure",
+        "practitioner": "Un professionnel de la structure",
+        "cli": "L'administration du site",
+        "bridge": "Le rangement automatique",
+    }.get(kind, "Le rangement automatique")
+
+
+def sex(code: str) -> str:
+    """Give a sex as the record shows it."""
+    return {"M": "Masculin", "F": "Féminin"}.get(code, "Indéterminé")
