@@ -126,6 +126,7 @@ class Accounts:
         self._by_address: dict[str, Mailbox] = {}
         self._by_id: dict[int, Mailbox] = {}
         self._used: dict[int, datetime] = {}
+        self._changes = 0
 
     # Mailboxes
 
@@ -163,8 +164,7 @@ class Accounts:
         Raises:
             NoSuchMailboxError: there is no such mailbox.
         """
-        await self._database.write(_set_filing, (mailbox_id, int(filing)))
-        self._forget(mailbox_id)
+        await self._commits.run(_set_filing, (mailbox_id, int(filing)), self._forget)
         return await self._wanted(mailbox_id)
 
     # Device passwords
@@ -352,12 +352,14 @@ class Accounts:
     async def _one(
         self, statement: Select[Any], parameters: dict[str, int | str]
     ) -> Mailbox | None:
+        changes = self._changes
         row = await fetch_first(self._database, statement, parameters)
         if row is None:
             return None
         mailbox = _mailbox(row)
-        # Another process's file may change behind our back: only its owner keeps a copy.
-        if self._cached:
+        # Another process's file may change behind our back: only its owner keeps a copy, and
+        # only of what no write overtook while it was read.
+        if self._cached and changes == self._changes:
             if len(self._by_id) >= _MAX_CACHED:
                 self._by_id.clear()
                 self._by_address.clear()
@@ -371,10 +373,13 @@ class Accounts:
             raise NoSuchMailboxError
         return mailbox
 
-    def _forget(self, mailbox_id: int) -> None:
+    def _forget(self, mailbox_id: int) -> tuple[int, ...]:
+        """Drop what memory says of a mailbox, after the commit that changed it."""
+        self._changes += 1
         known = self._by_id.pop(mailbox_id, None)
         if known is not None:
             self._by_address.pop(known.address, None)
+        return (mailbox_id,)
 
 
 def _new_secret() -> str:
@@ -421,10 +426,11 @@ def _add_mailbox(connection: sqlite3.Connection, new: NewMailbox) -> int:
     return mailbox_id
 
 
-def _set_filing(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
+def _set_filing(connection: sqlite3.Connection, value: tuple[int, int]) -> int:
     mailbox_id, filing = value
     if connection.execute(_SET_FILING, {"id": mailbox_id, "filing": filing}).rowcount != 1:
         raise NoSuchMailboxError
+    return mailbox_id
 
 
 def _add_device(connection: sqlite3.Connection, device: _NewDevice) -> int:

@@ -83,6 +83,15 @@ _RELEASE_BODY = (
 _DROP_BODY = "UPDATE outbox_message SET blob_id = NULL, prefix = x'' WHERE id = :id"
 
 
+_FORGET_RECIPIENTS = (
+    "DELETE FROM outbox_recipient WHERE state IN ('sent', 'failed') AND next_at < :before"
+)
+_FORGET_MESSAGES = (
+    "DELETE FROM outbox_message WHERE blob_id IS NULL AND NOT EXISTS"
+    " (SELECT 1 FROM outbox_recipient WHERE message_id = outbox_message.id)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Lease:
     at: int
@@ -193,6 +202,14 @@ class Outbox:
         for start in range(0, octets, CHUNK_OCTETS):
             yield await self._blobs.read(blob_id, start, CHUNK_OCTETS)
 
+    async def forget(self, before: datetime) -> int:
+        """Delete what ended before an instant; the receipt and the trail stay.
+
+        Returns:
+            How many recipients were forgotten.
+        """
+        return await self._database.write(_forget, to_micros(before))
+
     async def _finish(
         self, recipient_id: int, state: OutboxState, reply: str, at: datetime
     ) -> None:
@@ -252,3 +269,9 @@ def _finish(connection: sqlite3.Connection, value: _Verdict) -> bool:
         return False
     connection.execute(_DROP_BODY, {"id": row[0]})
     return bury(connection, (body[0],))
+
+
+def _forget(connection: sqlite3.Connection, before: int) -> int:
+    forgotten = connection.execute(_FORGET_RECIPIENTS, {"before": before}).rowcount
+    connection.execute(_FORGET_MESSAGES)
+    return forgotten

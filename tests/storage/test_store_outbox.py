@@ -155,3 +155,18 @@ async def test_the_worker_is_woken(practice):
         await queue(practice)
         await told.wait()
         assert not told.pending
+
+
+async def test_what_ended_long_ago_is_forgotten_and_what_waits_is_not(practice):
+    await queue(practice, 2)
+    await queue(practice)
+    first, _second, third = await practice.store.outbox.due(AT, 10, 60)
+    await practice.store.outbox.done(first.id, "250 ok", AT)
+    await practice.store.outbox.done(third.id, "250 ok", AT + MINUTE)
+
+    assert await practice.store.outbox.forget(AT) == 0
+    assert await practice.store.outbox.forget(AT + MINUTE) == 1
+    assert practice.count("outbox_message") == 2
+    assert await practice.store.outbox.forget(AT + 2 * MINUTE) == 1
+    assert practice.count("outbox_message") == 1
+    assert await practice.store.outbox.idle() is False
