@@ -161,7 +161,7 @@ def without_prefix(raw: bytes, authserv_id: str) -> bytes:
             kept.append(raw[at : field.start])
             at = field.end
             is_on_top = is_on_top and name != "received"
-        elif name != "authentication-results":
+        else:
             is_on_top = False
     kept.append(raw[at:])
     return b"".join(kept)

@@ -1,0 +1,192 @@
+"""Who may file (RULES §4)."""
+
+import pytest
+
+from certs.verdict import NO_SIGNATURE, PathStatus, PathVerdict, SignatureVerdict
+from record_bridge.formats.auth_results import AuthResults
+from record_bridge.formats.cda_header import parse_cda
+from record_bridge.model import (
+    FilingRight,
+    Mark,
+    MayFile,
+    MayNotFile,
+    OfferAsPatientDocument,
+    Opened,
+    Origin,
+    OriginKind,
+    Problem,
+    Reason,
+)
+from record_bridge.origin import OriginFacts, classify, decide
+from tests.support.cda import CdaSpec, cda
+
+US = "mail.pli.test"
+FACTS = OriginFacts(
+    domain="cabinet.mssante.test",
+    application_address="app@cabinet.mssante.test",
+    patient_domains=frozenset({"patient.mssante.test", "patient2.mssante.test"}),
+    organizations={"cabinet.mssante.test": "990000002", "autre.mssante.test": "990000001"},
+)
+HEADER = parse_cda(cda(CdaSpec(custodian="1990000001", author_organization="1990000001")))
+
+
+def signed(
+    status: PathStatus, *, intact: bool = True, matches_from: bool = True, dn: str = ""
+) -> SignatureVerdict:
+    return SignatureVerdict(
+        present=True,
+        intact=intact,
+        valid=True,
+        path=PathVerdict(status),
+        matches_from=matches_from,
+        signer_dn=dn,
+    )
+
+
+def opened(
+    auth: AuthResults | None,
+    verdict: SignatureVerdict = NO_SIGNATURE,
+    to: str = "dr@cabinet.mssante.test",
+) -> Opened:
+    return Opened((to,), "x@y.test", "labo@lab.test", None, "", "", auth, verdict, ())
+
+
+OPERATOR = AuthResults(US, "CN=x,OU=1990000001,O=LAB", "Labo@LAB.test")
+
+
+def test_a_listed_operator_is_known_by_its_certificate_and_envelope():
+    origin = classify(opened(OPERATOR), FACTS)
+
+    assert origin == Origin(
+        OriginKind.LISTED_OPERATOR, "labo@lab.test", "lab.test", "CN=x,OU=1990000001,O=LAB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("submitter", "to", "kind"),
+    [
+        ("dr@cabinet.mssante.test", "dr2@cabinet.mssante.test", OriginKind.PROFESSIONAL),
+        ("dr@cabinet.mssante.test", "app@cabinet.mssante.test", OriginKind.FORWARDED),
+        ("dr@autre.mssante.test", "app@cabinet.mssante.test", OriginKind.PROFESSIONAL),
+        ("2790@patient.mssante.test", "dr@cabinet.mssante.test", OriginKind.PATIENT),
+        ("2790@patient2.mssante.test", "app@cabinet.mssante.test", OriginKind.PATIENT),
+    ],
+)
+def test_submission_is_a_professional_a_forwarder_or_a_patient(
+    submitter: str, to: str, kind: OriginKind
+):
+    assert classify(opened(AuthResults(US, submitter=submitter), to=to), FACTS).kind is kind
+
+
+@pytest.mark.parametrize("auth", [None, AuthResults(US)])
+def test_without_a_trusted_word_nothing_is_believed(auth: AuthResults | None):
+    assert classify(opened(auth), FACTS).kind is OriginKind.UNTRUSTED
+
+
+def test_a_signer_counts_only_when_the_signature_is_good():
+    good, bad = signed(PathStatus.TRUSTED), signed(PathStatus.UNTRUSTED)
+
+    assert classify(opened(OPERATOR, good), FACTS).signer == "labo@lab.test"
+    assert classify(opened(OPERATOR, bad), FACTS).signer is None
+
+
+def not_filed(reason: Reason) -> MayNotFile:
+    return MayNotFile(Problem(906, reason))  # type: ignore[arg-type]  # IntEnum equals int
+
+
+LISTED = classify(opened(OPERATOR), FACTS)
+
+
+@pytest.mark.parametrize(
+    ("origin", "verdict", "right"),
+    [
+        pytest.param(LISTED, NO_SIGNATURE, MayFile(), id="unsigned is the norm"),
+        pytest.param(LISTED, signed(PathStatus.TRUSTED), MayFile(), id="good signature"),
+        pytest.param(
+            LISTED,
+            signed(PathStatus.UNTRUSTED),
+            MayFile((Mark.SIGNATURE_UNVERIFIABLE,)),
+            id="untrusted path",
+        ),
+        pytest.param(
+            LISTED,
+            signed(PathStatus.REVOCATION_UNKNOWN),
+            MayFile((Mark.SIGNATURE_UNVERIFIABLE,)),
+            id="revocation unknown",
+        ),
+        pytest.param(
+            LISTED, signed(PathStatus.REVOKED), not_filed(Reason.SIGNATURE_BAD), id="revoked"
+        ),
+        pytest.param(
+            LISTED,
+            signed(PathStatus.TRUSTED, intact=False),
+            not_filed(Reason.SIGNATURE_BAD),
+            id="altered",
+        ),
+        pytest.param(
+            LISTED,
+            signed(PathStatus.TRUSTED, matches_from=False),
+            not_filed(Reason.SIGNATURE_BAD),
+            id="another signer",
+        ),
+        pytest.param(
+            LISTED,
+            SignatureVerdict(present=True, unreadable=True),
+            not_filed(Reason.SIGNATURE_BAD),
+            id="unreadable",
+        ),
+        pytest.param(
+            Origin(OriginKind.LISTED_OPERATOR, operator_dn="CN=x,OU=1880000001,O=y"),
+            NO_SIGNATURE,
+            MayFile((Mark.OTHER_SENDER,)),
+            id="another organisation than the custodian",
+        ),
+        pytest.param(
+            Origin(OriginKind.LISTED_OPERATOR, operator_dn="CN=x,O=y"),
+            NO_SIGNATURE,
+            MayFile(),
+            id="no number",
+        ),
+        pytest.param(
+            Origin(OriginKind.LISTED_OPERATOR, operator_dn="CN=x,OU=1880000001"),
+            signed(PathStatus.TRUSTED, dn="CN=l,OU=1990000001,O=LAB"),
+            MayFile(),
+            id="a good signer names the organisation",
+        ),
+        pytest.param(
+            Origin(OriginKind.PROFESSIONAL, organization="990000001"),
+            NO_SIGNATURE,
+            MayFile(),
+            id="professional of the author's structure",
+        ),
+        pytest.param(
+            Origin(OriginKind.PROFESSIONAL, organization="990000002"),
+            NO_SIGNATURE,
+            not_filed(Reason.NOT_OF_STRUCTURE),
+            id="professional of another",
+        ),
+        pytest.param(
+            Origin(OriginKind.PROFESSIONAL),
+            NO_SIGNATURE,
+            not_filed(Reason.NOT_OF_STRUCTURE),
+            id="of none",
+        ),
+        pytest.param(
+            Origin(OriginKind.FORWARDED, forwarded_by="dr@cabinet.mssante.test"),
+            NO_SIGNATURE,
+            MayFile((Mark.FORWARDED,), may_replace=False),
+            id="forwarded",
+        ),
+        pytest.param(
+            Origin(OriginKind.PATIENT), NO_SIGNATURE, OfferAsPatientDocument(), id="patient"
+        ),
+        pytest.param(
+            Origin(OriginKind.UNTRUSTED),
+            NO_SIGNATURE,
+            not_filed(Reason.ORIGIN_UNTRUSTED),
+            id="untrusted",
+        ),
+    ],
+)
+def test_the_table(origin: Origin, verdict: SignatureVerdict, right: FilingRight):
+    assert decide(origin, verdict, HEADER) == right
