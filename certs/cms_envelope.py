@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs import policy
 from certs.errors import DecryptionError, MalformedCmsError
-from certs.path import MALFORMED
+from certs.malformed import STRUCTURE
 
 _AES_256_CBC = "2.16.840.1.101.3.4.1.42"
 _AES_256_GCM = "2.16.840.1.101.3.4.1.46"
@@ -143,7 +143,7 @@ def decrypt(encoded: bytes, certificate: x509.Certificate, key: rsa.RSAPrivateKe
             raise MalformedCmsError
         content_key = _unwrap(info["content"]["recipient_infos"], certificate, key, sizes[oid])
         parameters = cipher["parameters"]
-    except MALFORMED as error:
+    except STRUCTURE as error:
         raise MalformedCmsError from error
     try:
         if tag is None:
@@ -155,7 +155,7 @@ def decrypt(encoded: bytes, certificate: x509.Certificate, key: rsa.RSAPrivateKe
         if not isinstance(attributes, core.Void) and attributes.native:
             associated = attributes.untag().dump()
         return AESGCM(content_key).decrypt(gcm["nonce"].native, encrypted + tag, associated)
-    except (InvalidTag, *MALFORMED):
+    except (InvalidTag, *STRUCTURE):
         raise DecryptionError from None
 
 

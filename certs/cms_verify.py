@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 
 from certs import policy
 from certs.errors import MalformedCmsError
-from certs.path import MALFORMED
+from certs.malformed import STRUCTURE
 from certs.policy import SignaturePolicy
 from certs.verdict import Reason
 
@@ -79,7 +79,7 @@ def content_kind(encoded: bytes) -> str | None:
     """
     try:
         return str(_content_info(encoded)["content_type"].native)
-    except MALFORMED:
+    except STRUCTURE:
         return None
 
 
@@ -91,7 +91,7 @@ def embedded_content(encoded: bytes, limits: SignaturePolicy = policy.DEFAULT) -
     """
     try:
         content = _embedded(_signed_data(encoded, limits))
-    except (_RefusedError, *MALFORMED) as error:
+    except (_RefusedError, *STRUCTURE) as error:
         raise MalformedCmsError from error
     if content is None:
         raise MalformedCmsError
@@ -128,7 +128,7 @@ def _verify(encoded: bytes, detached: bytes | None, limits: SignaturePolicy) -> 
         return _verified(_signed_data(encoded, limits), detached, limits)
     except _RefusedError as error:
         return SignedDataCheck(reason=error.reason)
-    except MALFORMED:
+    except STRUCTURE:
         return SignedDataCheck(reason=Reason.MALFORMED)
 
 
@@ -221,7 +221,7 @@ def _check_signer(
 ) -> SignerCheck:
     try:
         certificate = _find(info["sid"], certificates)
-    except MALFORMED:
+    except STRUCTURE:
         return SignerCheck(None, intact=False, valid=False, reason=Reason.MALFORMED)
     der = certificate.dump() if certificate is not None else None
     try:
@@ -230,7 +230,7 @@ def _check_signer(
         intact = attributes.message_digest == content.digest(digest_name)
     except _RefusedError as error:
         return SignerCheck(der, intact=False, valid=False, reason=error.reason)
-    except MALFORMED:
+    except STRUCTURE:
         return SignerCheck(der, intact=False, valid=False, reason=Reason.MALFORMED)
     if der is None:
         return SignerCheck(der, intact, valid=False, reason=Reason.NO_CERTIFICATE)
@@ -239,7 +239,7 @@ def _check_signer(
         valid = _signature_holds(info, (digest_name, attributes.encoded), der, limits)
     except _RefusedError as error:
         return SignerCheck(der, intact, valid=False, reason=error.reason)
-    except MALFORMED:
+    except STRUCTURE:
         return SignerCheck(der, intact, valid=False, reason=Reason.MALFORMED)
     if not intact:
         return SignerCheck(der, intact, valid, Reason.CONTENT_ALTERED)

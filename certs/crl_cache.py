@@ -16,14 +16,14 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.anchors import TrustAnchors
+from certs.malformed import CERTIFICATE
 
 _MAX_CRL_BYTES = 32 * 1024 * 1024
 _Key = tuple[bytes, bytes]
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class CrlCache:
             scope = _scope(crl)
             number = _number(crl)
             next_update = crl.next_update_utc
-        except _UNREADABLE:
+        except CERTIFICATE:
             return False
         if next_update is None or not self._known(crl):
             return False
@@ -122,7 +122,7 @@ class CrlCache:
                 # Key kinds that cannot sign a list raise TypeError.
                 if crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
                     return True
-            except (InvalidSignature, *_UNREADABLE):
+            except (InvalidSignature, *CERTIFICATE):
                 continue
         return False
 

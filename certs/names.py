@@ -12,6 +12,8 @@ import unicodedata
 
 from cryptography import x509
 
+from certs.malformed import CERTIFICATE
+
 _SHORT_NAMES = {
     "2.5.4.3": "CN",
     "2.5.4.4": "SN",
@@ -85,7 +87,7 @@ def rfc822_names(certificate: x509.Certificate) -> tuple[str, ...]:
     """
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *CERTIFICATE):
         return ()
     return tuple(extension.value.get_values_for_type(x509.RFC822Name))
 

@@ -9,21 +9,21 @@ which it holds, which depends on nothing but its certificates; revocation is ask
 Source: RFC 5280 §6.1, RFC 8550 §4, threat C9.
 """
 
-from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from asn1crypto import algos, keys
 from asn1crypto import x509 as asn1_x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from pyhanko_certvalidator import ValidationContext
+from pyhanko_certvalidator.authority import CertTrustAnchor
 from pyhanko_certvalidator.errors import (
     ExpiredError,
     NotYetValidError,
-    PathBuildingError,
     ValidationError,
 )
 from pyhanko_certvalidator.path import ValidationPath
@@ -37,24 +37,13 @@ from pyhanko_certvalidator.validate import async_validate_path
 
 from certs import policy, revocation
 from certs.anchors import TrustAnchors
+from certs.malformed import STRUCTURE
 from certs.verdict import PathStatus, PathVerdict
 
 _MAX_PATHS = 8  # cross-certified hierarchies have two or three
+_MAX_STEPS = 64  # certificates looked at as issuers: a mesh of n has n! paths (threat C12)
+_MAX_DEPTH = 8
 _CACHED_PATHS = 512
-# asn1crypto parses lazily: strangers' certificates raise these anywhere they are touched.
-MALFORMED = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    NotImplementedError,
-    RecursionError,
-    AssertionError,
-    UnsupportedAlgorithm,
-    InvalidSignature,
-)
 _MAIL_USAGES = frozenset({"email_protection", "any_extended_key_usage"})
 _SIGNING_USAGES = frozenset({"digital_signature", "non_repudiation"})
 
@@ -110,7 +99,9 @@ class _Permitted(AlgorithmUsagePolicy):
 
 def _key_permitted(key: keys.PublicKeyInfo) -> bool:
     if key.algorithm in {"rsa", "rsassa_pss"}:
-        return bool(policy.DEFAULT.min_rsa_bits <= key.bit_size <= policy.DEFAULT.max_rsa_bits)
+        # ``bit_size`` rounds up to whole octets.
+        bits = key["public_key"].parsed["modulus"].native.bit_length()
+        return bool(policy.DEFAULT.min_rsa_bits <= bits <= policy.DEFAULT.max_rsa_bits)
     return key.algorithm == "ec" and key.curve[1] in policy.DEFAULT.curves
 
 
@@ -140,7 +131,7 @@ def judge_signer(leaf: bytes, others: tuple[bytes, ...], evidence: Evidence) -> 
         if not _may_sign_mail(asn1_x509.Certificate.load(leaf, strict=True)):
             return PathVerdict(PathStatus.UNTRUSTED, at)
         found = _run(_search(leaf, others, evidence))
-    except MALFORMED:
+    except STRUCTURE:
         return PathVerdict(PathStatus.UNTRUSTED, at)
     if isinstance(found, PathVerdict):
         return found
@@ -159,7 +150,7 @@ async def _search(
     roots, known = _site(evidence.anchors)
     context = ValidationContext(
         trust_roots=list(roots),
-        other_certs=[*known, *_readable(others)],
+        other_certs=[],
         moment=at,
         best_signature_time=at,
         allow_fetching=False,
@@ -168,18 +159,56 @@ async def _search(
         time_tolerance=timedelta(0),
     )
     failure = PathVerdict(PathStatus.UNTRUSTED, at)
-    walk = context.path_builder.async_build_paths_lazy(certificate)
-    for _ in range(_MAX_PATHS):
-        try:
-            candidate: ValidationPath = await walk.__anext__()
-        except (StopAsyncIteration, PathBuildingError):
-            break
+    for candidate in islice(_paths(certificate, roots, (*known, *_readable(others))), _MAX_PATHS):
         found = await _validate(context, candidate, at)
         if isinstance(found, _Holds):
             return found
         if failure.status is PathStatus.UNTRUSTED:
             failure = found
     return failure
+
+
+def _paths(
+    leaf: asn1_x509.Certificate,
+    roots: Iterable[asn1_x509.Certificate],
+    known: Iterable[asn1_x509.Certificate],
+) -> Iterator[ValidationPath]:
+    """Give candidate paths, shortest first, within a budget whatever the certificates.
+
+    The library's own walker has no bound: seven authorities that certify each other hold it for
+    minutes.
+
+    Source: RFC 5280 §6.1, RFC 4158 §2.4.
+    """
+    anchors, issuers = _by_subject(roots), _by_subject(known)
+    waiting: deque[tuple[asn1_x509.Certificate, ...]] = deque([(leaf,)])
+    for _ in range(_MAX_STEPS):
+        if not waiting:
+            return
+        chain = waiting.popleft()
+        wanted = chain[-1].issuer.hashable
+        for anchor in anchors.get(wanted, ()):
+            if _may_have_issued(anchor, chain[-1]):
+                yield ValidationPath(CertTrustAnchor(anchor), list(chain[:0:-1]), leaf)
+        if len(chain) < _MAX_DEPTH:
+            for issuer in issuers.get(wanted, ()):
+                if issuer not in chain and _may_have_issued(issuer, chain[-1]):
+                    waiting.append((*chain, issuer))
+
+
+def _by_subject(
+    certificates: Iterable[asn1_x509.Certificate],
+) -> dict[str, list[asn1_x509.Certificate]]:
+    index: dict[str, list[asn1_x509.Certificate]] = {}
+    for each in certificates:
+        index.setdefault(each.subject.hashable, []).append(each)
+    return index
+
+
+def _may_have_issued(issuer: asn1_x509.Certificate, subject: asn1_x509.Certificate) -> bool:
+    """Whether the key identifiers, where both stand, agree; RFC 5280 §4.2.1.1."""
+    wanted, held = subject.authority_key_identifier, issuer.key_identifier
+    return wanted is None or held is None or wanted == held
 
 
 async def _validate(
@@ -191,7 +220,7 @@ async def _validate(
         return PathVerdict(PathStatus.EXPIRED, at, _aware(error.expired_dt))
     except NotYetValidError as error:
         return PathVerdict(PathStatus.NOT_YET_VALID, at, _aware(error.valid_from))
-    except (ValidationError, *MALFORMED):
+    except (ValidationError, *STRUCTURE):
         return PathVerdict(PathStatus.UNTRUSTED, at)
     certificates: list[asn1_x509.Certificate] = list(candidate)
     if len(certificates) < 2:  # an anchor that signs mail itself has no issuer to answer for it
@@ -233,7 +262,7 @@ def _readable(ders: Iterable[bytes]) -> list[asn1_x509.Certificate]:
             certificate = asn1_x509.Certificate.load(der, strict=True)
             _ = certificate.native
             _ = (certificate.key_identifier, certificate.authority_key_identifier)
-        except MALFORMED:
+        except STRUCTURE:
             continue
         readable.append(certificate)
     return readable

@@ -15,13 +15,13 @@ from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
 from certs import policy
+from certs.malformed import CERTIFICATE
 from certs.verdict import PathStatus, PathVerdict
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
 _KNOWN_CRITICAL = frozenset({ExtensionOID.ISSUING_DISTRIBUTION_POINT})
 
 
@@ -61,7 +61,7 @@ def judge(chain: Sequence[bytes], crls: Sequence[bytes], at: datetime) -> PathVe
 def _judge_one(subject: bytes, issuer: bytes, lists: list[_Crl], at: datetime) -> PathVerdict:
     try:
         certificate = _certificate(subject)
-    except _UNREADABLE:
+    except CERTIFICATE:
         return PathVerdict(PathStatus.REVOCATION_UNKNOWN, at)
     covered = False
     for crl in lists:
@@ -98,7 +98,7 @@ def _parse(content: bytes) -> _Crl | None:
                 return None  # a delta CRL is told by a critical extension, RFC 5280 §5.2.4
         serials = frozenset(entry.serial_number for entry in parsed)
         return _Crl(content, parsed, parsed.issuer, parsed.last_update_utc, next_update, serials)
-    except _UNREADABLE:
+    except CERTIFICATE:
         return None
 
 
@@ -111,7 +111,7 @@ def _covers(certificate: x509.Certificate, crl: _Crl) -> bool:
         scope = crl.parsed.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
     except x509.ExtensionNotFound:
         return True
-    except _UNREADABLE:
+    except CERTIFICATE:
         return False
     if scope.indirect_crl or scope.only_some_reasons or scope.only_contains_attribute_certs:
         return False
@@ -140,13 +140,13 @@ def _signed_by(content: bytes, issuer: bytes) -> bool:
             return False
     except x509.ExtensionNotFound:
         pass  # no keyUsage restricts nothing, RFC 5280 §6.3.3 (f)
-    except _UNREADABLE:
+    except CERTIFICATE:
         return False
     try:
         # The annotation of cryptography lists the key kinds that can sign a list; a key of
         # another kind raises TypeError.
         return crl.parsed.is_signature_valid(certificate.public_key())  # type: ignore[arg-type]
-    except (InvalidSignature, *_UNREADABLE):
+    except (InvalidSignature, *CERTIFICATE):
         return False
 
 

@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import pybase64
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from certs import cms_sign, cms_verify, path
 from certs.addresses import Address, parse_addr_spec, single_from
@@ -23,6 +22,7 @@ from certs.anchors import TrustAnchors
 from certs.cms_sign import Signer
 from certs.cms_verify import SignedDataCheck, SignerCheck
 from certs.errors import MalformedAddressError, MalformedCmsError, MalformedMessageError
+from certs.malformed import CERTIFICATE
 from certs.mime import Outline, Part, decode_strictly, scan
 from certs.names import dn_string, rfc822_names
 from certs.seven_bit import seven_bit
@@ -311,7 +311,7 @@ def _parse(der: bytes) -> x509.Certificate | None:
     try:
         certificate = x509.load_der_x509_certificate(der)
         _ = (certificate.subject, certificate.issuer, certificate.extensions)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except CERTIFICATE:
         return None
     return certificate
 
