@@ -7,20 +7,17 @@ session's token as a digest; an unknown login costs the same statement and diges
 
 import hashlib
 import hmac
-import secrets
 import sqlite3
-from base64 import b32encode
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, select
 
 from directory.database import Database
-from directory.model import MailboxType
-from mailserver.store import logins
+from mailserver.store import devices, logins
 from mailserver.store.changes import Commits
+from mailserver.store.devices import MAILBOX_COLUMNS, mailbox_of
 from mailserver.store.errors import (
     MailboxExistsError,
     NoSuchMailboxError,
@@ -38,79 +35,20 @@ from mailserver.store.model import (
     to_micros,
 )
 from mailserver.store.rows import fetch_all, fetch_first
-from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX
+from mailserver.store.schema import MAILBOX
 
-SECRET_BYTES: Final = 15
-"""120 random bits, 24 letters of base32. Source: RULES §12."""
-SECRET_LETTERS: Final = 24
-MIN_GIVEN_SECRET: Final = 20
-"""Twenty letters of five bits: the 100 bits of RULES §12, for a secret that a caller made."""
-LAST_USED_STEP: Final = timedelta(hours=1)
-"""``last_used_at`` moves at most this often: a login must not cost a commit."""
 _MAX_CACHED: Final = 20_000
 
-_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
-_MAILBOX_COLUMNS = (
-    MAILBOX.c.id,
-    MAILBOX.c.address,
-    MAILBOX.c.type,
-    MAILBOX.c.structure_id,
-    MAILBOX.c.display_name,
-    MAILBOX.c.rpps,
-    MAILBOX.c.filing,
-)
-_BY_ADDRESS = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.address == bindparam("address"))
-_BY_ID = select(*_MAILBOX_COLUMNS).where(MAILBOX.c.id == bindparam("mailbox_id"))
-_ALL = select(*_MAILBOX_COLUMNS).order_by(MAILBOX.c.id)
+_BY_ADDRESS = select(*MAILBOX_COLUMNS).where(MAILBOX.c.address == bindparam("address"))
+_BY_ID = select(*MAILBOX_COLUMNS).where(MAILBOX.c.id == bindparam("mailbox_id"))
+_ALL = select(*MAILBOX_COLUMNS).order_by(MAILBOX.c.id)
 _OF_STRUCTURE = _ALL.where(MAILBOX.c.structure_id == bindparam("structure_id"))
-_DEVICE_COLUMNS = (
-    DEVICE_PASSWORD.c.id,
-    DEVICE_PASSWORD.c.mailbox_id,
-    DEVICE_PASSWORD.c.name,
-    DEVICE_PASSWORD.c.created_at,
-    DEVICE_PASSWORD.c.expires_at,
-    DEVICE_PASSWORD.c.last_used_at,
-)
-_DEVICES = (
-    select(*_DEVICE_COLUMNS)
-    .where(
-        DEVICE_PASSWORD.c.mailbox_id == bindparam("mailbox_id"),
-        DEVICE_PASSWORD.c.revoked_at.is_(None),
-    )
-    .order_by(DEVICE_PASSWORD.c.id)
-)
-_CHECK = (
-    select(
-        DEVICE_PASSWORD.c.id,
-        DEVICE_PASSWORD.c.secret_mac,
-        DEVICE_PASSWORD.c.expires_at,
-        DEVICE_PASSWORD.c.last_used_at,
-        *_MAILBOX_COLUMNS,
-    )
-    .select_from(DEVICE_PASSWORD.join(MAILBOX, MAILBOX.c.id == DEVICE_PASSWORD.c.mailbox_id))
-    .where(MAILBOX.c.address == bindparam("address"), DEVICE_PASSWORD.c.revoked_at.is_(None))
-)
 _INSERT_MAILBOX = (
     "INSERT INTO mailbox (address, type, structure_id, display_name, rpps, filing,"
     " next_uidvalidity, created_at) VALUES (:address, :type, :structure_id, :display_name, :rpps,"
     " :filing, :uidvalidity, :at)"
 )
 _SET_FILING = "UPDATE mailbox SET filing = :filing WHERE id = :id"
-_INSERT_DEVICE = (
-    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at)"
-    " VALUES (:mailbox_id, :name, :mac, :at, :expires_at)"
-)
-_USED = "UPDATE device_password SET last_used_at = :at WHERE id = :id"
-_REVOKE = "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class _NewDevice:
-    mailbox_id: int
-    name: str
-    mac: bytes
-    at: int
-    expires_at: int | None
 
 
 class Accounts:
@@ -147,7 +85,7 @@ class Accounts:
             rows = await fetch_all(self._database, _ALL)
         else:
             rows = await fetch_all(self._database, _OF_STRUCTURE, {"structure_id": structure_id})
-        return [_mailbox(row) for row in rows]
+        return [mailbox_of(row) for row in rows]
 
     async def add_mailbox(self, new: NewMailbox) -> Mailbox:
         """Open a mailbox with INBOX and the special folders.
@@ -194,12 +132,12 @@ class Accounts:
             NoSuchMailboxError: there is no such mailbox.
         """
         if secret is None:
-            secret = _new_secret()
-        elif len(secret) < MIN_GIVEN_SECRET:
+            secret = devices.new_secret()
+        elif len(secret) < devices.MIN_GIVEN_SECRET:
             raise WeakSecretError
         expiry = None if expires_at is None else to_micros(expires_at)
-        device = _NewDevice(mailbox_id, name, self._mac(secret), to_micros(at), expiry)
-        device_id = await self._database.write(_add_device, device)
+        device = devices.NewDevice(mailbox_id, name, self._mac(secret), to_micros(at), expiry)
+        device_id = await self._database.write(devices.add, device)
         return DevicePassword(device_id, mailbox_id, name, secret, at, expires_at, None)
 
     async def check_device(self, login: str, secret: str, at: datetime) -> Mailbox | None:
@@ -209,7 +147,7 @@ class Accounts:
         has devices: what an answer's time could tell is how many devices a mailbox has.
         """
         given = self._mac(secret)
-        rows = await fetch_all(self._database, _CHECK, {"address": login.lower()})
+        rows = await fetch_all(self._database, devices.CHECK, {"address": login.lower()})
         now = to_micros(at)
         opened = None
         for row in rows:
@@ -221,23 +159,12 @@ class Accounts:
         if opened is None:
             return None
         await self._note_use(opened[0], opened[3], at)
-        return _mailbox(opened[4:])
+        return mailbox_of(opened[4:])
 
     async def devices(self, mailbox_id: int) -> list[DevicePassword]:
         """List the device passwords of a mailbox, without their secrets."""
-        rows = await fetch_all(self._database, _DEVICES, {"mailbox_id": mailbox_id})
-        return [
-            DevicePassword(
-                row[0],
-                row[1],
-                row[2],
-                None,
-                from_micros(row[3]),
-                None if row[4] is None else from_micros(row[4]),
-                None if row[5] is None else from_micros(row[5]),
-            )
-            for row in rows
-        ]
+        rows = await fetch_all(self._database, devices.OF_MAILBOX, {"mailbox_id": mailbox_id})
+        return [devices.device_of(row) for row in rows]
 
     async def revoke_device(self, device_id: int, at: datetime) -> bool:
         """Refuse a device password from now on; connections already open are not its business.
@@ -245,7 +172,7 @@ class Accounts:
         Returns:
             False when there was none of this id to revoke.
         """
-        return await self._database.write(_revoke, (device_id, to_micros(at)))
+        return await self._database.write(devices.revoke, (device_id, to_micros(at)))
 
     # Accounts of the webmail
 
@@ -335,7 +262,7 @@ class Accounts:
         return row is None or logins.may_try(row[0], from_micros(row[1]), at)
 
     def _mac(self, secret: str) -> bytes:
-        text = b"device\x00" + _canonical_secret(secret).encode("utf-8", "surrogatepass")
+        text = b"device\x00" + devices.canonical_secret(secret).encode("utf-8", "surrogatepass")
         return hmac.digest(self._hash_key, text, hashlib.sha256)
 
     def _login_mac(self, login: str) -> bytes:
@@ -344,10 +271,10 @@ class Accounts:
 
     async def _note_use(self, device_id: int, last: int | None, at: datetime) -> None:
         known = self._used.get(device_id) or (None if last is None else from_micros(last))
-        if not self._cached or (known is not None and at - known < LAST_USED_STEP):
+        if not self._cached or (known is not None and at - known < devices.LAST_USED_STEP):
             return
         self._used[device_id] = at
-        await self._database.write(_note_use, (device_id, to_micros(at)))
+        await self._database.write(devices.note_use, (device_id, to_micros(at)))
 
     async def _one(
         self, statement: Select[Any], parameters: dict[str, int | str]
@@ -356,7 +283,7 @@ class Accounts:
         row = await fetch_first(self._database, statement, parameters)
         if row is None:
             return None
-        mailbox = _mailbox(row)
+        mailbox = mailbox_of(row)
         # Another process's file may change behind our back: only its owner keeps a copy, and
         # only of what no write overtook while it was read.
         if self._cached and changes == self._changes:
@@ -380,24 +307,6 @@ class Accounts:
         if known is not None:
             self._by_address.pop(known.address, None)
         return (mailbox_id,)
-
-
-def _new_secret() -> str:
-    letters = b32encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
-    return "-".join(letters[at : at + 4] for at in range(0, SECRET_LETTERS, 4)).lower()
-
-
-def _canonical_secret(secret: str) -> str:
-    """Read a made secret as people type it: any case, with or without its dashes."""
-    letters = secret.replace("-", "").replace(" ", "").upper()
-    made = len(letters) == SECRET_LETTERS and _ALPHABET.issuperset(letters)
-    return letters if made else secret
-
-
-def _mailbox(row: Sequence[Any]) -> Mailbox:
-    return Mailbox(
-        row[0], row[1], MailboxType(row[2]), row[3], row[4], row[5], filing=bool(row[6])
-    )
 
 
 # What follows runs on the writer's thread, inside its transaction.
@@ -431,30 +340,3 @@ def _set_filing(connection: sqlite3.Connection, value: tuple[int, int]) -> int:
     if connection.execute(_SET_FILING, {"id": mailbox_id, "filing": filing}).rowcount != 1:
         raise NoSuchMailboxError
     return mailbox_id
-
-
-def _add_device(connection: sqlite3.Connection, device: _NewDevice) -> int:
-    value = {
-        "mailbox_id": device.mailbox_id,
-        "name": device.name,
-        "mac": device.mac,
-        "at": device.at,
-        "expires_at": device.expires_at,
-    }
-    try:
-        device_id = connection.execute(_INSERT_DEVICE, value).lastrowid
-    except sqlite3.IntegrityError as error:
-        raise NoSuchMailboxError from error
-    if device_id is None:
-        raise NoSuchMailboxError
-    return device_id
-
-
-def _note_use(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
-    device_id, at = value
-    connection.execute(_USED, {"id": device_id, "at": at})
-
-
-def _revoke(connection: sqlite3.Connection, value: tuple[int, int]) -> bool:
-    device_id, at = value
-    return connection.execute(_REVOKE, {"id": device_id, "at": at}).rowcount == 1

@@ -6,8 +6,8 @@ import pytest
 
 from directory.errors import DatabaseClosedError
 from directory.model import MailboxType
-from mailserver.store.accounts import LAST_USED_STEP, MIN_GIVEN_SECRET, SECRET_BYTES
 from mailserver.store.database import MailStore
+from mailserver.store.devices import LAST_USED_STEP, MIN_GIVEN_SECRET, SECRET_BYTES
 from mailserver.store.errors import (
     AccountExistsError,
     MailboxExistsError,

@@ -1,5 +1,8 @@
 """STORE, APPEND, COPY, MOVE, EXPUNGE and what a client reads afterwards."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from mailserver.message.index import index
@@ -243,3 +246,17 @@ async def test_any_number_of_uids_is_one_statement(practice, count):
     folder = await practice.fill(practice.doctor, 2)
     details = await practice.store.messages.detail(folder.id, range(1, count + 1))
     assert len(details) == min(count, 2)
+
+
+async def test_no_read_keeps_a_transaction_open(practice):
+    folder = await practice.fill(practice.doctor, 3)
+    await practice.store.messages.changed_since(folder.id, 0)
+    await practice.store.messages.changed_since(folder.id, folder.highestmodseq)
+    await practice.store.messages.entries(folder.id)
+    await practice.store.blobs.read_many([(1, 0, 10), (2, 0, 10)])
+    with pytest.raises(NoSuchFolderError):
+        await practice.store.messages.changed_since(999, 0)
+
+    with closing(sqlite3.connect(practice.path)) as connection:
+        busy, log, checkpointed = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert (busy, log, checkpointed) == (0, 0, 0)

@@ -1,0 +1,153 @@
+"""Device passwords in SQL: how they are made, kept, checked and taken away.
+
+A device password opens one mailbox for one device. The server makes it from 120 random bits, so
+that a keyed digest keeps it well enough and a login needs no slow hash. Source: RULES §12.
+"""
+
+import secrets
+import sqlite3
+from base64 import b32encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import bindparam, select
+
+from directory.model import MailboxType
+from mailserver.store.errors import NoSuchMailboxError
+from mailserver.store.model import DevicePassword, Mailbox, from_micros
+from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX
+
+SECRET_BYTES: Final = 15
+"""120 random bits, 24 letters of base32. Source: RULES §12."""
+SECRET_LETTERS: Final = 24
+MIN_GIVEN_SECRET: Final = 20
+"""Twenty letters of five bits: the 100 bits of RULES §12, for a secret that a caller made."""
+LAST_USED_STEP: Final = timedelta(hours=1)
+"""``last_used_at`` moves at most this often: a login must not cost a commit."""
+
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+MAILBOX_COLUMNS = (
+    MAILBOX.c.id,
+    MAILBOX.c.address,
+    MAILBOX.c.type,
+    MAILBOX.c.structure_id,
+    MAILBOX.c.display_name,
+    MAILBOX.c.rpps,
+    MAILBOX.c.filing,
+)
+_DEVICE_COLUMNS = (
+    DEVICE_PASSWORD.c.id,
+    DEVICE_PASSWORD.c.mailbox_id,
+    DEVICE_PASSWORD.c.name,
+    DEVICE_PASSWORD.c.created_at,
+    DEVICE_PASSWORD.c.expires_at,
+    DEVICE_PASSWORD.c.last_used_at,
+)
+OF_MAILBOX = (
+    select(*_DEVICE_COLUMNS)
+    .where(
+        DEVICE_PASSWORD.c.mailbox_id == bindparam("mailbox_id"),
+        DEVICE_PASSWORD.c.revoked_at.is_(None),
+    )
+    .order_by(DEVICE_PASSWORD.c.id)
+)
+CHECK = (
+    select(
+        DEVICE_PASSWORD.c.id,
+        DEVICE_PASSWORD.c.secret_mac,
+        DEVICE_PASSWORD.c.expires_at,
+        DEVICE_PASSWORD.c.last_used_at,
+        *MAILBOX_COLUMNS,
+    )
+    .select_from(DEVICE_PASSWORD.join(MAILBOX, MAILBOX.c.id == DEVICE_PASSWORD.c.mailbox_id))
+    .where(MAILBOX.c.address == bindparam("address"), DEVICE_PASSWORD.c.revoked_at.is_(None))
+)
+_INSERT_DEVICE = (
+    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at)"
+    " VALUES (:mailbox_id, :name, :mac, :at, :expires_at)"
+)
+_USED = "UPDATE device_password SET last_used_at = :at WHERE id = :id"
+_REVOKE = "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device password to keep; instants in microseconds."""
+
+    mailbox_id: int
+    name: str
+    mac: bytes
+    at: int
+    expires_at: int | None
+
+
+def mailbox_of(row: Sequence[Any]) -> Mailbox:
+    """Build the value from MAILBOX_COLUMNS."""
+    return Mailbox(
+        row[0], row[1], MailboxType(row[2]), row[3], row[4], row[5], filing=bool(row[6])
+    )
+
+
+def device_of(row: Sequence[Any]) -> DevicePassword:
+    """Build the value, without its secret."""
+    return DevicePassword(
+        row[0],
+        row[1],
+        row[2],
+        None,
+        from_micros(row[3]),
+        None if row[4] is None else from_micros(row[4]),
+        None if row[5] is None else from_micros(row[5]),
+    )
+
+
+def new_secret() -> str:
+    """Make a secret: six groups of four letters."""
+    letters = b32encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
+    return "-".join(letters[at : at + 4] for at in range(0, SECRET_LETTERS, 4)).lower()
+
+
+def canonical_secret(secret: str) -> str:
+    """Read a made secret as people type it: any case, with or without its dashes."""
+    letters = secret.replace("-", "").replace(" ", "").upper()
+    made = len(letters) == SECRET_LETTERS and _ALPHABET.issuperset(letters)
+    return letters if made else secret
+
+
+# What follows runs on the writer's thread, inside its transaction.
+
+
+def add(connection: sqlite3.Connection, device: NewDevice) -> int:
+    """Insert a device password and give its id.
+
+    Raises:
+        NoSuchMailboxError: there is no such mailbox.
+    """
+    value = {
+        "mailbox_id": device.mailbox_id,
+        "name": device.name,
+        "mac": device.mac,
+        "at": device.at,
+        "expires_at": device.expires_at,
+    }
+    try:
+        device_id = connection.execute(_INSERT_DEVICE, value).lastrowid
+    except sqlite3.IntegrityError as error:
+        raise NoSuchMailboxError from error
+    if device_id is None:
+        raise NoSuchMailboxError
+    return device_id
+
+
+def note_use(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
+    """Keep the instant of the last use."""
+    device_id, at = value
+    connection.execute(_USED, {"id": device_id, "at": at})
+
+
+def revoke(connection: sqlite3.Connection, value: tuple[int, int]) -> bool:
+    """Note that it is refused from now on, and say whether it was not yet."""
+    device_id, at = value
+    return connection.execute(_REVOKE, {"id": device_id, "at": at}).rowcount == 1
