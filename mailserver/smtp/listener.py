@@ -123,7 +123,7 @@ async def serve_smtp(services: SmtpServices, bind: SmtpBind) -> AsyncIterator[in
         The bound port.
     """
     settings = _settings(bind, starttls=bind.tls)
-    async with _listen(settings, lambda: InboundTransaction(services), bind, tls=None) as port:
+    async with listen(settings, lambda: InboundTransaction(services), bind, tls=None) as port:
         yield port
 
 
@@ -143,7 +143,7 @@ async def serve_submission(
     """
     settings = _settings(bind, starttls=None if implicit_tls else bind.tls)
     tls = bind.tls if implicit_tls else None
-    async with _listen(settings, lambda: SubmissionTransaction(services), bind, tls=tls) as port:
+    async with listen(settings, lambda: SubmissionTransaction(services), bind, tls=tls) as port:
         yield port
 
 
@@ -160,13 +160,18 @@ def _settings(bind: SmtpBind, starttls: ssl.SSLContext | None) -> ProtocolSettin
 
 
 @asynccontextmanager
-async def _listen(
+async def listen(
     settings: ProtocolSettings,
     transaction: Callable[[], Transaction],
     bind: SmtpBind,
     *,
     tls: ssl.SSLContext | None,
 ) -> AsyncIterator[int]:
+    """Listen, with a transaction of its own for each connection.
+
+    Yields:
+        The bound port.
+    """
     loop = asyncio.get_running_loop()
     connections = Connections(bind)
     server = await loop.create_server(

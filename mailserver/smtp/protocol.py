@@ -284,6 +284,8 @@ class SmtpConnection(SMTP):
         finally:
             self._disarm_deadline()
             self._writer.close()
+            # A handshake that fails never calls connection_lost on this protocol.
+            self._registry.leave(self, self._caller.host)
 
     async def _greet(self) -> None:
         # One turn of the loop lets a peer that talks first be seen (threats S6).

@@ -110,7 +110,8 @@ class DataReceiver(asyncio.Protocol):
         self._result: asyncio.Future[ReceivedMessage] = loop.create_future()
         self._started = self._last = loop.time()
         self._wire_octets = 0
-        self._timer = loop.call_later(min(_TICK_S, reception.idle_s), self._tick)
+        self._delay = min(_TICK_S, reception.idle_s, reception.grace_s)
+        self._timer = loop.call_later(self._delay, self._tick)
 
     async def message(self) -> ReceivedMessage:
         """Wait for the whole message.
@@ -183,5 +184,4 @@ class DataReceiver(asyncio.Protocol):
         if slow or now - self._last > self._reception.idle_s:
             self._fail(TooSlowError())
             return
-        delay = min(_TICK_S, self._reception.idle_s, self._reception.grace_s)
-        self._timer = self._loop.call_later(delay, self._tick)
+        self._timer = self._loop.call_later(self._delay, self._tick)

@@ -14,12 +14,12 @@ from mailserver.smtp.data import DataLimits
 from mailserver.smtp.protocol import Deadlines
 from mailserver.smtp.receiving import Reception
 from tests.support.mail_site import (
-    A,
-    B,
     BOB,
     DR,
     OURS,
     PATIENTS,
+    A,
+    B,
     Line,
     MailSite,
     World,
@@ -292,7 +292,7 @@ async def test_a_message_over_the_limit_is_refused_after_it_was_read(
         assert [each[:9] for each in replies] == ["250 2.0.0", "552 5.3.4", "552 5.3.4"]
         assert len(await site.inbox(DR)) == 1
 
-        assert (await send(line, exact + fill * 800, DR)).startswith("552")
+        assert (await send(line, exact + fill * 60_000, DR)).startswith("552")
         assert await line.ended()
 
 
@@ -453,7 +453,9 @@ async def test_a_silent_operator_is_told_goodbye(where: World, tmp_path: Path) -
 
 @pytest.mark.parametrize("quick", [False, True])
 async def test_data_that_does_not_come_ends_the_connection(
-    where: World, tmp_path: Path, quick: bool
+    where: World,
+    tmp_path: Path,
+    quick: bool,  # noqa: FBT001
 ) -> None:
     limits = DataLimits(100_000)
     reception = Reception(limits, idle_s=0.2, grace_s=60)

@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from certs.issue import Issued, KeyKind, PracticePki
 from certs.keystore import KeyStore
 from certs.names import dn_string
 from certs.tls import client_context, server_context
 from certs.verdict import NO_SIGNATURE, SignatureVerdict
-from cryptography import x509
 from directory import repository
 from directory.codes import MailboxType
 from directory.database import migrate as migrate_directory
@@ -304,10 +305,10 @@ class Line:
             async with asyncio.timeout(10):
                 while await self.reader.read(4096):
                     pass
-        except (OSError, ssl.SSLError):
-            return True
         except TimeoutError:
             return False
+        except OSError:
+            return True
         return True
 
     def close(self) -> None:
