@@ -28,7 +28,8 @@ from mailserver.store.model import Mailbox
 _ONCE: Final = ("from", "sender", "date", "message-id", "subject", "to", "cc")
 _REMOVED: Final = frozenset({"bcc", "resent-bcc"})
 _CLOSING: Final = "x-mss-mes"
-_NIL: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MARK: Final = re.compile(r"X-MSS-[A-Z]{1,20}")
+_MARK_VALUE: Final = re.compile(r"[A-Za-z0-9._,-]{1,900}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +119,12 @@ def _is_useless(field: HeaderField) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a message is given when the client left it out."""
+    """What a message is given: an identifier and a date when it has none, and our marks."""
 
     message_id: str
     at: datetime
     authserv_id: str
-    nil: str | None
+    marks: tuple[tuple[str, str], ...] = ()
 
 
 def complete(raw: bytes, outline: Outline, completion: Completion) -> bytes:
@@ -142,6 +143,7 @@ def complete(raw: bytes, outline: Outline, completion: Completion) -> bytes:
         added += b"Message-ID: %b\r\n" % completion.message_id.encode("ascii")
     if not value_of(outline.header, "date"):
         added += b"Date: %b\r\n" % encode_date(completion.at)
-    if completion.nil is not None and _NIL.fullmatch(completion.nil):
-        added += b"X-MSS-NIL: %b\r\n" % completion.nil.encode("ascii")
+    for name, value in completion.marks:
+        if _MARK.fullmatch(name) and _MARK_VALUE.fullmatch(value):
+            added += f"{name}: {value}\r\n".encode("ascii")
     return added + kept

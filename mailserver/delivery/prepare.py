@@ -34,6 +34,8 @@ OpenOpaque = Callable[[bytes], Awaitable[bytes]]
 
 CountDocuments = Callable[[bytes], Awaitable[int]]
 """Counts the documents listed in a message's packages, in the worker pool (RULES §2)."""
+ReadMarks = Callable[[bytes], Awaitable[tuple[tuple[str, str], ...]]]
+"""Gives the X-MSS fields of a message by its documents, in the worker pool (threats S17)."""
 
 _SMIME_TYPES: Final = frozenset(
     {
@@ -70,6 +72,16 @@ class Workers:
     verify: Verify
     open_opaque: OpenOpaque | None = None
     count_documents: CountDocuments | None = None
+    read_marks: ReadMarks | None = None
+
+    async def marks(self, raw: bytes) -> tuple[tuple[str, str], ...]:
+        """Give the X-MSS fields of a message; none when its documents cannot be read."""
+        if self.read_marks is None:
+            return ()
+        try:
+            return await self.read_marks(raw)
+        except CertsError:
+            return ()
 
     async def count(self, message: Prepared) -> int:
         """Count the documents of a message; its archives, when they cannot be opened."""

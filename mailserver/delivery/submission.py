@@ -18,7 +18,7 @@ from certs import smime
 from certs.addresses import Address, parse_addr_spec
 from certs.errors import MalformedAddressError
 from certs.keystore import KeyStore
-from certs.mime import Outline, scan
+from certs.mime import Outline, find_named, scan
 from certs.verdict import NO_SIGNATURE, PathStatus, PathVerdict, SignatureVerdict
 from directory.codes import MailboxType
 from directory.lookup import Directory
@@ -50,6 +50,7 @@ from mailserver.delivery.prepare import (
 )
 from mailserver.delivery.rules import MessageFacts, plan, refusal
 from mailserver.delivery.trace import Trace, prefix, received
+from mailserver.message.index import PACKAGE_NAME
 from mailserver.store.database import MailStore
 from mailserver.store.model import (
     Delivery,
@@ -144,15 +145,22 @@ class Submissions:
         if isinstance(destinations, Refused):
             return await self._refused(message, destinations)
         message_id = author.message_id or self._new_message_id(author.address)
-        completed = complete(
-            message.raw,
-            outline,
-            Completion(message_id, message.at, self._settings.authserv_id, self._settings.nil),
-        )
+        marks = await self._marks(message.raw, outline)
+        completion = Completion(message_id, message.at, self._settings.authserv_id, marks)
+        completed = complete(message.raw, outline, completion)
         ready = await self._signed(completed, author, message)
         if isinstance(ready, Refused):
             return await self._refused(message, ready)
         return await self._deliver(message, ready, (author, message_id, destinations))
+
+    async def _marks(self, raw: bytes, outline: Outline) -> tuple[tuple[str, str], ...]:
+        """Give the X-MSS fields this server writes: of the documents, and of the product."""
+        marks: tuple[tuple[str, str], ...] = ()
+        if self._workers is not None and find_named(outline, PACKAGE_NAME):
+            marks = await self._workers.marks(raw)
+        if self._settings.nil is not None:
+            marks = (*marks, ("X-MSS-NIL", self._settings.nil))
+        return marks
 
     async def _judge(self, message: SubmissionMessage, outline: Outline) -> Author | Refused:
         refused = refusal(message.raw, outline) or judge_reverse_path(
