@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from record_bridge.errors import InsError
-from record_bridge.formats.cda_header import INS_ROOTS, CdaHeader, CdaPatient, Ii
+from record_bridge.formats.cda_header import INS_ROOTS, CdaHeader, CdaPatient
 from record_bridge.formats.xds_metadata import DocumentEntry, SubmissionSet, parse_cx
 from record_bridge.ins import TEST_OIDS, is_birth_place, parse_ins
 from record_bridge.model import (
@@ -80,21 +80,25 @@ def claim_of(
     source = parse_cx(entry.source_patient_id)
     if source[1] in INS_ROOTS:
         named.append(source)
+    numbers = tuple(
+        dict.fromkeys(
+            InsMatricule(_compact(i.extension), i.root) for i in patient.ins_ids if i.extension
+        )
+    )
+    ins = numbers[0] if len(numbers) == 1 else None
     if environment is Environment.PRODUCTION and any(
         oid in TEST_OIDS for oid in (*(i.root for i in patient.ids), *(oid for _, oid in named))
     ):
-        return _bad(Reason.TEST_IDENTITY)
-    numbers = tuple(dict.fromkeys(Ii(i.root, _compact(i.extension)) for i in patient.ins_ids))
+        return _bad(Reason.TEST_IDENTITY, ins)
     if len(numbers) > 1:
         return _bad(Reason.TWO_INS)
     if not all(_names(patient, *name) for name in named):
-        return _bad(Reason.METADATA_PATIENT_DIFFERS)
-    ins = None
-    if numbers and numbers[0].extension:
+        return _bad(Reason.METADATA_PATIENT_DIFFERS, ins)
+    if ins is not None:
         try:
-            ins = parse_ins(numbers[0].extension, numbers[0].root, environment)
+            ins = parse_ins(ins.value, ins.oid, environment)
         except InsError:
-            return _bad(Reason.INS_KEY)
+            return _bad(Reason.INS_KEY, ins)
     return Claim(ins, _traits(patient))
 
 
@@ -136,8 +140,8 @@ def one_patient(claims: Sequence[Claim]) -> Problem | None:
     return Problem(ErrorCode.OTHER, Reason.TWO_PATIENTS) if len(named) > 1 else None
 
 
-def _bad(reason: Reason) -> Claim:
-    return Claim(None, None, Problem(ErrorCode.OTHER, reason))
+def _bad(reason: Reason, ins: InsMatricule | None = None) -> Claim:
+    return Claim(ins, None, Problem(ErrorCode.OTHER, reason))
 
 
 def _compact(text: str) -> str:

@@ -239,7 +239,8 @@ class Claim:
     """Who a document says it is about; what is missing is None, what conflicts is a problem.
 
     Attributes:
-        ins: the one INS named by the document, None when it names none.
+        ins: the one INS named by the document, None when it names none or several; with a
+            problem it is as written, for the professional who decides.
         traits: the strict traits when all are there, None when one is missing or partial.
         problem: an answer of 906 that holds whatever the local identities are.
     """
@@ -531,10 +532,14 @@ class OpenedPackage:
 
     @property
     def worst(self) -> Problem | None:
-        """The package's problem, else that of its first bad document: filed whole or not."""
+        """The package's problem, else that of its first bad document: filed whole or not.
+
+        Problems of a claim (906 whoever is registered) are among them.
+        """
         if self.problem is not None:
             return self.problem
-        return next((d.problem for d in self.documents if d.problem is not None), None)
+        problems = (d.problem or d.claim.problem for d in self.documents)
+        return next((problem for problem in problems if problem is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,11 +215,8 @@ def _inflated(archive: bytes, limits: XdmLimits) -> list[tuple[_Entry, bytes]]:
         reached = end
     _refuse(when=reached != directory_at, reason="hidden bytes")
     where = {start: data_at for start, data_at, _ in spans}
-    return [
-        (entry, _content(archive, entry, where[entry.offset]))
-        for entry in entries
-        if not entry.name.endswith("/")
-    ]
+    contents = [(entry, _content(archive, entry, where[entry.offset])) for entry in entries]
+    return [(entry, content) for entry, content in contents if not entry.name.endswith("/")]
 
 
 def _central_directory(archive: bytes, limits: XdmLimits) -> tuple[list[_Entry], int]:
@@ -273,7 +270,7 @@ def _central_entry(archive: bytes, at: int, limits: XdmLimits) -> tuple[_Entry, 
     # the type of file is kept by Unix writers; others leave these bits empty
     kind = (attributes >> 28) & 0xF
     _refuse(when=kind not in ((0, 4) if name.endswith("/") else (0, 8)), reason="link")
-    _refuse(when=name.endswith("/") and bool(size or packed), reason="folder with content")
+    _refuse(when=name.endswith("/") and size != 0, reason="folder with content")
     _refuse(when=method == _STORED and size != packed, reason="lying sizes")
     _refuse(when=size > limits.max_ratio * packed, reason="inflates too much")
     entry = _Entry(name, raw_name, flags, method, crc, packed, size, offset)

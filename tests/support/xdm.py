@@ -50,7 +50,10 @@ def submission_for(entries: Sequence[DocumentEntry], **changes: object) -> Submi
 
 def package(*documents: bytes, **changes: object) -> bytes:
     """An IHE_XDM.zip of CDAs; ``changes`` go to every metadata entry."""
-    entries = [entry_for(d, f"DOC{n:04}.XML", **changes) for n, d in enumerate(documents, 1)]
+    entries = [
+        replace(entry_for(d, f"DOC{n:04}.XML"), **changes)  # type: ignore[arg-type]  # as above
+        for n, d in enumerate(documents, 1)
+    ]
     files = [PackagedDocument(f"DOC{n:04}.XML", d) for n, d in enumerate(documents, 1)]
     return build_package(encode(submission_for(entries)), files, sender="ZZCANARY LABO")
 
