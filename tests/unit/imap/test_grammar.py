@@ -1,0 +1,297 @@
+import time
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailserver.imap import commands as c
+from mailserver.imap.errors import BadCommandError, Code, RefusedError
+from mailserver.imap.grammar import UntaggedError, read_command, read_tag
+from mailserver.imap.grammar_search import DEPTH_MAX, KEYS_MAX
+from mailserver.imap.sets import SequenceSet
+from mailserver.imap.wire import RawCommand
+
+SEQ, UID = c.Numbering.SEQUENCE, c.Numbering.UID
+ONE = SequenceSet(((1, 1),))
+EVERY = SequenceSet(((1, 0),))
+NONE: frozenset[bytes] = frozenset()
+
+
+def read(text: bytes, *literals: bytes) -> c.Command:
+    _, cursor = read_tag(RawCommand(b"a " + text, literals))
+    return read_command(cursor)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (b"CAPABILITY", c.Capability()),
+        (b"noop", c.Noop()),
+        (b"LoGoUt", c.Logout()),
+        (b"STARTTLS", c.StartTls()),
+        (b"ID NIL", c.Id()),
+        (b'ID ("name" "x" "version" NIL)', c.Id()),
+        (b"AUTHENTICATE PLAIN", c.Authenticate("PLAIN", None)),
+        (b"AUTHENTICATE plain AGEAYg==", c.Authenticate("PLAIN", b"AGEAYg==")),
+        (b"AUTHENTICATE PLAIN =", c.Authenticate("PLAIN", b"=")),
+        (b'LOGIN a@b "p \\"\\\\"', c.Login(b"a@b", b'p "\\')),
+        (b"ENABLE CONDSTORE x", c.Enable((b"CONDSTORE", b"X"))),
+        (b"SELECT inbox", c.Select("INBOX", c.Access.READ_WRITE, condstore=False)),
+        (b"EXAMINE a (CONDSTORE)", c.Select("a", c.Access.READ_ONLY, condstore=True)),
+        (b"CREATE a/b/", c.Create("a/b")),
+        (b"DELETE a", c.Delete("a")),
+        (b'RENAME a "b c"', c.Rename("a", "b c")),
+        (b"SUBSCRIBE a", c.Subscribe("a")),
+        (b"UNSUBSCRIBE a", c.Unsubscribe("a")),
+        (b'LIST "" *', c.List("", ("*",))),
+        (b'LSUB "" "%"', c.Lsub("", "%")),
+        (b"NAMESPACE", c.Namespace()),
+        (
+            b"STATUS a (MESSAGES SIZE)",
+            c.Status("a", (c.StatusItem.MESSAGES, c.StatusItem.SIZE)),
+        ),
+        (b"IDLE", c.Idle()),
+        (b"CHECK", c.Check()),
+        (b"CLOSE", c.Close()),
+        (b"UNSELECT", c.Unselect()),
+        (b"EXPUNGE", c.Expunge()),
+        (b"UID EXPUNGE 1:*", c.Expunge(EVERY)),
+        (b"COPY 1 a", c.Copy(ONE, "a", SEQ)),
+        (b"UID COPY 1 a", c.Copy(ONE, "a", UID)),
+        (b"MOVE 1 a", c.Move(ONE, "a", SEQ)),
+        (b"UID MOVE 1 a", c.Move(ONE, "a", UID)),
+        (
+            b"STORE 1 +FLAGS (\\Seen $x)",
+            c.Store(ONE, c.StoreMode.ADD, ("\\Seen", "$x"), False, SEQ, None),
+        ),
+        (
+            b"UID STORE 1 (UNCHANGEDSINCE 7) -flags.silent \\Seen x",
+            c.Store(ONE, c.StoreMode.REMOVE, ("\\Seen", "x"), True, UID, 7),
+        ),
+        (b"STORE 1 FLAGS ()", c.Store(ONE, c.StoreMode.REPLACE, (), False, SEQ, None)),
+    ],
+)
+def test_commands_are_read(text, command):
+    assert read(text) == command
+
+
+def test_append_is_read_with_flags_date_and_literal():
+    command = read(
+        b'APPEND INBOX (\\Seen) " 2-Mar-2026 10:00:00 +0100" {3}\r\n', b"\0\r\n"
+    )
+
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    assert command == c.Append("INBOX", ("\\Seen",), at, b"\0\r\n")
+
+
+def test_list_extended_is_read():
+    command = read(
+        b'LIST (SUBSCRIBED RECURSIVEMATCH) "" ("a" b%) RETURN (CHILDREN STATUS (UNSEEN))'
+    )
+
+    assert command == c.List(
+        "",
+        ("a", "b%"),
+        frozenset({c.ListSelect.SUBSCRIBED, c.ListSelect.RECURSIVEMATCH}),
+        frozenset({c.ListReturn.CHILDREN, c.ListReturn.STATUS}),
+        (c.StatusItem.UNSEEN,),
+        extended=True,
+    )
+
+
+def section(label, part=(), kind=c.SectionKind.WHOLE, fields=NONE, partial=None, peek=False):
+    return c.BodySection(label, part, kind, frozenset(fields), partial, peek)
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        (b"FLAGS", (c.Simple.FLAGS,)),
+        (b"(UID FLAGS UID)", (c.Simple.UID, c.Simple.FLAGS)),
+        (b"FAST", (c.Simple.FLAGS, c.Simple.INTERNALDATE, c.Simple.SIZE)),
+        (b"BODY", (c.Simple.BODY,)),
+        (b"BODY[]", (section(b"BODY[]"),)),
+        (b"body.peek[]<5.10>", (section(b"BODY[]", partial=(5, 10), peek=True),)),
+        (b"BODY[1.2]", (section(b"BODY[1.2]", (1, 2)),)),
+        (b"BODY[TEXT]", (section(b"BODY[TEXT]", kind=c.SectionKind.TEXT),)),
+        (b"BODY[2.mime]", (section(b"BODY[2.MIME]", (2,), c.SectionKind.MIME),)),
+        (
+            b'BODY[1.HEADER.FIELDS (From "X-(")]',
+            (
+                section(
+                    b'BODY[1.HEADER.FIELDS (From "X-(")]',
+                    (1,),
+                    c.SectionKind.FIELDS,
+                    {b"from", b"x-("},
+                ),
+            ),
+        ),
+        (b"RFC822.TEXT", (section(b"RFC822.TEXT", kind=c.SectionKind.TEXT),)),
+        (b"RFC822.HEADER", (section(b"RFC822.HEADER", kind=c.SectionKind.HEADER, peek=True),)),
+    ],
+)
+def test_fetch_items_are_read(text, items):
+    assert read(b"FETCH 1 " + text) == c.Fetch(ONE, items, SEQ, None)
+
+
+def test_uid_fetch_always_gives_the_uid_and_changedsince_the_modseq():
+    command = read(b"UID FETCH 1 FLAGS (CHANGEDSINCE 12)")
+
+    items = (c.Simple.UID, c.Simple.FLAGS, c.Simple.MODSEQ)
+    assert command == c.Fetch(ONE, items, UID, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (b"ALL", c.All()),
+        (b"UNSEEN", c.Not(c.HasFlag("\\Seen"))),
+        (b"NEW", c.Nothing()),
+        (b"1:*", c.NumberIn(EVERY)),
+        (b"UID 1", c.UidIn(ONE)),
+        (b"KEYWORD $x", c.HasFlag("$x")),
+        (b"UNKEYWORD $x", c.Not(c.HasFlag("$x"))),
+        (b"FROM a SUBJECT \"b c\"", c.And((c.HeaderHas("from", "a"), c.HeaderHas("subject", "b c")))),
+        (b"HEADER X-Y \"\"", c.HeaderHas("x-y", "")),
+        (b"OR SEEN (DELETED TEXT x)", c.Or(c.HasFlag("\\Seen"), c.And((c.HasFlag("\\Deleted"), c.TextHas("x"))))),
+        (b"NOT BODY x", c.Not(c.BodyHas("x"))),
+        (b"SINCE 1-Feb-2026", c.InternalDate(c.Compare.SINCE, date(2026, 2, 1))),
+        (b'SENTBEFORE "01-Feb-2026"', c.SentDate(c.Compare.BEFORE, date(2026, 2, 1))),
+        (b"LARGER 5 SMALLER 9", c.And((c.Larger(5), c.Smaller(9)))),
+        (b"MODSEQ 7", c.ModseqFrom(7)),
+        (b'MODSEQ "/flags/\\\\draft" all 7', c.ModseqFrom(7)),
+        (b"CHARSET UTF-8 TEXT caf\xc3\xa9", None),
+    ],
+)
+def test_search_programs_are_read(text, key):
+    if key is None:
+        with pytest.raises(BadCommandError):
+            read(b"SEARCH " + text)
+    else:
+        assert read(b"SEARCH " + text) == c.Search(key, SEQ, None)
+
+
+def test_search_text_in_utf8_is_read_from_strings_and_literals():
+    quoted = read('UID SEARCH CHARSET UTF-8 TEXT "café"'.encode())
+    literal = read(b"UID SEARCH CHARSET UTF-8 TEXT {5}\r\n", "café".encode())
+
+    assert quoted == literal == c.Search(c.TextHas("café"), UID, None)
+
+
+def test_search_return_options_are_read():
+    command = read(b"SEARCH RETURN () ALL")
+    assert command == c.Search(c.All(), SEQ, frozenset({c.SearchReturn.ALL}))
+
+
+def test_unknown_charset_is_refused_with_the_ones_known():
+    with pytest.raises(RefusedError) as caught:
+        read(b"SEARCH CHARSET KOI8-R ALL")
+    assert caught.value.code is Code.BADCHARSET
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"BOGUS",
+        b"NOOP x",
+        b"NOOP ((((",
+        b"NOOP\n",
+        b"CAPABILITY ",
+        b"LOGIN a",
+        b"LOGIN a b c",
+        b"LOGIN a b\0",
+        b"SELECT",
+        b"SELECT a (BOGUS)",
+        b"LIST",
+        b'LIST ""',
+        b'LIST (RECURSIVEMATCH) "" *',
+        b'LIST (BOGUS) "" *',
+        b'LIST "" * RETURN (BOGUS)',
+        b"STATUS a ()",
+        b"STATUS a (BOGUS)",
+        b"FETCH 1",
+        b"FETCH 0 FLAGS",
+        b"FETCH 1 ()",
+        b"FETCH 1 BOGUS",
+        b"FETCH 1 (FLAGS",
+        b"FETCH 1 BODY[",
+        b"FETCH 1 BODY[0]",
+        b"FETCH 1 BODY[1.]",
+        b"FETCH 1 BODY[MIME]",
+        b"FETCH 1 BODY[HEADER.FIELDS ()]",
+        b"FETCH 1 BODY[HEADER.FIELDS]",
+        b"FETCH 1 BODY[]<1>",
+        b"FETCH 1 BODY[]<1.0>",
+        b"FETCH 1 FLAGS (CHANGEDSINCE 0)",
+        b"FETCH 1 BODY[" + b"1." * 10_000 + b"1]",
+        b"STORE 1 BOGUS (x)",
+        b"STORE 1 FLAGS. (x)",
+        b"STORE 1 FLAGS (x",
+        b"STORE 1 FLAGS (" + b"x " * 101 + b"y)",
+        b"COPY 1",
+        b"SEARCH",
+        b"SEARCH BOGUS",
+        b"SEARCH FROM",
+        b"SEARCH OR SEEN",
+        b"SEARCH (SEEN",
+        b"SEARCH SINCE 31-Feb-2026",
+        b"SEARCH RETURN (BOGUS) ALL",
+        b"SEARCH " + b"(" * 4000,
+        b"SEARCH " + b")" * 4000,
+        b"SEARCH " + b"NOT " * 10_000 + b"ALL",
+        b"SEARCH " + b"OR " * 10_000 + b"ALL",
+        b"UID BOGUS 1",
+        b"ID (" + b'"a" "b" ' * 31 + b'"a" "b")',
+        b"APPEND INBOX text",
+    ],
+)
+def test_what_breaks_the_grammar_is_bad_and_quickly_so(text):
+    started = time.perf_counter()
+    with pytest.raises(BadCommandError):
+        read(text)
+    assert time.perf_counter() - started < 0.2
+
+
+@pytest.mark.parametrize(("depth", "accepted"), [(DEPTH_MAX, True), (DEPTH_MAX + 1, False)])
+@pytest.mark.parametrize("shape", ["not", "brackets"])
+def test_search_nesting_is_bracketed(depth, accepted, shape):
+    text = b"NOT " * depth + b"ALL" if shape == "not" else b"(" * depth + b"ALL" + b")" * depth
+    if accepted:
+        read(b"SEARCH " + text)
+    else:
+        with pytest.raises(BadCommandError):
+            read(b"SEARCH " + text)
+
+
+@pytest.mark.parametrize(("count", "accepted"), [(KEYS_MAX, True), (KEYS_MAX + 1, False)])
+def test_search_keys_are_bracketed(count, accepted):
+    text = b"SEARCH" + b" ALL" * count
+    if accepted:
+        read(text)
+    else:
+        with pytest.raises(BadCommandError):
+            read(text)
+
+
+@pytest.mark.parametrize("text", [b"", b"+ NOOP", b"a", b"(a) NOOP", b"\xff NOOP", b" NOOP", b"x" * 65 + b" NOOP"])
+def test_a_line_without_a_tag_is_refused_as_such(text):
+    with pytest.raises(UntaggedError):
+        read_tag(RawCommand(text))
+
+
+@given(st.binary(max_size=300))
+def test_any_line_is_read_or_refused(text):
+    try:
+        read(text.replace(b"{", b"("))
+    except (BadCommandError, RefusedError):
+        return
+
+
+@given(st.lists(st.sampled_from([b"FETCH", b"1", b"(", b")", b"BODY[", b"]", b" ", b"HEADER.FIELDS", b"<0.1>", b"SEARCH", b"OR", b"NOT", b'"', b"*", b"1:2", b"UID", b"FLAGS"]), max_size=20))
+def test_any_mixture_of_tokens_is_read_or_refused(tokens):
+    try:
+        read(b"".join(tokens))
+    except (BadCommandError, RefusedError):
+        return

@@ -1,0 +1,133 @@
+import base64
+
+import pytest
+
+from mailserver.imap import commands as c
+from mailserver.imap.errors import BadCommandError, RefusedError
+from mailserver.imap.machine import ALLOWED, COMMANDS, State, allowed, expunge_allowed
+from mailserver.imap.responses import SYSTEM_FLAGS, capabilities, flag_list, mailbox_name, quoted
+from mailserver.imap.sasl import decode_initial, decode_response, parse_plain
+from mailserver.imap.session import HANDLERS
+from mailserver.imap.sets import SequenceSet
+from mailserver.store.model import Flag
+
+ANY = {"Capability", "Noop", "Logout", "Id"}
+BEFORE = {"StartTls", "Authenticate", "Login"}
+AFTER = {
+    "Enable", "Select", "Create", "Delete", "Rename", "Subscribe", "Unsubscribe", "List", "Lsub",
+    "Namespace", "Status", "Append", "Idle",
+}  # fmt: skip
+OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search"}
+TABLE = {
+    State.NOT_AUTHENTICATED: ANY | BEFORE,
+    State.AUTHENTICATED: ANY | AFTER,
+    State.SELECTED: ANY | AFTER | OPEN,
+    State.LOGOUT: set(),
+}
+
+
+@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_every_command_is_allowed_or_refused_in_every_state(state, command):
+    assert allowed(state, command) is (command.__name__ in TABLE[state])
+
+
+def test_the_table_speaks_of_every_command_and_every_state():
+    assert set(COMMANDS) == set(c.Command.__args__)
+    assert set(ALLOWED) == set(State)
+
+
+def test_every_command_is_answered_by_somebody():
+    own = {c.Noop, c.Check, c.Logout, c.Enable, c.StartTls, c.Idle}
+    assert set(HANDLERS) | own == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("command", "may"),
+    [
+        (c.Noop(), True),
+        (c.Search(c.All(), c.Numbering.SEQUENCE, None), False),
+        (c.Search(c.All(), c.Numbering.UID, None), True),
+        (c.Fetch(SequenceSet(((1, 1),)), (), c.Numbering.SEQUENCE, None), False),
+        (c.Copy(SequenceSet(((1, 1),)), "a", c.Numbering.SEQUENCE), True),
+    ],
+)
+def test_expunge_is_not_told_while_message_numbers_are_spoken(command, may):
+    assert expunge_allowed(command) is may
+
+
+def test_flag_bits_are_those_of_the_store():
+    assert {name.decode()[1:].upper(): bit for bit, name in SYSTEM_FLAGS} == {
+        flag.name: flag.value for flag in Flag
+    }
+    assert flag_list(Flag.SEEN | Flag.DELETED, {"b", "a"}) == b"(\\Deleted \\Seen a b)"
+
+
+def test_plain_is_read():
+    credentials = parse_plain(b"\0alice\0secret")
+    assert (credentials.login, credentials.secret) == ("alice", "secret")
+    assert parse_plain(b"alice\0alice\0s").login == "alice"
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\0\0", b"\0a\0", b"\0\0b", b"a", b"\0a\0b\0c", b"\0\xff\0b"]
+)
+def test_what_is_no_plain_message_is_bad(message):
+    with pytest.raises(BadCommandError):
+        parse_plain(message)
+
+
+def test_acting_as_somebody_else_is_refused():
+    with pytest.raises(RefusedError):
+        parse_plain(b"bob\0alice\0secret")
+
+
+@pytest.mark.parametrize("line", [b"*", b"!", b"YQ", b"YQ==x", b"Y Q==", b"=", b"A" * 5000])
+def test_responses_are_strict_base64(line):
+    with pytest.raises(BadCommandError):
+        decode_response(line)
+
+
+def test_an_equals_sign_is_an_empty_initial_response():
+    assert decode_initial(b"=") == b""
+    assert decode_initial(base64.b64encode(b"x")) == b"x"
+
+
+def test_credentials_are_never_shown():
+    assert "secret" not in repr(parse_plain(b"\0alice\0secret"))
+    assert "secret" not in repr(c.Login(b"alice", b"secret"))
+
+
+def test_capabilities_say_what_can_be_done_now():
+    def listed(**change):
+        facts = {"before_login": True, "login_allowed": True, "tls_offered": False, "limit": 7}
+        return set(capabilities(**(facts | change)).split())
+
+    assert {b"AUTH=PLAIN", b"LITERAL-", b"APPENDLIMIT=7"} <= listed()
+    assert b"LOGINDISABLED" in listed(login_allowed=False, tls_offered=True)
+    assert b"AUTH=PLAIN" not in listed(login_allowed=False)
+    assert b"STARTTLS" in listed(tls_offered=True)
+    assert b"STARTTLS" not in listed(before_login=False)
+    assert b"LITERAL+" in listed(before_login=False)
+
+
+@pytest.mark.parametrize(
+    ("octets", "written"),
+    [
+        (b"a", b'"a"'),
+        (b'a"\\', b'"a\\"\\\\"'),
+        (b"a\r\n* OK", b"{7}\r\na\r\n* OK"),
+        (b"\xc3\xa9", b"{2}\r\n\xc3\xa9"),
+        (b"x" * 1001, b"{1001}\r\n" + b"x" * 1001),
+    ],
+)
+def test_strings_cannot_forge_a_response(octets, written):
+    assert quoted(octets) == written
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("INBOX", b"INBOX"), ("a b", b'"a b"'), ("Été", b"&AMk-t&AOk-"), ("NIL", b'"NIL"'), ("a&", b"a&-")],
+)
+def test_folder_names_are_written_as_astrings(name, written):
+    assert mailbox_name(name) == written
