@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from certs import errors, sandbox_worker
+from certs import sandbox_worker
 from certs.errors import SandboxCrashError, SandboxError, SandboxTimeoutError
 
 DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
@@ -153,8 +153,8 @@ class SandboxPool:
                 self._replace(slot)
         if kind == sandbox_worker.RESULT:
             return value
-        if kind == sandbox_worker.RAISED and isinstance(value, Exception):
-            raise value
+        if kind == sandbox_worker.RAISED:
+            raise _error(value)
         raise SandboxError(str(value)[:64])
 
     def _replace(self, slot: "_Slot") -> None:
@@ -167,7 +167,7 @@ class SandboxPool:
         """Bury one worker and start the next; a failed start is tried again by the next call."""
         try:
             if dead is not None:
-                await asyncio.to_thread(dead.process.wait)
+                await _bury(dead)
             with contextlib.suppress(SandboxError, OSError):
                 await self._start(slot)
         finally:
@@ -179,13 +179,11 @@ class SandboxPool:
             async with asyncio.timeout(_START_DEADLINE_S):
                 await worker.start()
         except (TimeoutError, OSError, EOFError) as error:
-            worker.kill()
-            await asyncio.to_thread(worker.process.wait)
             raise SandboxCrashError("WorkerStart") from error
-        except BaseException:
-            worker.kill()
-            worker.process.wait()  # killed: at once
-            raise
+        finally:
+            if not worker.ready:
+                worker.kill()
+                await _bury(worker)
         slot.worker = worker
 
     async def _close(self) -> None:
@@ -195,7 +193,7 @@ class SandboxPool:
         for slot in self._slots:
             if slot.worker is not None:
                 slot.worker.kill()
-                await asyncio.to_thread(slot.worker.process.wait)
+                await _bury(slot.worker)
                 slot.worker = None
 
 
@@ -213,6 +211,7 @@ class _Worker:
 
     def __init__(self, functions: Iterable[str], memory_bytes: int) -> None:
         self.calls = 0
+        self.ready = False
         self._hello = {
             "path": list(sys.path),
             "functions": sorted(functions),
@@ -247,6 +246,7 @@ class _Worker:
         kind, _ = await self._receive()
         if kind != sandbox_worker.READY:
             raise EOFError
+        self.ready = True
 
     async def call(self, function: str, args: Sequence[object]) -> tuple[int, object]:
         """Run one function; returns the kind of answer and its value."""
@@ -355,12 +355,24 @@ class _ResultUnpickler(pickle.Unpickler):
             found = getattr(found, part, None)
         if not isinstance(found, type) or not (
             dataclasses.is_dataclass(found)
-            or issubclass(found, enum.Enum | errors.CertsError)
-            or (issubclass(found, Exception) and module in _ERROR_MODULES)
+            or issubclass(found, enum.Enum)
             or (issubclass(found, tuple) and hasattr(found, "_fields"))
         ):
             raise SandboxCrashError("WorkerProtocol")
         return found
+
+
+def _error(value: object) -> Exception:
+    """Make again the error that a function raised, from its class's name and its facts."""
+    match value:
+        case (str(module), str(name), tuple(arguments), dict(facts)) if module in _ERROR_MODULES:
+            found = getattr(sys.modules.get(module), name, None)
+            if isinstance(found, type) and issubclass(found, Exception):
+                error: Exception = found.__new__(found, *arguments)
+                error.args = arguments
+                vars(error).update(facts)
+                return error
+    return SandboxError("Exception")
 
 
 def _loads(payload: bytes) -> object:
@@ -371,6 +383,15 @@ def _loads(payload: bytes) -> object:
     except Exception as error:
         # A broken pickle raises almost anything: one more reason to end this worker.
         raise EOFError from error
+
+
+async def _bury(worker: _Worker) -> None:
+    """Wait for a killed process to end, also when we are told to stop."""
+    try:
+        await asyncio.to_thread(worker.process.wait)
+    except asyncio.CancelledError:
+        worker.process.wait()  # killed: at once
+        raise
 
 
 async def _spool(content: bytes, descriptors: list[int]) -> int:

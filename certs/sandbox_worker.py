@@ -145,10 +145,11 @@ def _call(
     except MemoryError:
         _leave(4)  # the heap is in no known state: a new process is cheaper than trust
     except Exception as error:  # noqa: BLE001 - a loop top: only the class name leaves
-        if type(error).__module__ in passed_on:
-            error.__cause__ = error.__context__ = None
-            return RAISED, error.with_traceback(None)
-        return FAILED, type(error).__name__
+        kind = type(error)
+        if kind.__module__ in passed_on:
+            # Not pickled whole: fixed texts make constructors that pickle cannot call again.
+            return RAISED, (kind.__module__, kind.__qualname__, error.args, vars(error))
+        return FAILED, kind.__name__
 
 
 def _resolve(name: str) -> Callable[..., object]:

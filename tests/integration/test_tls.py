@@ -1,0 +1,335 @@
+"""TLS between operators: who may come in, who is told so by policy, who fails the handshake."""
+
+import asyncio
+import ssl
+import warnings
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from certs import tls
+from certs.errors import KeyStoreError
+from certs.issue import Branch, Issued, KeyKind, PracticePki
+from certs.names import normalise_dn
+
+FIELDS = {"CN": "smtp.chu-a.mssante.test", "OU": "318751275100020", "O": "CHU A", "C": "FR"}
+HOSTS = ["localhost", "127.0.0.1"]
+
+
+class Site:
+    """A PKI directory and what connects to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.dir = directory
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        self.pki = PracticePki.create(self.now, "Cabinet")
+        self.server = self.pki.issue_server(self.now, HOSTS, FIELDS)
+        self.pki.write(directory, self.now, self.server)
+        bundle = directory / "clients.pem"
+        bundle.write_bytes(
+            (directory / "root.pem").read_bytes() + (directory / "operators-ca.pem").read_bytes()
+        )
+
+    def context(self) -> ssl.SSLContext:
+        return tls.server_context(
+            self.dir / "server.pem",
+            self.dir / "server.key",
+            client_ca=self.dir / "clients.pem",
+            crls=self.dir,
+        )
+
+    def client(self, issued: Issued | None = None) -> ssl.SSLContext:
+        if issued is None:
+            return tls.client_context(self.dir / "root.pem", crls=self.dir)
+        (self.dir / "c.pem").write_bytes(issued.bundle)
+        (self.dir / "c.key").write_bytes(issued.key)
+        return tls.client_context(self.dir / "root.pem", self.dir / "c.pem", self.dir / "c.key")
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+Visit = Callable[[ssl.SSLContext, ssl.SSLContext], Awaitable[str]]
+
+
+async def visit(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "localhost") -> str:
+    """Connect; returns what the server answers: the peer's name, or ``nobody``."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = tls.peer_identity(writer.get_extra_info("ssl_object"))
+        writer.write(peer.dn.encode() if peer else b"nobody")
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client, server_hostname=name
+        )
+        try:
+            said = await reader.read()
+        finally:
+            writer.close()
+    if not said:
+        raise ConnectionResetError
+    return said.decode()
+
+
+REFUSED = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
+
+
+async def test_an_operator_is_known_by_its_certificate(site):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS, key_kind=KeyKind.RSA_2048)
+
+    said = await visit(site.context(), site.client(issued))
+
+    assert normalise_dn(said) == normalise_dn("CN=smtp.chu-a.mssante.test,OU=318751275100020,"
+                                              "O=CHU A,C=FR")  # fmt: skip
+
+
+async def test_a_peer_without_a_certificate_is_let_in_as_nobody(site):
+    assert await visit(site.context(), site.client()) == "nobody"
+
+
+async def test_a_personal_certificate_is_no_operator(site):
+    issued = site.pki.issue_personal(
+        site.now, "dr@a.test", "Dr ZZCANARY", key_kind=KeyKind.EC_P256
+    )
+
+    with pytest.raises(REFUSED):
+        await visit(site.context(), site.client(issued))
+
+
+async def test_a_seal_is_no_operator(site):
+    issued = site.pki.issue_seal(site.now, "dr@a.test", "A", key_kind=KeyKind.EC_P256)
+
+    with pytest.raises(REFUSED):
+        await visit(site.context(), site.client(issued))
+
+
+async def test_a_foreign_authority_is_refused(site):
+    foreign = PracticePki.create(site.now, "Cabinet")
+
+    with pytest.raises(REFUSED):
+        await visit(
+            site.context(), site.client(foreign.issue_server(site.now, ["a.test"], FIELDS))
+        )
+
+
+@pytest.mark.parametrize(
+    ("shift", "life"),
+    [(timedelta(days=-10), timedelta(days=9)), (timedelta(days=10), timedelta(days=9))],
+    ids=["expired", "not-yet-valid"],
+)
+async def test_a_certificate_outside_its_time_is_refused(site, shift, life):
+    issued = site.pki.issue_server(site.now + shift, ["a.test"], FIELDS, valid_for=life)
+
+    with pytest.raises(REFUSED):
+        await visit(site.context(), site.client(issued))
+
+
+async def test_a_short_rsa_key_is_refused(site, monkeypatch):
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505
+    monkeypatch.setattr("certs.issue.new_key", lambda _kind: weak)
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.set_ciphers("DEFAULT:@SECLEVEL=0")
+    client.load_verify_locations(site.dir / "root.pem")
+    (site.dir / "c.pem").write_bytes(issued.bundle)
+    (site.dir / "c.key").write_bytes(issued.key)
+    client.load_cert_chain(site.dir / "c.pem", site.dir / "c.key")
+
+    with pytest.raises(REFUSED):
+        await visit(site.context(), client)
+
+
+async def test_a_revoked_operator_is_refused_also_by_a_context_in_use(site):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    context, client = site.context(), site.client(issued)
+    assert await visit(context, client) != "nobody"
+
+    later = site.now + timedelta(seconds=0)
+    crl = site.pki.issue_crl(
+        Branch.OPERATORS, later, [issued.serial], number=int(later.timestamp()) + 1
+    )
+    (site.dir / "operators-ca.crl").write_bytes(crl)
+    with pytest.raises(REFUSED):
+        await visit(site.context(), client)
+
+
+async def test_newer_lists_reach_a_context_in_use(site):
+    site.now -= timedelta(days=1)
+    for branch in Branch:
+        (site.dir / f"{branch.value}.crl").write_bytes(site.pki.issue_crl(branch, site.now))
+    site.now += timedelta(days=1)
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    context, client = site.context(), site.client(issued)
+    assert await visit(context, client) != "nobody"
+    (site.dir / "operators-ca.crl").write_bytes(
+        site.pki.issue_crl(Branch.OPERATORS, site.now, [issued.serial])
+    )
+
+    tls.add_crls(context, tls.load_crls(site.dir))
+
+    with pytest.raises(REFUSED):
+        await visit(context, client)
+
+
+async def test_without_a_current_list_no_certificate_is_good(site):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    client = site.client(issued)
+    (site.dir / "operators-ca.crl").write_bytes(
+        site.pki.issue_crl(
+            Branch.OPERATORS, site.now - timedelta(days=2), valid_for=timedelta(days=1)
+        )
+    )
+    with pytest.raises(REFUSED):
+        await visit(site.context(), client)
+    (site.dir / "operators-ca.crl").unlink()
+    with pytest.raises(REFUSED):
+        await visit(site.context(), client)
+
+
+def test_a_revoked_operators_authority_makes_no_context(site):
+    serial = site.pki.authorities[Branch.OPERATORS].certificate.serial_number
+    (site.dir / "root.crl").write_bytes(site.pki.issue_crl(Branch.ROOT, site.now, [serial]))
+
+    with pytest.raises(KeyStoreError):
+        site.context()
+
+
+def test_missing_and_broken_files_make_no_context(site):
+    (site.dir / "broken.crl").write_bytes(b"junk")
+    with pytest.raises(KeyStoreError):
+        site.context()
+    with pytest.raises(KeyStoreError):
+        tls.server_context(site.dir / "absent.pem", site.dir / "server.key")
+    with pytest.raises(KeyStoreError):
+        tls.server_context(site.dir / "server.pem", site.dir / "private" / "root.key")
+
+
+async def test_the_client_checks_the_server_and_its_name(site):
+    assert await visit(site.context(), site.client()) == "nobody"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await visit(site.context(), site.client(), "elsewhere.test")
+    revoked = site.pki.issue_crl(Branch.OPERATORS, site.now, [site.server.serial])
+    (site.dir / "operators-ca.crl").write_bytes(revoked)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await visit(site.context(), site.client())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+async def test_tls_below_1_2_is_refused(site, version):
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client.minimum_version = client.maximum_version = version
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    client.load_verify_locations(site.dir / "root.pem")
+
+    with pytest.raises(REFUSED):
+        await visit(site.context(), client)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_tls_1_2_and_1_3_are_spoken_and_give_no_ticket(site, version):
+    client = site.client()
+    client.maximum_version = client.minimum_version = version
+    held: list[ssl.SSLSession | None] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=site.context())
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client, server_hostname="localhost"
+        )
+        await reader.read()
+        held.append(writer.get_extra_info("ssl_object").session)
+        writer.close()
+
+    assert held[0] is None or not held[0].has_ticket
+
+
+class Upgrading(asyncio.Protocol):
+    """Speaks in clear, then upgrades as STARTTLS does."""
+
+    def __init__(self, context: ssl.SSLContext, tasks: asyncio.TaskGroup) -> None:
+        self.context, self.tasks = context, tasks
+        self.secured = False
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        if not self.secured:
+            self.secured = True
+            self.tasks.create_task(self.upgrade())
+
+    async def upgrade(self):
+        loop = asyncio.get_running_loop()
+        self.transport.write(b"go\n")
+        transport = await loop.start_tls(self.transport, self, self.context, server_side=True)
+        peer = tls.peer_identity(transport.get_extra_info("ssl_object"))
+        transport.write(peer.dn.encode() if peer else b"nobody")
+        transport.close()
+
+
+async def starttls(site: Site) -> None:
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    client, loop = site.client(issued), asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        context = site.context()
+        listener = await loop.create_server(lambda: Upgrading(context, tasks), "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"STARTTLS\n")
+        assert await reader.readline() == b"go\n"
+        await writer.start_tls(client, server_hostname="localhost")
+        said = await reader.read()
+        writer.close()
+        listener.close()
+    assert said.startswith(b"CN=smtp.chu-a.mssante.test")
+
+
+async def test_starttls_on_asyncio_tells_the_peer(site):
+    await starttls(site)
+
+
+def test_starttls_on_uvloop_tells_the_peer(site):
+    uvloop = pytest.importorskip("uvloop")
+    uvloop.run(starttls(site))
+
+
+def test_mutual_tls_on_uvloop_refuses_a_personal_certificate(site):
+    uvloop = pytest.importorskip("uvloop")
+    issued = site.pki.issue_personal(site.now, "dr@a.test", "Dr", key_kind=KeyKind.EC_P256)
+
+    async def play() -> None:
+        with pytest.raises(REFUSED):
+            await visit(site.context(), site.client(issued))
+
+    uvloop.run(play())
+
+
+def test_a_peer_is_described_by_its_whole_certificate(site):
+    certificate = x509.load_pem_x509_certificate(site.server.certificate)
+    identity = tls._identity(certificate.public_bytes(tls.Encoding.DER))
+
+    assert identity.serial == f"{site.server.serial:X}"
+    assert identity.fingerprint == certificate.fingerprint(hashes.SHA256()).hex()
+    assert identity.not_after == certificate.not_valid_after_utc
+    assert tls.peer_identity(None) is None
