@@ -1,0 +1,226 @@
+"""One message opened: who sent it, is it signed, which documents does it carry."""
+
+import base64
+import pickle
+from datetime import UTC, datetime
+
+import pytest
+
+from certs import smime
+from certs.anchors import TrustAnchors
+from certs.cms_sign import sign_opaque
+from certs.smime import Trust
+from record_bridge.formats.auth_results import AuthResults, encode
+from record_bridge.model import Environment, Opened, Reason
+from record_bridge.opening import (
+    OpenRequest,
+    count_occurrences,
+    list_occurrences,
+    occurrences,
+    open_message,
+)
+from tests.support import pki
+from tests.support.cda import PDF, CdaSpec, cda, follow_up
+from tests.support.xdm import mail, package
+
+US = "mail.pli.test"
+NOBODY = Trust(TrustAnchors(()), ())
+DOCUMENT = cda(CdaSpec(acts=(follow_up("20261224"),)))
+PREFIX = (
+    b"Return-Path: <Labo@operateur-a.test>\r\n"
+    b"Delivered-To: Dr.A@cabinet.mssante.test\r\n"
+    b"Delivered-To: dr.b@cabinet.mssante.test\r\n"
+    b"Received: by mail.pli.test id zz\r\n"
+    + encode(AuthResults(US, "CN=op", "labo@operateur-a.test"))
+)
+
+
+def opened(
+    raw: bytes, trust: Trust = NOBODY, at: datetime = datetime(2026, 11, 2, tzinfo=UTC)
+) -> Opened:
+    found = open_message(OpenRequest(raw, US, at, Environment.TEST), trust)
+    counted = [o for p in found.packages for o in occurrences(p)]
+    assert list(list_occurrences(raw)) == counted
+    assert count_occurrences(raw) == len(counted)
+    return found
+
+
+def test_a_report_is_opened_whole():
+    found = opened(mail(package(DOCUMENT), prefix=PREFIX, notify_to="labo@operateur-a.test"))
+    (document,) = found.packages[0].documents
+
+    assert found.delivered_to == ("dr.a@cabinet.mssante.test", "dr.b@cabinet.mssante.test")
+    assert found.return_path == found.from_address == found.notify_to == "labo@operateur-a.test"
+    assert found.message_id == "<zz1@operateur-a.test>"
+    assert found.auth == AuthResults(US, "CN=op", "labo@operateur-a.test")
+    assert not found.verdict.present
+    assert not found.unreadable
+    assert document.content == DOCUMENT
+    assert document.claim.ins is not None
+    assert len(document.acts) == 1
+    assert found.packages[0].worst is None
+
+
+def test_it_pickles_both_ways():
+    request = OpenRequest(
+        mail(package(DOCUMENT)), US, datetime(2026, 11, 2, tzinfo=UTC), Environment.TEST
+    )
+    found = open_message(pickle.loads(pickle.dumps(request)), NOBODY)  # noqa: S301
+
+    assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301
+
+
+def test_level_1_names_the_type_of_its_file():
+    assert (
+        opened(mail(package(cda(CdaSpec(pdf=PDF))))).packages[0].documents[0].media_type
+        == "application/pdf"
+    )
+
+
+def test_mail_without_a_package_carries_none():
+    found = opened(mail())
+
+    assert found.packages == ()
+
+
+@pytest.mark.parametrize("name", [b"IHE_XDM.ZIP", b"ihe_xdm.zip", b"Ihe_Xdm.Zip"])
+def test_the_name_of_the_package_is_read_in_any_case(name: bytes):
+    raw = mail(package(DOCUMENT)).replace(b"IHE_XDM.zip", name)
+
+    assert len(opened(raw).packages) == 1
+
+
+def test_another_archive_is_none():
+    assert opened(mail(package(DOCUMENT)).replace(b"IHE_XDM.zip", b"photos.zip")).packages == ()
+
+
+def test_each_package_counts_and_each_document_of_it():
+    other = cda(CdaSpec(unique_id="1.2.9"))
+    found = opened(mail(package(DOCUMENT, other), package(DOCUMENT)))
+
+    assert [len(p.documents) for p in found.packages] == [2, 1]
+
+
+def forwarded(inner: bytes) -> bytes:
+    return (
+        b"From: <dr.a@cabinet.mssante.test>\r\nSubject: TR\r\nMIME-Version: 1.0\r\n"
+        b'Content-Type: multipart/mixed; boundary="fw"\r\n\r\n--fw\r\nContent-Type: text/plain\r\n\r\nVoir\r\n'
+        b"--fw\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--fw--\r\n"
+    )
+
+
+def test_a_forwarded_message_is_opened_and_told_apart():
+    (found,) = opened(forwarded(mail(package(DOCUMENT)))).packages
+
+    assert found.forwarded
+    assert found.documents[0].content == DOCUMENT
+
+
+def test_the_header_of_a_forwarded_message_is_not_believed():
+    found = opened(forwarded(mail(package(DOCUMENT), prefix=PREFIX)))
+
+    assert found.auth is None
+    assert found.delivered_to == ()
+
+
+AUTHOR = "labo@operateur-a.test"
+
+
+def signed_detached() -> bytes:
+    return smime.sign(
+        mail(package(DOCUMENT), sender=AUTHOR), pki.signer(pki.seal(AUTHOR)), at=pki.AT
+    )
+
+
+def test_a_signed_message_is_verified_and_opened():
+    found = opened(PREFIX + signed_detached(), pki.trust(), pki.AT)
+
+    assert found.verdict.good
+    assert found.packages[0].documents[0].content == DOCUMENT
+
+
+def test_an_altered_message_is_opened_and_not_good():
+    raw = signed_detached().replace(b"Bonjour", b"Bonsoir")
+    found = opened(raw, pki.trust(), pki.AT)
+
+    assert found.verdict.result == "fail"
+    assert len(found.packages) == 1
+
+
+def test_a_stranger_s_word_on_the_sender_is_not_believed():
+    stranger = encode(AuthResults("evil.test", "CN=op", "labo@operateur-a.test"))
+
+    assert opened(mail(package(DOCUMENT), prefix=stranger)).auth is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Disposition-Notification-To: <a@b.test>, <c@d.test>\r\n",
+        b"Disposition-Notification-To: <a@b.test>\r\nDisposition-Notification-To: <a@b.test>\r\n",
+        b"Disposition-Notification-To: not an address\r\n",
+        b"X: y\r\n",
+    ],
+)
+def test_who_is_to_be_told_must_be_one_address(field: bytes):
+    assert opened(mail(package(DOCUMENT), prefix=field)).notify_to is None
+
+
+def test_a_null_sender_is_known_as_such():
+    assert opened(mail(package(DOCUMENT), prefix=b"Return-Path: <>\r\n")).return_path == ""
+    assert opened(mail(package(DOCUMENT))).return_path is None
+
+
+def test_two_authors_are_none():
+    raw = mail(package(DOCUMENT), prefix=b"From: <evil@evil.test>\r\n")
+
+    assert opened(raw).from_address is None
+
+
+def test_a_message_that_two_readers_read_in_two_ways_is_not_filed():
+    raw = mail(package(DOCUMENT)).replace(
+        b"\r\n--zzb\r\nContent-Type: application", b"\n--zzb\r\nContent-Type: application", 1
+    )
+    found = opened(raw)
+
+    assert found.unreadable
+    assert all(
+        p.worst is not None and p.worst.reason is Reason.MESSAGE_AMBIGUOUS for p in found.packages
+    )
+
+
+def test_packages_are_capped():
+    assert len(opened(mail(*([b"x"] * 30))).packages) == 20
+
+
+def signed_opaque() -> bytes:
+    inner = mail(package(DOCUMENT), sender=AUTHOR)
+    content = inner[inner.index(b"MIME-Version") :]
+    cms = base64.encodebytes(sign_opaque(content, pki.signer(pki.seal(AUTHOR)), pki.AT))
+    return (
+        f"From: <{AUTHOR}>\r\nSubject: x\r\nMIME-Version: 1.0\r\n".encode()
+        + b"Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n" + cms.replace(b"\n", b"\r\n")
+    )
+
+
+def test_an_opaque_signature_is_verified_and_opened():
+    found = opened(signed_opaque(), pki.trust(), pki.AT)
+
+    assert found.verdict.good
+    assert not found.packages[0].forwarded
+    assert found.packages[0].documents[0].content == DOCUMENT
+
+
+def test_an_opaque_signature_that_was_forwarded_is_opened():
+    found = opened(forwarded(signed_opaque()))
+
+    assert not found.verdict.present
+    assert found.packages[0].forwarded
+
+
+def test_what_is_encrypted_holds_nothing_to_file():
+    raw = signed_opaque().replace(b"smime-type=signed-data", b"smime-type=enveloped-data")
+    at = raw.index(b"\r\n\r\n") + 4
+
+    assert opened(raw[:at] + base64.encodebytes(b"\x30\x03\x02\x01\x00")).packages == ()
