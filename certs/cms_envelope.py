@@ -241,7 +241,7 @@ def _unwrap(
         except ValueError:
             return decoy
         return content_key if hmac.compare_digest(_size(content_key), _size(decoy)) else decoy
-    return decoy
+    raise DecryptionError  # who the recipients are is no secret
 
 
 def _size(octets: bytes) -> bytes:
