@@ -115,7 +115,6 @@ async def _folder(request: Request, visitor: Visitor) -> Response:
         "next_uid": found[PAGE_MESSAGES - 1].row.uid if len(found) > PAGE_MESSAGES else None,
         "first_page": before_uid is None,
         "sent": request.query_params.get("envoye") == "1",
-        "Flag": Flag,
     }
     return render("folder.html", visitor, values)
 

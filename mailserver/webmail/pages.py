@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from mailserver.store.model import Flag
 from mailserver.webmail import text_fr
 from mailserver.webmail.sanitise import plain
 from mailserver.webmail.session import Visitor
@@ -35,6 +36,10 @@ _ENVIRONMENT.filters.update(
     agenda_status=text_fr.agenda_status,
     access_kind=text_fr.access_kind,
     sex=text_fr.sex,
+)
+_ENVIRONMENT.tests.update(
+    unread=lambda summary: not summary.row.flags & Flag.SEEN,
+    answered=lambda summary: bool(summary.row.flags & Flag.ANSWERED),
 )
 _ENVIRONMENT.globals.update(plural=text_fr.plural, actor=text_fr.actor)
 

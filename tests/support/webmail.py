@@ -1,0 +1,232 @@
+"""A webmail over real files: mail, directory, record, two patients, one professional."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pyotp
+from argon2 import PasswordHasher
+from sqlalchemy import Table, Text
+
+from directory.codes import MailboxType
+from directory.database import Database
+from mailserver.store.model import NewMailbox
+from mailserver.store.model import to_micros as micros
+from mailserver.webmail.http import WebmailServices, WebmailSettings, build_app
+from record_bridge import repository, schema
+from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.model import Environment
+from record_bridge.queries import RecordQueries
+from tests.support.cda import OID_TEST, CdaSpec, cda
+from tests.support.mailsite import (
+    AT,
+    AUTHSERV,
+    CABINET,
+    CLINIC,
+    DOCTOR,
+    PATIENT,
+    MailSite,
+    mail_site,
+)
+
+PASSWORD = "correct horse battery"
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+BASE = "https://pli.test"
+OTHER_PATIENT = "172067599102348@patient.mssante.test"
+_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_HASH = _HASHER.hash(PASSWORD)
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = AT
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, **amount: float) -> None:
+        """Let time go by."""
+        self.now += timedelta(**amount)
+
+
+@dataclass
+class Webmail:
+    """The application, and what is behind it."""
+
+    app: Any  # Starlette: an ASGI callable
+    mail: MailSite
+    record: Database
+    queries: RecordQueries
+    clock: Clock
+    accounts: dict[str, int]
+    patients: dict[str, int]
+    commands: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    bridge_down: bool = False
+
+    def client(self, **options: Any) -> httpx2.AsyncClient:
+        """A browser that follows nothing by itself."""
+        transport = httpx2.ASGITransport(
+            app=self.app,
+            client=options.pop("peer", ("192.0.2.7", 50000)),
+            raise_app_exceptions=False,
+        )
+        return httpx2.AsyncClient(transport=transport, base_url=BASE, **options)
+
+    def code(self) -> str:
+        """The one-time code of this moment."""
+        return pyotp.TOTP(SECRET).at(self.clock())
+
+    @asynccontextmanager
+    async def signed_in(self, login: str = "patient") -> AsyncIterator[httpx2.AsyncClient]:
+        """A browser that has signed in."""
+        self.clock.pass_(seconds=30)  # every code serves once
+        async with self.client() as client:
+            answer = await sign_in(client, self, login)
+            assert answer.status_code == 303, answer.status_code
+            yield client
+
+    async def file(self, spec: CdaSpec, *, login: str = "patient", **columns: Any) -> int:
+        """Put a document into a patient's record, visible unless said otherwise."""
+        return await self.record.write(_file, (self.patients[login], cda(spec), spec, columns))
+
+    async def add_agenda(self, document_id: int, *, login: str = "patient", **columns: Any) -> int:
+        """Put an entry into a patient's agenda."""
+        return await self.record.write(_add_agenda, (self.patients[login], document_id, columns))
+
+
+def _blank(table: Table) -> dict[str, Any]:
+    """Nothing in every text column that must hold something, 0 in every number."""
+    return {
+        column.name: "" if isinstance(column.type, Text) else 0
+        for column in table.columns
+        if not column.nullable and not column.primary_key
+    }
+
+
+def _file(connection: Any, value: tuple[int, bytes, CdaSpec, dict[str, Any]]) -> int:
+    patient_id, content, spec, columns = value
+    package = repository.insert(
+        connection,
+        "archive",
+        {"structure_id": "cabinet", "kind": "package", "sha256": spec.unique_id.encode(),
+         "octets": 1, "at": micros(AT)},
+    )  # fmt: skip
+    row = _blank(schema.document) | {
+        "structure_id": "cabinet", "patient_id": patient_id, "unique_id": spec.unique_id,
+        "sha256": spec.unique_id.encode(), "octets": len(content), "type_code": spec.code,
+        "class_code": "10", "title": spec.title, "effective_at": micros(AT), "status": "current",
+        "visibility": "visible", "marks": "", "author": "Dr Test AUTEUR, médecin",
+        "custodian": spec.custodian_name, "sender": "lab@chu.test", "origin": "chu.test",
+        "package_id": package, "receipt": spec.unique_id, "position": 0,
+        "received_at": micros(AT), "filed_at": micros(AT),
+    } | columns  # fmt: skip
+    document_id = repository.insert(connection, "document", row)
+    repository.store_chunks(connection, "document_chunk", "document_id", (document_id, content))
+    return document_id
+
+
+def _add_agenda(connection: Any, value: tuple[int, int, dict[str, Any]]) -> int:
+    patient_id, document_id, columns = value
+    row = _blank(schema.agenda_entry) | {
+        "structure_id": "cabinet", "patient_id": patient_id, "document_id": document_id,
+        "ordinal": 0, "kind": "follow_up", "status": "proposed", "title": "Consultation de suivi",
+        "day": "2026-12-24", "created_at": micros(AT),
+    } | columns  # fmt: skip
+    return repository.insert(connection, "agenda_entry", row)
+
+
+async def sign_in(
+    client: httpx2.AsyncClient, site: Webmail, login: str, **fields: str
+) -> httpx2.Response:
+    """Fill and send the sign-in form; ``fields`` replaces what it would say."""
+    page = await client.get("/connexion")
+    values = {
+        "csrf": token_of(page.text), "login": login, "password": PASSWORD, "code": site.code(),
+    } | fields  # fmt: skip
+    return await client.post("/connexion", data=values)
+
+
+def token_of(page: str) -> str:
+    """The form token of a page."""
+    return page.split('name="csrf" value="', 1)[1].split('"', 1)[0]
+
+
+@asynccontextmanager
+async def webmail(root: Path) -> AsyncIterator[Webmail]:
+    """Open everything."""
+    async with mail_site(root) as mail:
+        await mail.store.accounts.add_mailbox(
+            NewMailbox(OTHER_PATIENT, MailboxType.PAT, "cabinet", "", None, True, AT)
+        )
+        repository.create_record(root / "record.sqlite3")
+        record = await repository.open_record(root / "record.sqlite3")
+        queries = await RecordQueries.open(root / "record.sqlite3")
+        clock = Clock()
+
+        async def rematch(*_: object) -> int:
+            return 0
+
+        table = RecordCommands(
+            CommandContext(
+                record,
+                lambda: (CABINET, CLINIC),
+                Environment.TEST,
+                clock,
+                rematch,
+                lambda: None,
+            )
+        ).table()
+        site = Webmail(None, mail, record, queries, clock, {}, {})
+
+        async def run(name: str, arguments: Mapping[str, Any]) -> Any:
+            if site.bridge_down:
+                raise ConnectionRefusedError
+            site.commands.append((name, arguments))
+            return await table[name](arguments)
+
+        site.app = build_app(
+            WebmailServices(
+                mail.store,
+                mail.directory,
+                queries,
+                mail.submissions,
+                run,
+                clock,
+                WebmailSettings("mail.cabinet.test", AUTHSERV),
+            )
+        )
+        for login, address in (
+            ("patient", PATIENT),
+            ("other", OTHER_PATIENT),
+            ("doctor", DOCTOR),
+        ):
+            mailbox = await mail.mailbox(address)
+            site.accounts[login] = await mail.store.accounts.add_account(
+                login, _HASH, SECRET, (mailbox.id,), AT
+            )
+            if mailbox.type is MailboxType.PAT:
+                added = await table["patient_add"](
+                    {
+                        "structure": "cabinet",
+                        "ins": address.partition("@")[0],
+                        "oid": OID_TEST,
+                        "family": "ZZCANARY-NOM",
+                        "given": "CAMILLE",
+                        "birth_date": "19790328",
+                        "sex": "F",
+                        "birth_place": "99990",
+                        "actor": "cli:test",
+                    }
+                )
+                site.patients[login] = int(added["id"])
+        try:
+            yield site
+        finally:
+            await queries.close()
+            await record.close()

@@ -1,0 +1,220 @@
+"""The renderer of narratives: our tags around escaped text, whatever the sender wrote (X7)."""
+
+import base64
+from html.parser import HTMLParser
+
+import pytest
+
+from mailserver.webmail import narrative
+from mailserver.webmail.narrative import read_document
+from record_bridge.errors import MalformedCdaError
+from tests.support.cda import PDF, CdaSpec, cda
+
+ALLOWED = {
+    "section": set(), "h2": set(), "h3": set(), "h4": set(), "h5": set(), "h6": set(),
+    "div": {"class", "role", "tabindex", "aria-label"}, "p": set(), "span": set(),
+    "strong": set(), "em": set(), "sub": set(), "sup": set(), "br": set(), "ul": set(),
+    "ol": set(), "li": set(), "table": set(), "caption": set(), "tr": set(),
+    "th": {"scope", "colspan", "rowspan"}, "td": {"colspan", "rowspan"},
+}  # fmt: skip
+
+
+class Checker(HTMLParser):
+    """Fails on any tag or attribute that is not ours, and on unbalanced tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.words = [], []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in ALLOWED, tag
+        assert {name for name, _ in attrs} <= ALLOWED[tag], (tag, attrs)
+        for name, value in attrs:
+            if name == "class":
+                assert value in ("narrative", "scroll", "preformatted")
+            if name in ("colspan", "rowspan"):
+                assert 1 < int(value) <= 50
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def checked(html: str) -> str:
+    checker = Checker()
+    checker.feed(html)
+    checker.close()
+    assert checker.open == []
+    return " ".join("".join(checker.words).split())
+
+
+def section(text: str, title: str = "Titre", inner: str = "") -> str:
+    return (
+        f"<component><section><title>{title}</title><text>{text}</text>{inner}</section>"
+        "</component>"
+    )
+
+
+def render(text: str, **more: str) -> str:
+    return read_document(cda(CdaSpec(narrative="", sections=(section(text, **more),)))).html
+
+
+PAYLOADS = [
+    '<table onmouseover="alert(1)"><tr onclick="x()"><td style="x:expression(1)">a</td></tr></table>',
+    '<linkHtml href="javascript:alert(1)">lien</linkHtml>',
+    '<linkHtml href="java&#x09;script:alert(1)">lien</linkHtml>',
+    '<linkHtml href="data:text/html,&lt;script&gt;alert(1)&lt;/script&gt;">lien</linkHtml>',
+    '<linkHtml href="https://evil.test/?c" target="_top">lien</linkHtml>',
+    '<renderMultiMedia referencedObject="x"/>',
+    '<content styleCode="Bold&quot; onmouseover=&quot;alert(1)">a</content>',
+    '<content styleCode="xBackground url(https://evil.test)">a</content>',
+    "<paragraph>&lt;script&gt;alert(1)&lt;/script&gt;</paragraph>",
+    "<paragraph>&lt;img src=x onerror=alert(1)&gt;</paragraph>",
+    "<script>alert(1)</script>",
+    '<script xmlns="http://www.w3.org/1999/xhtml">alert(1)</script>',
+    '<img xmlns="http://www.w3.org/1999/xhtml" src="https://evil.test/p.png" onerror="x()"/>',
+    '<iframe xmlns="http://www.w3.org/1999/xhtml" src="https://evil.test/"/>',
+    '<svg xmlns="http://www.w3.org/2000/svg" onload="x()"><animate attributeName="href"/></svg>',
+    '<form xmlns="http://www.w3.org/1999/xhtml" action="https://evil.test"><input name="x"/></form>',
+    '<table><tr><td colspan="99999999" rowspan="-1">a</td><th colspan="1e9">b</th></tr></table>',
+    '<table><caption>"&gt;&lt;script&gt;x&lt;/script&gt;</caption><tr><td>a</td></tr></table>',
+    '<list listType="&quot; onclick=x"><item>a</item></list>',
+    "<td>sans table</td><tr><td>b</td></tr><item>c</item>",
+    (
+        "<paragraph><table><tr><td><list><item><table><tr><td>x</td></tr></table></item></list></td></tr>"
+        "</table></paragraph>"
+    ),
+    '<paragraph xmlns:a="javascript:x" a:href="javascript:alert(1)" ID="x" style="color:red">a</paragraph>',
+]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_no_payload_leaves_more_than_our_tags(payload):
+    html = render(payload, title="&lt;script&gt;x&lt;/script&gt;")
+
+    checked(html)
+    for forbidden in ("<script", "<img", "<svg", "<iframe", "<form", "<a ", "href", "style="):
+        assert forbidden not in html
+    assert "evil.test" not in html
+
+
+def test_the_words_and_their_structure_stay():
+    html = render(
+        "Avant <content styleCode='Bold'>gras</content> puis <content styleCode='Italics'>it</content>"
+        "<paragraph>p<sub>2</sub><br/>fin</paragraph>"
+        "<list listType='ordered'><caption>Liste</caption><item>un</item><item>deux</item></list>"
+        "<table><caption>Bilan</caption><thead><tr><th>Analyse</th><th>Valeur</th></tr></thead>"
+        "<tbody><tr><td colspan='2'>Hb</td></tr></tbody></table>"
+        "<linkHtml href='#x'>note</linkHtml>"
+    )
+
+    for expected in (
+        "<h2>Titre</h2>", "Avant <strong>gras</strong> puis <em>it</em>",
+        "<p>p<sub>2</sub><br>fin</p>", "<p>Liste</p><ol><li>un</li><li>deux</li></ol>",
+        "<caption>Bilan</caption>", '<th scope="col">Analyse</th>', '<td colspan="2">Hb</td>',
+        "<span>note</span>", 'role="region" tabindex="0" aria-label="Bilan"',
+    ):  # fmt: skip
+        assert expected in html
+    checked(html)
+
+
+def test_an_empty_heading_cell_heads_nothing():
+    assert "<td></td>" in render("<table><thead><tr><th/><th>b</th></tr></thead></table>")
+
+
+def test_subsections_are_headings_below():
+    inner = "<component><section><title>Sous</title><text>x</text></section></component>"
+
+    assert "<h3>Sous</h3>" in render("y", inner=inner)
+
+
+def test_a_pdf_comes_out_and_the_page_has_no_text():
+    readable = read_document(cda(CdaSpec(pdf=PDF)))
+
+    assert readable.html == ""
+    assert [(file.type, file.content, file.active) for file in readable.files] == [
+        ("application/pdf", PDF, False)
+    ]
+
+
+@pytest.mark.parametrize("name", [b"/JavaScript", b"/OpenAction", b"/Launch", b"/EmbeddedFile"])
+def test_an_active_pdf_is_flagged(name):
+    (file,) = read_document(cda(CdaSpec(pdf=PDF + name))).files
+
+    assert file.active
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html><script>x</script>", b"MZ\x90", b"<svg onload=x>", b""]
+)
+def test_what_is_no_known_kind_of_file_does_not_come_out(content):
+    assert read_document(cda(CdaSpec(pdf=content))).files == ()
+
+
+def test_a_picture_inside_an_entry_comes_out_as_what_it_is():
+    png = base64.b64encode(b"\x89PNG\r\n\x1a\n0000").decode()
+    entry = (
+        "<entry><observationMedia classCode='OBS' moodCode='EVN'>"
+        f"<value mediaType='text/html' representation='B64'>{png}</value></observationMedia></entry>"
+    )
+    spec = CdaSpec(sections=(section("x", inner=entry),))
+
+    assert [file.type for file in read_document(cda(spec)).files] == ["image/png"]
+
+
+def test_only_so_many_files_come_out():
+    png = base64.b64encode(b"\x89PNG\r\n\x1a\n0000").decode()
+    entry = (
+        "<entry><observationMedia classCode='OBS' moodCode='EVN'>"
+        f"<value representation='B64'>{png}</value></observationMedia></entry>"
+    )
+    for count, cut in ((20, False), (21, True), (100, True)):
+        readable = read_document(cda(CdaSpec(sections=(section("x", inner=entry * count),))))
+        assert len(readable.files) == min(count, narrative.MAX_FILES)
+        assert readable.cut is cut
+
+
+def test_a_huge_narrative_is_cut_and_stays_balanced(monkeypatch):
+    monkeypatch.setattr(narrative, "MAX_HTML_CHARACTERS", 10_000)
+
+    readable = read_document(
+        cda(CdaSpec(sections=(section("<paragraph>mot</paragraph>" * 5000),)))
+    )
+
+    assert readable.cut
+    assert len(readable.html) < 20_000
+    checked(readable.html)
+
+
+def test_a_deep_narrative_is_cut_and_stays_balanced():
+    readable = read_document(
+        cda(CdaSpec(sections=(section("<list><item>" * 80 + "x" + "</item></list>" * 80),)))
+    )
+
+    assert readable.cut
+    checked(readable.html)
+
+
+def test_a_wrapper_of_the_sender_is_never_used():
+    html = read_document(cda(CdaSpec(wrapped=True))).html
+
+    assert "alert" not in html
+    assert "Résultats" in html
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<a/>",
+        b"<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>",
+        b"%PDF-1.4",
+    ],
+)
+def test_what_is_no_safe_cda_is_refused(content):
+    with pytest.raises(MalformedCdaError):
+        read_document(content)
