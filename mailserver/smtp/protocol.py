@@ -15,7 +15,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import structlog
 from aiosmtpd.smtp import SMTP
@@ -254,8 +254,8 @@ class SmtpConnection(SMTP):
 
     def abort(self) -> None:
         """End the connection now."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+        if self.transport is not None:
+            cast("asyncio.WriteTransport", self.transport).abort()
 
     def _timeout_cb(self) -> None:
         if self.transport is not None:
@@ -429,8 +429,9 @@ class SmtpConnection(SMTP):
         if argument:
             return replies.BAD_ARGUMENTS
         context = self._settings.starttls
-        plain = self.transport
-        if context is None or self._caller.secure or not isinstance(plain, asyncio.WriteTransport):
+        # uvloop's transports are no asyncio.Transport by class, so none is asked for.
+        plain = cast("asyncio.WriteTransport | None", self.transport)
+        if context is None or self._caller.secure or plain is None:
             return replies.BAD_SEQUENCE
         self._refuse_early_octets()
         self._writer.write(replies.encode(replies.START_TLS))

@@ -1,0 +1,94 @@
+"""Composition roots: where the objects of one process are built, started and stopped.
+
+``python -m mailserver.app mail|bridge DIR FD`` is a child of the supervisor; FD is the pipe on
+which it says that it listens. ``local_commands`` builds only what a command needs, in the command
+line's own process, under the same lock as the child (DESIGN D4, D5).
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import Enum
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from certs.errors import CertsError
+from directory.errors import DirectoryError
+from mailserver import logs
+from mailserver.bridge_process import bridge_process, record_commands
+from mailserver.commands import MailCommands
+from mailserver.control import Command
+from mailserver.databases import now, open_directory, open_store
+from mailserver.errors import MailServerError
+from mailserver.mail_process import mail_process
+from mailserver.settings import Settings, Site
+from mailserver.supervisor import announce, die_with_parent
+
+log = structlog.get_logger("mailserver.app")
+
+
+class Owner(Enum):
+    """Which process owns what a command works on."""
+
+    MAIL = "mail"
+    BRIDGE = "bridge"
+
+
+@asynccontextmanager
+async def local_commands(site: Site, owner: Owner) -> AsyncIterator[Mapping[str, Command]]:
+    """Give the owner's commands on databases opened here; the caller holds the owner's lock."""
+    settings = site.settings()
+    async with AsyncExitStack() as stack:
+        if owner is Owner.MAIL:
+            directory = await stack.enter_async_context(
+                await open_directory(site, settings, read_only=False)
+            )
+            store = await stack.enter_async_context(await open_store(site, read_only=False))
+            yield MailCommands(site, settings, store, directory, now).table()
+        else:
+            directory = await stack.enter_async_context(
+                await open_directory(site, settings, read_only=True)
+            )
+            yield await stack.enter_async_context(record_commands(site, settings, directory))
+
+
+def main(arguments: list[str]) -> int:
+    """Run one child of the supervisor.
+
+    Args:
+        arguments: role, site directory, descriptor of the pipe to announce on.
+    """
+    role, root, descriptor = Owner(arguments[0]), Path(arguments[1]), int(arguments[2])
+    die_with_parent()
+    logs.configure()
+    site = Site(root)
+    try:
+        settings = site.settings()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(role, site, settings, descriptor))
+    except (MailServerError, DirectoryError, CertsError):
+        log.exception("child_cannot_run", process=role.value)
+        return 1
+
+
+async def _serve(role: Owner, site: Site, settings: Settings, descriptor: int) -> int:
+    """Run one child until SIGTERM."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    # Ctrl-C reaches the whole group of the terminal: the supervisor decides the order of the end.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    process = mail_process if role is Owner.MAIL else bridge_process
+    async with process(site, settings) as ports:
+        announce(descriptor, ports)
+        log.info("listening", process=role.value)
+        await stopping.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

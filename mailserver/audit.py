@@ -1,0 +1,99 @@
+"""``pli audit verify``: the record held against the raw mail, and both trails against their roots.
+
+Everything is opened read-only, so it works beside a running server. The record is read first,
+the mail second: what arrives meanwhile is pending, never missing (RULES §2, RULES §13).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+from certs.errors import SandboxError
+from certs.sandbox import SandboxPool
+from directory import trail
+from mailserver.databases import open_directory, open_store
+from mailserver.settings import Site
+from mailserver.store.database import MailStore
+from record_bridge import accounting
+from record_bridge.accounting import KeptReceipt, ReceivedMail
+from record_bridge.model import Occurrence
+from record_bridge.receipts import receipt_of
+from record_bridge.repository import open_record
+
+LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
+
+
+async def verify_audit(site: Site, *, quick: bool) -> dict[str, Any]:
+    """Balance the site and check its trails.
+
+    Returns:
+        The keys of ``pli audit verify --json``; ``exit_code`` is 0, 1 or 3.
+    """
+    settings = site.settings()
+    async with AsyncExitStack() as stack:
+        directory = await stack.enter_async_context(
+            await open_directory(site, settings, read_only=True)
+        )
+        store = await stack.enter_async_context(await open_store(site, read_only=True))
+        record = await open_record(site.record_database, read_only=True)
+        stack.push_async_callback(record.close)
+        pool = await stack.enter_async_context(SandboxPool(2, functions=(LIST_OCCURRENCES,)))
+
+        async def list_occurrences(raw: bytes) -> tuple[Occurrence, ...] | None:
+            try:
+                found: tuple[Occurrence, ...] = await pool.run(LIST_OCCURRENCES, raw)
+            except SandboxError:
+                return None
+            return found
+
+        structures = tuple(structure.id for structure in directory.structures())
+        report = await accounting.verify(
+            record, partial(_received, store, structures), list_occurrences, quick=quick
+        )
+    key = Ed25519PrivateKey.from_private_bytes(site.trail_key.read_bytes()).public_key()
+    result = report.to_json()
+    trails = {
+        name: await asyncio.to_thread(_check_trail, path, key)
+        for name, path in (("mail", site.mail_database), ("record", site.record_database))
+    }
+    sound = all(each["sound"] for each in trails.values())
+    return {**result, "trails": trails, "exit_code": report.exit_code if sound else 1}
+
+
+async def _received(
+    store: MailStore, structures: tuple[str, ...]
+) -> AsyncIterator[ReceivedMail | KeptReceipt]:
+    for structure in structures:
+        there: set[str] = set()
+        for message in await store.messages.filing_messages(structure):
+            blob = await store.blobs.read(message.blob_id, 0, message.octets - len(message.prefix))
+            raw = message.prefix + blob
+            receipt = receipt_of(raw)
+            there.add(receipt)
+            yield ReceivedMail(structure, receipt, raw)
+        for kept in await store.messages.filing_receipts(structure):
+            if kept.receipt_id not in there:
+                yield KeptReceipt(structure, kept.receipt_id, kept.occurrences)
+
+
+def _check_trail(path: Path, public_key: Ed25519PublicKey) -> dict[str, Any]:
+    """Recompute one trail from its rows; blocking."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        report = trail.verify(connection, public_key)
+    return {
+        "sound": report.sound,
+        "sealed": report.sealed,
+        "unsealed": report.unsealed,
+        "outside_roots": report.outside_roots,
+        "problem": None if report.problem is None else report.problem.value,
+        "first_bad": report.first_bad,
+    }

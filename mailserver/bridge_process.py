@@ -1,0 +1,153 @@
+"""The bridge child: an IMAP client beside the mail child, and the one writer of the record.
+
+Invariants: it holds the site's bridge lock; it reaches the mail only over IMAP and submission,
+as it would reach another operator's (DESIGN D1).
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from certs.keystore import KeyStore
+from directory import trail
+from directory.database import Database
+from directory.lookup import Directory
+from mailserver.background import Background
+from mailserver.control import Command, serve_control, sole_owner
+from mailserver.databases import now, open_directory
+from mailserver.errors import CommandError
+from mailserver.settings import Settings, Site
+from record_bridge.errors import InsError, RecordStateError
+from record_bridge.model import Environment
+from record_bridge.worker import BridgeSettings, BridgeWorker, StructureInbox
+
+log = structlog.get_logger("mailserver.bridge_process")
+
+SEAL_EVERY_S = 1.0
+
+REFUSALS = {
+    "patient_exists": "A patient with this INS is registered in this structure already.",
+    "no_such_patient": "No such patient in this structure; see 'pli patient list DIR'.",
+    "no_such_document": "No such document in this structure; see 'pli record list DIR'.",
+    "no_such_entry": "The agenda has no such entry.",
+    "no_such_decision": "This is not a decision that can be taken.",
+    "no_such_structure": "No such structure; see 'pli structure list DIR'.",
+    "several_structures": "Say which structure with --structure ID.",
+    "visible_already": "The patient sees this document already.",
+    "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
+}
+"""What a person is told for each reason of ``RecordStateError``."""
+INS_REFUSALS = {
+    "key": "The key of the INS does not match its number: check the last two digits.",
+    "authority": "This OID is not one of an INS.",
+    "test": "This OID is for tests: a production site refuses it.",
+    "sex": "The sex is M or F.",
+    "status": "The status is provisoire, recuperee, validee or qualifiee.",
+    "name": "A name must hold letters.",
+    "form": "The INS, or a trait, is not well formed (15 characters; date AAAA-MM-JJ).",
+}
+"""What a person is told for each reason of ``InsError``."""
+
+
+@asynccontextmanager
+async def bridge_process(site: Site, settings: Settings) -> AsyncIterator[dict[str, int]]:
+    """Run the bridge child until the block ends; it listens on no port."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(sole_owner(site.run / "bridge.lock"))
+        directory = await stack.enter_async_context(
+            await open_directory(site, settings, read_only=True)
+        )
+        inboxes = await asyncio.to_thread(_inboxes, site, settings)
+        worker = await stack.enter_async_context(
+            BridgeWorker(_bridge_settings(site, settings, inboxes), directory)
+        )
+        tasks = await stack.enter_async_context(Background())
+        tasks.start(_seal_trail(site, worker.record))
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(worker.run())
+            try:
+                async with serve_control(site.run / "bridge.sock", _commands(worker)):
+                    yield {}
+            finally:
+                log.info("bridge_stopping")
+                worker.stop()
+                await running
+
+
+@asynccontextmanager
+async def record_commands(
+    site: Site, settings: Settings, directory: Directory
+) -> AsyncIterator[Mapping[str, Command]]:
+    """Give the record's commands in this process; nothing is fetched meanwhile."""
+    async with BridgeWorker(_bridge_settings(site, settings, ()), directory) as worker:
+        yield _commands(worker)
+
+
+def _bridge_settings(
+    site: Site, settings: Settings, inboxes: tuple[StructureInbox, ...]
+) -> BridgeSettings:
+    keystore = KeyStore(site.pki, clock=now)
+    return BridgeSettings(
+        record=site.record_database,
+        inboxes=inboxes,
+        ca_file=keystore.root,
+        authserv_id=settings.authserv_id,
+        environment=Environment(settings.environment.value),
+        anchors=keystore.anchors(),
+        crls=keystore.crls,
+        check_hostname=False,
+    )
+
+
+def _inboxes(site: Site, settings: Settings) -> tuple[StructureInbox, ...]:
+    known: dict[str, dict[str, str]] = json.loads(site.applications.read_text())
+    host = "127.0.0.1" if settings.listen == "0.0.0.0" else settings.listen  # noqa: S104 - compared
+    return tuple(
+        StructureInbox(
+            structure_id,
+            login["address"],
+            login["password"],
+            host,
+            settings.ports.imaps,
+            host,
+            settings.ports.submissions,
+        )
+        for structure_id, login in known.items()
+    )
+
+
+def _commands(worker: BridgeWorker) -> dict[str, Command]:
+    table: dict[str, Command] = {
+        name: _explained(command) for name, command in worker.commands.table().items()
+    }
+    return table
+
+
+def _explained(command: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> Command:
+    """Turn the record's refusals into sentences for the person."""
+
+    async def run(arguments: Mapping[str, Any]) -> Any:
+        try:
+            return await command(arguments)
+        except RecordStateError as error:
+            text = REFUSALS.get(error.reason, "The record refuses this.")
+            raise CommandError(error.reason, text) from error
+        except InsError as error:
+            text = INS_REFUSALS.get(error.reason, INS_REFUSALS["form"])
+            raise CommandError(f"ins_{error.reason}", text) from error
+
+    return run
+
+
+async def _seal_trail(site: Site, record: Database) -> None:
+    """Order, seal and sign the record's trail every second (RULES §13)."""
+    key = Ed25519PrivateKey.from_private_bytes(await asyncio.to_thread(site.trail_key.read_bytes))
+    while True:
+        await asyncio.sleep(SEAL_EVERY_S)
+        while await record.write(trail.seal, trail.Sealing(now(), key.sign)) is not None:
+            pass

@@ -1,0 +1,1 @@
+"""The ``pli`` command: one module for each family of subcommands."""

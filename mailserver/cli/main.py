@@ -1,0 +1,26 @@
+"""The ``pli`` command as a whole: every family of subcommands under one name."""
+
+import typer
+
+from mailserver.cli import hospital, people, records, site
+
+app = typer.Typer(
+    name="pli",
+    help="Pli, an open MSSanté operator: secure health messaging, an annuaire, and a bridge "
+    "that files reports into patients' records.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+site.register(app)
+app.add_typer(people.structures, name="structure")
+app.add_typer(people.accounts, name="account")
+app.add_typer(people.devices, name="device")
+app.add_typer(people.patients, name="patient")
+app.add_typer(records.record, name="record")
+app.add_typer(records.agenda, name="agenda")
+app.add_typer(records.quarantine, name="quarantine")
+app.add_typer(records.queue, name="queue")
+app.add_typer(records.audit, name="audit")
+app.add_typer(hospital.report, name="report")
+app.add_typer(hospital.receiver, name="hospital")

@@ -1,0 +1,99 @@
+"""How the command line speaks: tables for people, JSON for programs, errors that say what to do.
+
+Invariants: with ``--json`` stdout holds one JSON document and nothing else; errors go to stderr
+and end the program with 1 (2 is usage, which typer answers).
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from directory.errors import DirectoryError
+from mailserver.errors import CommandError, MailServerError
+from mailserver.settings import Site
+
+T = TypeVar("T")
+
+SiteArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The site's directory, made by 'pli init'.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_errors = Console(stderr=True, highlight=False)
+_out = Console(highlight=False)
+_PIPED_WIDTH = 200
+"""Columns of a table that no terminal shows; long cells fold, nothing is cut off."""
+
+
+def fail(text: str, *, code: int = 1) -> NoReturn:
+    """Say what is wrong on stderr and end the program."""
+    _errors.print(f"[bold red]error:[/] {text}", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def say(text: str) -> None:
+    """Print one line for a person."""
+    _out.print(text, soft_wrap=True, markup=False)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def show_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool
+) -> None:
+    """Print rows as JSON (all their keys) or as a table (the columns named: key -> heading)."""
+    if as_json:
+        print_json(list(rows))
+        return
+    if not rows:
+        say("(nothing)")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in columns))
+    _out.print(table, width=None if _out.is_terminal else _PIPED_WIDTH)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def opened(root: Path) -> Site:
+    """Give the site, or say that there is none."""
+    site = Site(root)
+    guarded(site.settings)
+    return site
+
+
+def guarded(action: Callable[[], T]) -> T:
+    """Run a blocking action; our own errors end the program with their text."""
+    try:
+        return action()
+    except CommandError as refusal:
+        fail(refusal.text)
+    except (MailServerError, DirectoryError) as error:
+        fail(str(error))
+
+
+def run(action: Awaitable[T]) -> T:
+    """Run an async action to its end; our own errors end the program with their text."""
+
+    async def main() -> T:
+        return await action
+
+    return guarded(lambda: asyncio.run(main()))

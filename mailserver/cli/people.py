@@ -1,0 +1,321 @@
+"""``pli structure``, ``pli account``, ``pli device`` and ``pli patient``."""
+
+import csv
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mailserver.app import Owner
+from mailserver.cli.output import (
+    JsonOption,
+    SiteArgument,
+    fail,
+    opened,
+    print_json,
+    run,
+    say,
+    show_rows,
+)
+from mailserver.cli.reach import ask
+
+structures = typer.Typer(help="The structures hosted on this site.", no_args_is_help=True)
+accounts = typer.Typer(help="Mailboxes of professionals and services.", no_args_is_help=True)
+devices = typer.Typer(help="Passwords of mail clients, one a device.", no_args_is_help=True)
+patients = typer.Typer(help="Patients registered in a structure.", no_args_is_help=True)
+
+_STRUCTURE_COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "organization": "FINESS/SIRET",
+    "domain": "domain",
+    "patient_domain": "patients' domain",
+    "application_address": "application mailbox",
+}
+_ACCOUNT_COLUMNS = {
+    "address": "address",
+    "type": "type",
+    "structure": "structure",
+    "name": "name",
+    "rpps": "RPPS",
+    "filing": "filing",
+}
+_PATIENT_COLUMNS = {
+    "structure": "structure",
+    "ins": "INS",
+    "oid": "OID",
+    "family": "birth name",
+    "given": "first name",
+    "birth_date": "born",
+    "sex": "sex",
+    "status": "status",
+}
+_DEVICE_COLUMNS = {"id": "id", "name": "name", "created_at": "made", "expires_at": "expires"}
+
+
+class AccountType(Enum):
+    """The kinds of mailbox that a person may open (TRE_R257)."""
+
+    PER = "PER"
+    ORG = "ORG"
+    APP = "APP"
+    CAB = "CAB"
+
+
+class IdentityStatusOption(Enum):
+    """How far an identity was checked (RNIV)."""
+
+    PROVISOIRE = "provisoire"
+    RECUPEREE = "recuperee"
+    VALIDEE = "validee"
+    QUALIFIEE = "qualifiee"
+
+
+class Sex(Enum):
+    """Administrative sex as the INS has it."""
+
+    M = "M"
+    F = "F"
+
+
+@structures.command("add")
+def add_structure(
+    site: SiteArgument,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="Short name, e.g. cabinet.")],
+    name: Annotated[str, typer.Option(help="Name as people know it.")],
+    organization: Annotated[str, typer.Option(help="FINESS (9 digits) or SIRET (14 digits).")],
+    domain: Annotated[str, typer.Option(help="Domain of its professionals' mailboxes.")],
+    patient_domain: Annotated[str, typer.Option(help="Domain of its patients' mailboxes.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Host one more structure, with its application mailbox."""
+    place = opened(site)
+    result = run(
+        ask(
+            place,
+            Owner.MAIL,
+            "structure_add",
+            {
+                "id": identifier,
+                "name": name,
+                "organization": organization,
+                "domain": domain,
+                "patient_domain": patient_domain,
+            },
+        )
+    )
+    if as_json:
+        print_json(result)
+        return
+    say(f"Structure {identifier} added.")
+    say(f"Its application mailbox is {result['application_address']}.")
+    say("A running server starts filing for it when it is restarted.")
+
+
+@structures.command("list")
+def list_structures(site: SiteArgument, *, as_json: JsonOption = False) -> None:
+    """List the structures."""
+    rows = run(ask(opened(site), Owner.MAIL, "structure_list", {}))
+    show_rows(rows, _STRUCTURE_COLUMNS, as_json=as_json)
+
+
+@accounts.command("add")
+def add_account(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    kind: Annotated[AccountType, typer.Option("--type", help="PER, ORG, APP or CAB.")],
+    structure: Annotated[str, typer.Option(help="Id of the structure it belongs to.")],
+    rpps: Annotated[str | None, typer.Option(help="RPPS of the holder (PER, CAB).")] = None,
+    name: Annotated[str | None, typer.Option(help="Name shown to correspondents.")] = None,
+    *,
+    filing: Annotated[
+        bool, typer.Option("--filing/--no-filing", help="File its inbound reports (RULES §3).")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a mailbox and publish it in the annuaire."""
+    result = run(
+        ask(
+            opened(site),
+            Owner.MAIL,
+            "account_add",
+            {
+                "address": address,
+                "type": kind.value,
+                "structure": structure,
+                "rpps": rpps,
+                "name": name or address.partition("@")[0],
+                "filing": filing,
+            },
+        )
+    )
+    if as_json:
+        print_json(result)
+        return
+    say(f"Mailbox {address} opened. Give its holder a device password: pli device add DIR ...")
+
+
+@accounts.command("import")
+def import_accounts(
+    site: SiteArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE.csv",
+            help="Columns address,type,structure,rpps,name,filing with a header line.",
+        ),
+    ],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Open the mailboxes of a CSV file; lines that fail are named, the others are kept."""
+    place = opened(site)
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    wanted = {"address", "type", "structure"}
+    if not rows or not wanted <= set(rows[0]):
+        fail(f"{file.resolve()} needs a header line with at least {', '.join(sorted(wanted))}")
+    results = run(ask(place, Owner.MAIL, "account_import", {"rows": rows}))
+    show_rows(results, {"line": "line", "outcome": "outcome", "text": ""}, as_json=as_json)
+    if any(row["outcome"] != "added" for row in results):
+        raise typer.Exit(1)
+
+
+@accounts.command("list")
+def list_accounts(site: SiteArgument, *, as_json: JsonOption = False) -> None:
+    """List the mailboxes of professionals and services."""
+    rows = run(ask(opened(site), Owner.MAIL, "account_list", {}))
+    show_rows(rows, _ACCOUNT_COLUMNS, as_json=as_json)
+
+
+@devices.command("add")
+def add_device(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which device, e.g. 'cabinet'.")],
+    *,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password instead of making one.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a password for one mail client; it is shown once."""
+    secret = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+    result = run(
+        ask(
+            opened(site),
+            Owner.MAIL,
+            "device_add",
+            {"address": address, "name": name, "secret": secret},
+        )
+    )
+    if as_json:
+        print_json(result)
+        return
+    say(f"Login:    {result['login']}")
+    if secret is None:
+        say(f"Password: {result['password']}   (shown once; it expires {result['expires_at']})")
+
+
+@devices.command("list")
+def list_devices(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the device passwords of a mailbox; never the passwords themselves."""
+    rows = run(ask(opened(site), Owner.MAIL, "device_list", {"address": address}))
+    show_rows(rows, _DEVICE_COLUMNS, as_json=as_json)
+
+
+@devices.command("revoke")
+def revoke_device(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    device: Annotated[int, typer.Argument(metavar="ID", help="From 'pli device list'.")],
+) -> None:
+    """Take one device's password away."""
+    run(ask(opened(site), Owner.MAIL, "device_revoke", {"address": address, "id": device}))
+    say("Revoked.")
+
+
+@patients.command("add")
+def add_patient(
+    site: SiteArgument,
+    ins: Annotated[str, typer.Option(help="Matricule, 15 characters.")],
+    oid: Annotated[str, typer.Option(help="OID of the matricule, e.g. 1.2.250.1.213.1.4.8.")],
+    family: Annotated[str, typer.Option(help="Birth name.")],
+    given: Annotated[str, typer.Option(help="First birth name.")],
+    birth_date: Annotated[str, typer.Option(help="AAAA-MM-JJ.")],
+    sex: Annotated[Sex, typer.Option(help="M or F.")],
+    birth_place: Annotated[str | None, typer.Option(help="Commune code, 5 characters.")] = None,
+    status: Annotated[IdentityStatusOption, typer.Option()] = IdentityStatusOption.QUALIFIEE,
+    structure: Annotated[
+        str | None, typer.Option(help="Needed when the site has several structures.")
+    ] = None,
+    login: Annotated[str | None, typer.Option(help="Also make this webmail account.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a patient, open the mailbox, and match the documents that wait."""
+    place = opened(site)
+    result = run(
+        _register(
+            place,
+            {
+                "ins": ins,
+                "oid": oid,
+                "family": family,
+                "given": given,
+                "birth_date": birth_date,
+                "sex": sex.value,
+                "birth_place": birth_place,
+                "status": status.value,
+                "structure": structure,
+            },
+            login,
+        )
+    )
+    if as_json:
+        print_json(result)
+        return
+    say(f"Patient registered in {result['structure']}; documents filed now: {result['filed']}.")
+    if login is not None:
+        say(f"Webmail login: {login}   password: {result['webmail_password']}   (shown once)")
+        say(f"TOTP secret for the authenticator: {result['webmail_totp_secret']}")
+
+
+async def _register(place: Any, identity: dict[str, Any], login: str | None) -> dict[str, Any]:
+    """Record first (it refuses a second identity), then the mailbox: a retry completes it."""
+    structure = await ask(
+        place, Owner.MAIL, "structure_resolve", {"structure": identity["structure"]}
+    )
+    identity = {**identity, "structure": structure["id"]}
+    if login is not None:
+        await ask(place, Owner.MAIL, "login_free", {"login": login})
+    patient = await ask(place, Owner.BRIDGE, "patient_add", identity)
+    mailbox = await ask(
+        place,
+        Owner.MAIL,
+        "patient_open",
+        {"structure": structure["id"], "ins": identity["ins"], "login": login},
+    )
+    return {**patient, **mailbox, "structure": structure["id"]}
+
+
+@patients.command("list")
+def list_patients(
+    site: SiteArgument,
+    structure: Annotated[str | None, typer.Option()] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the patients."""
+    rows = run(ask(opened(site), Owner.BRIDGE, "patient_list", {"structure": structure}))
+    show_rows(rows, _PATIENT_COLUMNS, as_json=as_json)

@@ -1,0 +1,40 @@
+"""Where a command runs: in the child that owns the database, or here when nothing serves.
+
+Invariants: a database has one writer; the lock beside the socket says who it is (DESIGN D5).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from mailserver.app import Owner, local_commands
+from mailserver.control import call, sole_owner
+from mailserver.errors import SiteError
+from mailserver.settings import Site
+
+_START_UP_S = 10.0
+_RETRY_S = 0.2
+
+
+async def ask(site: Site, owner: Owner, command: str, arguments: Mapping[str, Any]) -> Any:
+    """Run a command of ``owner`` and give its JSON-able result.
+
+    Raises:
+        CommandError: the command was refused.
+        SiteError: another process holds the database and does not answer.
+    """
+    deadline = asyncio.get_running_loop().time() + _START_UP_S
+    while True:
+        try:
+            return await call(site.run / f"{owner.value}.sock", command, arguments)
+        except ConnectionError:
+            pass
+        try:
+            with sole_owner(site.run / f"{owner.value}.lock"):
+                async with local_commands(site, owner) as commands:
+                    return await commands[command](arguments)
+        except SiteError:
+            # A child that is starting or stopping holds the lock without listening yet.
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(_RETRY_S)

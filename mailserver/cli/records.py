@@ -1,0 +1,182 @@
+"""``pli record``, ``pli agenda``, ``pli quarantine``, ``pli queue`` and ``pli audit``."""
+
+from typing import Annotated
+
+import typer
+
+from mailserver.app import Owner
+from mailserver.audit import verify_audit
+from mailserver.cli.output import JsonOption, SiteArgument, opened, print_json, run, say, show_rows
+from mailserver.cli.reach import ask
+
+record = typer.Typer(help="Patients' records.", no_args_is_help=True)
+agenda = typer.Typer(help="Patients' agendas.", no_args_is_help=True)
+quarantine = typer.Typer(help="Documents that a person must decide on.", no_args_is_help=True)
+queue = typer.Typer(help="Outgoing mail.", no_args_is_help=True)
+audit = typer.Typer(help="Proofs that nothing was lost or guessed.", no_args_is_help=True)
+
+InsOption = Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")]
+OidOption = Annotated[str, typer.Option("--oid", help="OID of the matricule.")]
+StructureOption = Annotated[
+    str | None, typer.Option(help="Needed when the site has several structures.")
+]
+ReasonOption = Annotated[
+    str | None, typer.Option(help="Why you look; production asks for it (RULES §13).")
+]
+
+
+@record.command("list")
+def list_record(
+    site: SiteArgument,
+    ins: InsOption,
+    oid: OidOption,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List a patient's documents; the look is written in the trail."""
+    rows = run(
+        ask(
+            opened(site),
+            Owner.BRIDGE,
+            "record_list",
+            {"ins": ins, "oid": oid, "structure": structure, "reason": reason},
+        )
+    )
+    columns = {
+        "unique_id": "document",
+        "type_code": "type",
+        "title": "title",
+        "status": "status",
+        "visibility": "visibility",
+        "marks": "marks",
+    }
+    show_rows(rows, columns, as_json=as_json)
+
+
+@record.command("release")
+def release_document(
+    site: SiteArgument,
+    unique_id: Annotated[str, typer.Argument(metavar="DOCUMENT", help="Its unique id.")],
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+) -> None:
+    """Let the patient see a document that awaits release (RULES §7)."""
+    run(
+        ask(
+            opened(site),
+            Owner.BRIDGE,
+            "record_release",
+            {"unique_id": unique_id, "structure": structure, "reason": reason},
+        )
+    )
+    say("Released: the patient sees it now.")
+
+
+@agenda.command("list")
+def list_agenda(
+    site: SiteArgument,
+    ins: InsOption,
+    oid: OidOption,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List a patient's agenda; the look is written in the trail."""
+    rows = run(
+        ask(
+            opened(site),
+            Owner.BRIDGE,
+            "agenda_list",
+            {"ins": ins, "oid": oid, "structure": structure, "reason": reason},
+        )
+    )
+    columns = {
+        "start": "when",
+        "title": "title",
+        "kind": "kind",
+        "status": "status",
+        "source_unique_id": "from document",
+    }
+    show_rows(rows, columns, as_json=as_json)
+
+
+@quarantine.command("list")
+def list_quarantine(
+    site: SiteArgument,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the documents in quarantine with their codes."""
+    rows = run(
+        ask(
+            opened(site),
+            Owner.BRIDGE,
+            "quarantine_list",
+            {"structure": structure, "reason": reason},
+        )
+    )
+    columns = {
+        "id": "id",
+        "code": "code",
+        "reason": "reason",
+        "unique_id": "document",
+        "ins": "INS",
+        "structure": "structure",
+    }
+    show_rows(rows, columns, as_json=as_json)
+
+
+@queue.command("list")
+def list_queue(site: SiteArgument, *, as_json: JsonOption = False) -> None:
+    """List the mail that has not left yet."""
+    rows = run(ask(opened(site), Owner.MAIL, "queue_list", {}))
+    columns = {
+        "id": "id",
+        "domain": "to domain",
+        "state": "state",
+        "attempts": "tries",
+        "next_at": "next try",
+        "last_reply": "last answer",
+    }
+    show_rows(rows, columns, as_json=as_json)
+
+
+@audit.command("verify")
+def verify(
+    site: SiteArgument,
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the hashes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute from the raw mail that every document is filed, quarantined or a duplicate.
+
+    Exit 0 balanced, 1 a problem, 3 only pending.
+    """
+    result = run(verify_audit(opened(site), quick=quick))
+    if as_json:
+        print_json(result)
+    else:
+        say(
+            f"received {result['received']} = filed {result['filed']} + quarantined "
+            f"{result['quarantined']} + duplicates {result['duplicates']} + pending "
+            f"{result['pending']}; mail without documents: {result['other']}"
+        )
+        for problem in result["problems"]:
+            say(f"problem: {problem}")
+        for name, found in result["trails"].items():
+            outside = (
+                f"held against {found['outside_roots']} outside roots"
+                if found["outside_roots"]
+                else "without outside roots, so a cut tail would not be seen"
+            )
+            say(
+                f"trail of {name}: {'sound' if found['sound'] else found['problem']}, "
+                f"{found['sealed']} sealed, {found['unsealed']} unsealed, {outside}"
+            )
+        say("balanced" if result["balanced"] else "NOT balanced")
+    raise typer.Exit(result["exit_code"])

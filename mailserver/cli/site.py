@@ -1,0 +1,168 @@
+"""``pli init``, ``pli serve``, ``pli status``, ``pli check`` and ``pli wait``."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailserver import logs
+from mailserver.app import Owner
+from mailserver.cli.output import (
+    JsonOption,
+    SiteArgument,
+    fail,
+    guarded,
+    opened,
+    print_json,
+    run,
+    say,
+    show_rows,
+)
+from mailserver.cli.reach import ask
+from mailserver.control import call
+from mailserver.demo import make_demo
+from mailserver.errors import CommandError
+from mailserver.health import check_site
+from mailserver.installation import SiteOptions, create_site
+from mailserver.settings import PORT_OFFSETS, Environment, Ports, Site
+from mailserver.supervisor import Role, supervise
+
+HIGHEST_BASE = 65535 - max(PORT_OFFSETS.values())
+EXIT_TIMEOUT = 1
+_POLL_S = 0.05
+_IDLE_LOOKS = 2
+"""Nothing queued and nothing pending must be seen this often in a row: work moves between them."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the program."""
+    for command in (init, serve, status, check, wait):
+        app.command()(command)
+
+
+def init(
+    site: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
+    *,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Fictitious structures and people.")
+    ] = False,
+    environment: Annotated[Environment, typer.Option()] = Environment.TEST,
+    host: Annotated[str, typer.Option(help="DNS name or IP address of the server.")] = "localhost",
+    base_port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=HIGHEST_BASE, help="Ports are base + 25, 587, 465, 143, 993, 443."
+        ),
+    ] = 10000,
+    plaintext_on_loopback: Annotated[
+        bool,
+        typer.Option(
+            "--plaintext-on-loopback", help="127.0.0.1 may log in without TLS (test tools)."
+        ),
+    ] = False,
+) -> None:
+    """Make a site: settings, databases, a practice PKI."""
+    if environment is Environment.PRODUCTION and (demo or plaintext_on_loopback):
+        fail("--demo and --plaintext-on-loopback are refused for production", code=2)
+    place = Site(site)
+    options = SiteOptions(
+        environment=environment,
+        host=host,
+        ports=Ports.from_base(base_port),
+        demo=demo,
+        plaintext_on_loopback=plaintext_on_loopback,
+    )
+    now = datetime.now(UTC)
+    guarded(lambda: create_site(place, options, at=now))
+    if demo:
+        run(make_demo(place, at=now))
+    say(f"Site made in {place.root}")
+    if demo:
+        say(f"Accounts, passwords and certificates of the demo: {place.demo_file}")
+    say(f"Start it with: pli serve {place.root}")
+
+
+def serve(site: SiteArgument) -> None:
+    """Run the server until SIGTERM; stdout says 'ready {ports}' once it listens."""
+    place = opened(site)
+    logs.configure()
+    raise typer.Exit(asyncio.run(supervise(place.root)))
+
+
+def status(site: SiteArgument, *, as_json: JsonOption = False) -> None:
+    """Say what the running server does."""
+    place = opened(site)
+    result = run(_status(place))
+    if as_json:
+        print_json(result)
+        return
+    for key, value in result.items():
+        say(f"{key}: {value}")
+
+
+async def _status(place: Site) -> dict[str, object]:
+    result: dict[str, object] = {"site": str(place.root)}
+    for role in Role:
+        try:
+            answer = await call(place.run / f"{role.value}.sock", "status", {})
+        except ConnectionError:
+            result[role.value] = "not running"
+        else:
+            result[role.value] = answer
+    return result
+
+
+def check(site: SiteArgument, *, as_json: JsonOption = False) -> None:
+    """Check permissions, ports, certificates, trust list and disk; exit 1 on a problem."""
+    place = opened(site)
+    findings = run(check_site(place, at=datetime.now(UTC)))
+    rows = [{"check": f.check, "state": f.state.value, "text": f.text} for f in findings]
+    show_rows(rows, {"state": "state", "check": "check", "text": "finding"}, as_json=as_json)
+    if any(finding.is_problem for finding in findings):
+        raise typer.Exit(1)
+
+
+def wait(
+    site: SiteArgument,
+    *,
+    idle: Annotated[
+        bool, typer.Option("--idle", help="Until nothing is queued or pending.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds.")] = 60.0,
+) -> None:
+    """Wait for the server; exit 1 when the time is over."""
+    place = opened(site)
+    if not run(_wait(place, idle=idle, until=time.monotonic() + timeout)):
+        fail("not there yet when the time was over", code=EXIT_TIMEOUT)
+
+
+async def _wait(place: Site, *, idle: bool, until: float) -> bool:
+    looks = 0
+    while True:
+        try:
+            done = await _is_up(place) and (not idle or await _is_idle(place))
+        except (ConnectionError, CommandError):
+            done = False
+        looks = looks + 1 if done else 0
+        if looks >= (_IDLE_LOOKS if idle else 1):
+            return True
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(_POLL_S)
+
+
+async def _is_up(place: Site) -> bool:
+    for role in Role:
+        await call(place.run / f"{role.value}.sock", "status", {})
+    return True
+
+
+async def _is_idle(place: Site) -> bool:
+    # Mail, bridge, mail: what the bridge answers is mail again.
+    for owner in (Owner.MAIL, Owner.BRIDGE, Owner.MAIL):
+        if not (await ask(place, owner, "idle", {}))["idle"]:
+            return False
+    return True

@@ -1,0 +1,205 @@
+"""``pli check``: what an operator should look at before people do.
+
+Facts only: permissions, ports, certificates and their expiry, the trust list's age, schemas, free
+disk. A finding is a problem (the server cannot or must not run so) or a warning (soon).
+"""
+
+import asyncio
+import errno
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+
+from cryptography import x509
+
+from directory.database import check_schema
+from directory.errors import DirectoryError
+from directory.lookup import Directory
+from directory.trust_list import Freshness
+from mailserver.control import call
+from mailserver.errors import CommandError
+from mailserver.installation import databases
+from mailserver.settings import Settings, Site
+
+WARN_BEFORE = timedelta(days=30)
+FREE_DISK_PROBLEM = 512 * 1024 * 1024
+FREE_DISK_WARNING = 5 * 1024 * 1024 * 1024
+
+
+class State(Enum):
+    """How a finding reads."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "PROBLEM"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``pli check``."""
+
+    check: str
+    state: State
+    text: str
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether the command must end with 1."""
+        return self.state is State.PROBLEM
+
+
+async def check_site(site: Site, *, at: datetime) -> list[Finding]:
+    """Look at everything; never changes anything.
+
+    Args:
+        site: an existing site.
+        at: aware UTC now.
+    """
+    settings = site.settings()
+    findings = await asyncio.to_thread(lambda: [*_permissions(site), *_schemas(site)])
+    findings += await asyncio.to_thread(lambda: [*_certificates(site, at), *_lists(site, at)])
+    findings.append(await _trust_list(site, settings, at))
+    findings += await _ports(site, settings)
+    findings.append(_disk(site))
+    return findings
+
+
+def _permissions(site: Site) -> Iterator[Finding]:
+    wrong = [
+        str(path.relative_to(site.root) or ".")
+        for path in _private_paths(site)
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+    if wrong:
+        yield Finding(
+            "permissions", State.PROBLEM, f"others may read {', '.join(wrong)}: chmod go= them"
+        )
+    else:
+        yield Finding("permissions", State.OK, "only this user can read the site")
+
+
+def _private_paths(site: Site) -> Iterator[Path]:
+    yield from site.folders()
+    yield site.settings_file
+    yield from sorted(site.secrets.iterdir())
+    yield from sorted(site.pki.rglob("*.key"))
+    yield from sorted(site.data.glob("*.sqlite3"))
+
+
+def _schemas(site: Site) -> Iterator[Finding]:
+    for path, migrations in databases(site).items():
+        try:
+            check_schema(path, migrations)
+        except DirectoryError:
+            text = "is missing, or of another version of pli"
+            yield Finding(f"database {path.stem}", State.PROBLEM, text)
+        else:
+            yield Finding(f"database {path.stem}", State.OK, "has this version's schema")
+
+
+def _certificates(site: Site, at: datetime) -> Iterator[Finding]:
+    for name in ("server.pem", "root.pem", "operators-ca.pem", "organisation-ca.pem"):
+        path = site.pki / name
+        try:
+            certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        except (OSError, ValueError):
+            yield Finding(f"certificate {name}", State.PROBLEM, f"{path} cannot be read")
+            continue
+        yield _expiry(f"certificate {name}", certificate.not_valid_after_utc, at)
+
+
+def _lists(site: Site, at: datetime) -> Iterator[Finding]:
+    for path in sorted(site.pki.glob("*.crl")):
+        try:
+            crl = x509.load_pem_x509_crl(path.read_bytes())
+        except (OSError, ValueError):
+            yield Finding(f"revocations {path.name}", State.PROBLEM, f"{path} cannot be read")
+            continue
+        until = crl.next_update_utc
+        if until is not None:
+            yield _expiry(f"revocations {path.name}", until, at)
+
+
+def _expiry(check: str, until: datetime, at: datetime) -> Finding:
+    text = f"until {until:%Y-%m-%d}"
+    if until <= at:
+        return Finding(check, State.PROBLEM, f"expired: was valid {text}")
+    if until - at < WARN_BEFORE:
+        return Finding(check, State.WARNING, f"expires soon: valid {text}")
+    return Finding(check, State.OK, f"valid {text}")
+
+
+async def _trust_list(site: Site, settings: Settings, at: datetime) -> Finding:
+    if not site.trust_list.exists():
+        return Finding(
+            "trust list", State.PROBLEM, f"none: put the signed list at {site.trust_list}"
+        )
+    signer = site.trust_signer if site.trust_signer.exists() else None
+    try:
+        directory = await Directory.open(
+            site.directory_database, site.trust_list, signer, at=at, read_only=True
+        )
+    except DirectoryError:
+        return Finding("trust list", State.PROBLEM, "the directory database cannot be opened")
+    async with directory:
+        directory.trust_max_age = timedelta(hours=settings.trust.max_age_hours)
+        directory.trust_grace = timedelta(hours=settings.trust.grace_hours)
+        refusal = directory.trust_refusal
+        made = f"made {directory.trust.generated_at:%Y-%m-%d %H:%M} UTC"
+        freshness = directory.trust_freshness(at)
+    if refusal is not None:
+        return Finding(
+            "trust list", State.PROBLEM, f"the file is refused ({refusal}); in use: {made}"
+        )
+    match freshness:
+        case Freshness.FRESH:
+            return Finding("trust list", State.OK, made)
+        case Freshness.STALE:
+            return Finding("trust list", State.WARNING, f"stale: {made}")
+        case Freshness.EXPIRED:
+            return Finding("trust list", State.PROBLEM, f"too old, nobody is accepted: {made}")
+
+
+async def _ports(site: Site, settings: Settings) -> list[Finding]:
+    try:
+        await call(site.run / "mail.sock", "status", {})
+    except (ConnectionError, CommandError):
+        running = False
+    else:
+        running = True
+    return [
+        _port(name, settings.listen, port, running=running)
+        for name, port in settings.ports.model_dump().items()
+    ]
+
+
+def _port(name: str, address: str, port: int, *, running: bool) -> Finding:
+    check = f"port {name}"
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and running:
+                return Finding(check, State.OK, f"{port}: the server listens")
+            if error.errno == errno.EACCES:
+                return Finding(check, State.PROBLEM, f"{port}: this user may not listen there")
+            return Finding(check, State.PROBLEM, f"{port}: another program listens there")
+    if running:
+        return Finding(check, State.PROBLEM, f"{port}: the server runs but does not listen there")
+    return Finding(check, State.OK, f"{port}: free")
+
+
+def _disk(site: Site) -> Finding:
+    free = shutil.disk_usage(site.data).free
+    text = f"{free // (1024 * 1024)} MiB free"
+    if free < FREE_DISK_PROBLEM:
+        return Finding("disk", State.PROBLEM, text)
+    if free < FREE_DISK_WARNING:
+        return Finding("disk", State.WARNING, text)
+    return Finding("disk", State.OK, text)

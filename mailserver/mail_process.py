@@ -1,0 +1,291 @@
+"""The mail child: SMTP, submission, IMAP, the outbound queue and the webmail in one event loop.
+
+Invariants: it holds the site's mail lock, so it is the one writer of the mail and directory
+databases; listeners start last and stop first.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from certs.crl_cache import CrlCache
+from certs.keystore import KeyStore
+from certs.sandbox import SandboxPool, Shared
+from certs.smime import Trust
+from certs.tls import add_crls, client_context, load_crls, server_context
+from certs.verdict import SignatureVerdict
+from directory.lookup import Directory
+from directory.refresh import keep_fresh
+from mailserver.background import Background
+from mailserver.commands import MailCommands
+from mailserver.control import call, serve_control, sole_owner
+from mailserver.databases import now, open_directory, open_store
+from mailserver.delivery.bounce import Bounces
+from mailserver.delivery.inbound import DeliverySettings, Inbound
+from mailserver.delivery.prepare import Workers
+from mailserver.delivery.submission import Submissions
+from mailserver.imap.server import ImapBind, ImapServices, serve_imap
+from mailserver.outbound.worker import OutboundSettings, OutboundWorker
+from mailserver.practice import keep_young
+from mailserver.settings import Settings, Site
+from mailserver.smtp.handler import SmtpServices
+from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
+from mailserver.store.database import MailStore
+from mailserver.webmail.http import (
+    WebBind,
+    WebmailServices,
+    WebmailSettings,
+    build_app,
+    serve_web,
+)
+from record_bridge.queries import RecordQueries
+
+log = structlog.get_logger("mailserver.mail_process")
+
+POOL_SIZE = 2
+VERIFY = "certs.smime:verify_at"
+OPEN_OPAQUE = "certs.smime:content"
+COUNT_DOCUMENTS = "record_bridge.opening:count_occurrences"
+READ_DOCUMENT = "mailserver.webmail.narrative:read_document"
+POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, READ_DOCUMENT)
+SEAL_EVERY_S = 1.0
+RENEW_EVERY_S = 600.0
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the listeners are built from."""
+
+    site: Site
+    settings: Settings
+    store: MailStore
+    directory: Directory
+    inbound: Inbound
+    submissions: Submissions
+    queries: RecordQueries
+    pool: SandboxPool
+    keystore: KeyStore
+
+
+class SignatureWorkers:
+    """Strangers' bytes, each opened in the pool with the anchors and lists in force."""
+
+    def __init__(self, pool: SandboxPool, keystore: KeyStore) -> None:
+        self._pool = pool
+        self._anchors = keystore.anchors()
+        self._lists = CrlCache(keystore.crls)
+        self._trust: Shared | None = None
+
+    async def renew(self) -> None:
+        """Take the revocation lists as they are now."""
+        await asyncio.to_thread(self._lists.refresh)
+        self._trust = Shared(Trust(self._anchors, self._lists.current(now())))
+
+    async def verify(self, raw: bytes, at: datetime) -> SignatureVerdict:
+        """Judge the S/MIME signature of a whole message."""
+        if self._trust is None:
+            await self.renew()
+        verdict: SignatureVerdict = await self._pool.run(VERIFY, raw, self._trust, at)
+        return verdict
+
+    async def open_opaque(self, raw: bytes) -> bytes:
+        """Give the content of an opaque signature."""
+        content: bytes = await self._pool.run(OPEN_OPAQUE, raw)
+        return content
+
+    async def count_documents(self, raw: bytes) -> int:
+        """Count the documents that a message's packages list."""
+        count: int = await self._pool.run(COUNT_DOCUMENTS, raw)
+        return count
+
+
+@asynccontextmanager
+async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str, int]]:
+    """Run the mail child until the block ends; give its listeners' ports."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(sole_owner(site.run / "mail.lock"))
+        parts, tasks = await _build(stack, site, settings)
+        commands = MailCommands(site, settings, parts.store, parts.directory, now)
+        await stack.enter_async_context(serve_control(site.run / "mail.sock", commands.table()))
+        smtp_tls = server_context(
+            parts.keystore.server_cert,
+            parts.keystore.server_key,
+            client_ca=site.peers_ca,
+            crls=parts.keystore.crls,
+        )
+        tasks.start(_renew_practice(parts, smtp_tls))
+        yield await _listen(stack, parts, smtp_tls)
+        log.info("mail_stopping")
+
+
+async def _build(
+    stack: AsyncExitStack, site: Site, settings: Settings
+) -> tuple[_Parts, Background]:
+    keystore = KeyStore(site.pki, clock=now)
+    await asyncio.to_thread(keystore.refresh_crls)
+    await asyncio.to_thread(keep_young, site, now())
+    directory = await stack.enter_async_context(
+        await open_directory(site, settings, read_only=False)
+    )
+    store = await stack.enter_async_context(await open_store(site, read_only=False))
+    pool = await stack.enter_async_context(SandboxPool(POOL_SIZE, functions=POOL_FUNCTIONS))
+    workers = SignatureWorkers(pool, keystore)
+    await workers.renew()
+    delivery = DeliverySettings(
+        authserv_id=settings.authserv_id,
+        host=settings.host,
+        operator_domain=settings.operator_domain,
+        nil=settings.nil,
+    )
+    opening = Workers(workers.verify, workers.open_opaque, workers.count_documents)
+    queries = await RecordQueries.open(site.record_database)
+    stack.push_async_callback(queries.close)
+    parts = _Parts(
+        site=site,
+        settings=settings,
+        store=store,
+        directory=directory,
+        inbound=Inbound(
+            store,
+            directory,
+            workers.verify,
+            delivery,
+            open_opaque=workers.open_opaque,
+            count_documents=workers.count_documents,
+        ),
+        submissions=Submissions(store, directory, keystore, delivery, workers=opening),
+        queries=queries,
+        pool=pool,
+        keystore=keystore,
+    )
+    tasks = await stack.enter_async_context(Background())
+    tasks.start(keep_fresh(directory.refresh_trust, now))
+    tasks.start(_seal_trail(site, store))
+    tasks.start(_renew_lists(workers))
+    tasks.start(_outbound(parts, delivery).run())
+    return parts, tasks
+
+
+def _outbound(parts: _Parts, delivery: DeliverySettings) -> OutboundWorker:
+    keystore = parts.keystore
+    return OutboundWorker(
+        parts.store,
+        parts.directory,
+        OutboundSettings(
+            routes=parts.settings.route_targets(),
+            tls=client_context(
+                keystore.root,
+                keystore.server_cert,
+                keystore.server_key,
+                check_hostname=False,
+                crls=keystore.crls,
+            ),
+            ehlo_name=parts.settings.host,
+        ),
+        bounces=Bounces(parts.store, delivery),
+        clock=now,
+    )
+
+
+async def _listen(
+    stack: AsyncExitStack, parts: _Parts, smtp_tls: ssl.SSLContext
+) -> dict[str, int]:
+    """Start every listener; the webmail first, SMTP last."""
+    settings, keystore = parts.settings, parts.keystore
+    client_tls = server_context(keystore.server_cert, keystore.server_key)
+    loopback = LOOPBACK if settings.plaintext_on_loopback else frozenset()
+    ports: dict[str, int] = {}
+
+    web = build_app(
+        WebmailServices(
+            parts.store,
+            parts.directory,
+            parts.queries,
+            parts.submissions,
+            partial(call, parts.site.run / "bridge.sock"),
+            now,
+            WebmailSettings(settings.host, settings.authserv_id, settings.patient_session_minutes),
+            sandbox=parts.pool,
+        )
+    )
+    ports["https"] = await stack.enter_async_context(
+        serve_web(
+            web,
+            WebBind(settings.listen, settings.ports.https),
+            keystore.server_cert,
+            keystore.server_key,
+        )
+    )
+    imap = ImapServices(parts.store, now)
+    for name, implicit in (("imap", False), ("imaps", True)):
+        ports[name] = await stack.enter_async_context(
+            serve_imap(
+                imap,
+                ImapBind(
+                    settings.listen,
+                    getattr(settings.ports, name),
+                    client_tls,
+                    implicit_tls=implicit,
+                    plaintext_login_from=loopback,
+                ),
+            )
+        )
+    smtp = SmtpServices(parts.store, parts.directory, parts.inbound, parts.submissions, now)
+    for name, implicit in (("submission", False), ("submissions", True)):
+        bind = _smtp_bind(parts, getattr(settings.ports, name), client_tls, loopback)
+        ports[name] = await stack.enter_async_context(
+            serve_submission(smtp, bind, implicit_tls=implicit)
+        )
+    ports["smtp"] = await stack.enter_async_context(
+        serve_smtp(smtp, _smtp_bind(parts, settings.ports.smtp, smtp_tls, frozenset()))
+    )
+    return ports
+
+
+def _smtp_bind(
+    parts: _Parts, port: int, tls: ssl.SSLContext, plaintext: frozenset[str]
+) -> SmtpBind:
+    settings = parts.settings
+    return SmtpBind(
+        settings.listen,
+        port,
+        tls,
+        settings.host,
+        size_limit=settings.limits.max_message_bytes,
+        max_recipients=settings.limits.max_recipients,
+        max_connections=settings.limits.max_connections,
+        plaintext_login_from=plaintext,
+        spool_directory=parts.site.data,
+    )
+
+
+async def _seal_trail(site: Site, store: MailStore) -> None:
+    """Order, seal and sign the mail database's trail every second (RULES §13)."""
+    key = Ed25519PrivateKey.from_private_bytes(await asyncio.to_thread(site.trail_key.read_bytes))
+    while True:
+        await asyncio.sleep(SEAL_EVERY_S)
+        while await store.audit.seal(now(), key.sign) is not None:
+            pass
+
+
+async def _renew_lists(workers: SignatureWorkers) -> None:
+    while True:
+        await asyncio.sleep(RENEW_EVERY_S)
+        await workers.renew()
+
+
+async def _renew_practice(parts: _Parts, context: ssl.SSLContext) -> None:
+    """Keep the practice lists young, and give the listener in use the newest revocations."""
+    while True:
+        await asyncio.sleep(RENEW_EVERY_S)
+        await asyncio.to_thread(parts.keystore.refresh_crls)
+        await asyncio.to_thread(keep_young, parts.site, now())
+        add_crls(context, await asyncio.to_thread(load_crls, parts.keystore.crls))

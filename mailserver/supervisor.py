@@ -1,0 +1,186 @@
+"""``pli serve``: two child processes, one line on stdout when both are ready, one clean end.
+
+Invariants: stdout gets exactly one line, ``ready {ports}``, flushed, once every listener is up;
+a child never outlives this process (it is told by the kernel); a child that dies is started
+again, at most five times a minute, then the whole server ends with 1 and says so in the log.
+SIGTERM and SIGINT let both children finish what is in flight, the bridge first.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import structlog
+
+from mailserver.errors import SiteError
+
+log = structlog.get_logger("mailserver.supervisor")
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+RESTARTS_ALLOWED = 5
+RESTART_WINDOW_S = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Role(Enum):
+    """The two children (DESIGN D4)."""
+
+    MAIL = "mail"
+    BRIDGE = "bridge"
+
+
+@dataclass(slots=True)
+class _Child:
+    role: Role
+    process: asyncio.subprocess.Process
+    ports: dict[str, int]
+    deaths: deque[float] = field(default_factory=deque)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this child with SIGTERM when the supervisor dies. Linux only."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        # It died before the kernel was told.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def announce(descriptor: int, ports: dict[str, int]) -> None:
+    """Tell the supervisor, from inside a child, that every listener is up."""
+    os.write(descriptor, json.dumps(ports).encode() + b"\n")
+    os.close(descriptor)
+
+
+async def supervise(root: Path) -> int:
+    """Run the site until a signal; give the exit status."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    children: list[_Child] = []
+    try:
+        for role in Role:
+            child = await _start_unless_stopped(root, role, stopping)
+            if child is None:
+                return 0
+            children.append(child)
+        ports = {name: port for child in children for name, port in child.ports.items()}
+        sys.stdout.write(f"ready {json.dumps(ports)}\n")
+        sys.stdout.flush()
+        return await _watch(root, children, stopping)
+    except SiteError:
+        log.error("start_failed")  # noqa: TRY400 - the child logged why
+        return 1
+    finally:
+        for child in reversed(children):
+            await _stop(child)
+
+
+async def _start_unless_stopped(root: Path, role: Role, stopping: asyncio.Event) -> _Child | None:
+    start = asyncio.ensure_future(_start(root, role))
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not start.done():
+        # Its pipe closes with this process; the kernel ends it.
+        start.cancel()
+        return None
+    return start.result()
+
+
+async def _start(root: Path, role: Role) -> _Child:
+    """Start one child and wait for its ready line.
+
+    Raises:
+        SiteError: it died or stayed silent.
+    """
+    reading, writing = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "mailserver.app",
+            role.value,
+            str(root),
+            str(writing),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            pass_fds=(writing,),
+        )
+    finally:
+        os.close(writing)
+    reader = asyncio.StreamReader()
+    transport, _protocol = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading, "rb", 0)
+    )
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            line = await reader.readline()
+    except TimeoutError:
+        line = b""
+    finally:
+        transport.close()
+    if not line:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        log.error("child_did_not_start", process=role.value, code=process.returncode)
+        raise SiteError("a server process did not start; its log says why")
+    return _Child(role, process, json.loads(line))
+
+
+async def _watch(root: Path, children: list[_Child], stopping: asyncio.Event) -> int:
+    while not stopping.is_set():
+        waits = {asyncio.ensure_future(child.process.wait()): child for child in children}
+        stop = asyncio.ensure_future(stopping.wait())
+        done, rest = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
+        for future in rest:
+            future.cancel()
+        if stop in done:
+            return 0
+        for future in done:
+            child = waits[future]
+            log.error("child_died", process=child.role.value, code=child.process.returncode)
+            if not await _replace(root, child):
+                return 1
+    return 0
+
+
+async def _replace(root: Path, child: _Child) -> bool:
+    """Start a dead child again; False when it has died too often."""
+    now = time.monotonic()
+    child.deaths.append(now)
+    while child.deaths and child.deaths[0] < now - RESTART_WINDOW_S:
+        child.deaths.popleft()
+    if len(child.deaths) > RESTARTS_ALLOWED:
+        log.error("child_keeps_dying", process=child.role.value, count=len(child.deaths))
+        return False
+    try:
+        child.process = (await _start(root, child.role)).process
+    except SiteError:
+        return await _replace(root, child)
+    return True
+
+
+async def _stop(child: _Child) -> None:
+    process = child.process
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        log.error("child_killed", process=child.role.value)  # noqa: TRY400 - no error of ours
+        process.kill()
+        await process.wait()

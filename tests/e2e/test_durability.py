@@ -1,0 +1,109 @@
+"""A 250 stands for a commit that is on disk, whatever happens the next instant."""
+
+import re
+import shutil
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.durability import kill_under_load
+from tests.support.reports import report_maker
+from tests.support.site import DemoSite
+
+
+@pytest.mark.timeout(300)
+def test_every_acknowledged_message_survives_kills_of_the_whole_server(tmp_path: Path) -> None:
+    site = DemoSite.create(tmp_path / "site")
+
+    outcome = kill_under_load(site, report_maker(site), kills=5, seed=20261122)
+
+    assert outcome.missing == []
+    assert outcome.repeated == []
+    assert outcome.acknowledged > 0
+    assert outcome.audit_exit == 0, outcome.audit
+
+
+_CALL = re.compile(r"(?P<name>[a-z0-9_]+)\((?P<descriptor>\d+)<(?P<target>[^>]*(?:->[^>]*)?)>")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.timeout(180)
+def test_the_mail_database_is_synced_between_the_last_data_and_the_250(tmp_path: Path) -> None:
+    site = DemoSite.create(tmp_path / "site")
+    trace = tmp_path / "trace"
+    site.start(
+        prefix=[
+            "strace",
+            "-f",
+            "-qq",
+            "-yy",
+            "-s",
+            "0",
+            "-o",
+            str(trace),
+            "--seccomp-bpf",
+            "-e",
+            "trace=fsync,fdatasync,read,recvfrom,recvmsg,write,writev,sendto,sendmsg",
+        ]
+    )
+    try:
+        local_port = _send_one(site, report_maker(site)("<strace@hopital-nord.mssante.test>"))
+    finally:
+        site.stop()
+
+    calls = [_CALL.search(line) for line in trace.read_text(errors="replace").splitlines()]
+    events = [
+        (match["name"], match["target"])
+        for match in calls
+        if match is not None
+        and (f":{local_port}]" in match["target"] or "mail.sqlite3" in match["target"])
+    ]
+    kinds = "".join(_kind(name, target) for name, target in events)
+    # One r..., syncs, then the w of the 250: nothing is said to the peer before the sync.
+    assert re.search(r"r[^rw]*S[^rw]*w[^w]*$", kinds), kinds[-40:]
+
+
+def _kind(name: str, target: str) -> str:
+    if "mail.sqlite3" in target:
+        return "S" if name in {"fsync", "fdatasync"} else ""
+    return "r" if name.startswith(("read", "recv")) else "w"
+
+
+def _send_one(site: DemoSite, raw: bytes) -> int:
+    """Send one message by hand, stop at the 250 without QUIT; give our own port."""
+    plain = socket.create_connection(("127.0.0.1", site.port("smtp")), timeout=60)
+    local_port: int = plain.getsockname()[1]
+    _read_reply(plain)
+    plain.sendall(b"EHLO strace.test\r\n")
+    _read_reply(plain)
+    plain.sendall(b"STARTTLS\r\n")
+    _read_reply(plain)
+    with site.operator_tls().wrap_socket(plain, server_hostname="localhost") as secure:
+        sender = site.demo["operators"][0]["sender"]
+        recipient = site.demo["practitioners"][0]["address"]
+        for line in (
+            "EHLO strace.test",
+            f"MAIL FROM:<{sender}>",
+            f"RCPT TO:<{recipient}>",
+            "DATA",
+        ):
+            secure.sendall(line.encode() + b"\r\n")
+            assert _read_reply(secure)[:1] in b"23", line
+        secure.sendall(raw.replace(b"\r\n.", b"\r\n..") + b"\r\n.\r\n")
+        assert _read_reply(secure).startswith(b"250")
+        time.sleep(0.5)
+        # Closed without QUIT, so that the reply to DATA is the server's last write.
+        secure.shutdown(socket.SHUT_RDWR)
+    return local_port
+
+
+def _read_reply(connection: socket.socket | ssl.SSLSocket) -> bytes:
+    data = b""
+    while True:
+        data += connection.recv(65536)
+        lines = data.split(b"\r\n")
+        if len(lines) > 1 and lines[-2][3:4] == b" ":
+            return lines[-2]
