@@ -86,16 +86,21 @@ async def serve_imap(services: ImapServices, bind: ImapBind) -> AsyncIterator[in
     """
     shared = Shared(services)
     listener = _Listener(shared, bind)
+    failure: BaseException | None = None
     async with asyncio.TaskGroup() as group:
         shared.attach(group)
         auditor = group.create_task(shared.audit.run())
         server = await _listen(listener, bind)
         try:
             yield server.sockets[0].getsockname()[1]
+        except BaseException as error:  # noqa: BLE001 - raised again below, not in a group of one
+            failure = error
         finally:
             server.close()
             await listener.stop()
             auditor.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _listen(listener: _Listener, bind: ImapBind) -> asyncio.Server:

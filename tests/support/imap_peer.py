@@ -51,6 +51,14 @@ class ImapPeer:
                     return whole
                 whole += await self.reader.readexactly(int(match[1]))
 
+    async def raw_line(self) -> bytes:
+        """Read up to the next CRLF, wherever it stands; empty when the server closed."""
+        async with asyncio.timeout(10):
+            try:
+                return await self.reader.readuntil(b"\r\n")
+            except asyncio.IncompleteReadError as error:
+                return error.partial
+
     def send(self, octets: bytes) -> None:
         """Send octets as they are."""
         self.writer.write(octets)
@@ -93,9 +101,16 @@ class ImapPeer:
         return (await self.until(tag))[1]
 
     async def eof(self) -> bytes:
-        """Read until the server closes; gives what it still said."""
+        """Read until the server closes, then close; gives what it still said."""
+        said = b""
         async with asyncio.timeout(10):
-            return await self.reader.read()
+            try:
+                while piece := await self.reader.read(65536):
+                    said += piece
+            except (ConnectionError, ssl.SSLError):
+                pass
+        await self.close()
+        return said
 
     async def close(self) -> None:
         """Close the connection."""

@@ -77,9 +77,7 @@ def test_commands_are_read(text, command):
 
 
 def test_append_is_read_with_flags_date_and_literal():
-    command = read(
-        b'APPEND INBOX (\\Seen) " 2-Mar-2026 10:00:00 +0100" {3}\r\n', b"\0\r\n"
-    )
+    command = read(b'APPEND INBOX (\\Seen) " 2-Mar-2026 10:00:00 +0100" {3}\r\n', b"\0\r\n")
 
     at = datetime(2026, 3, 2, 9, tzinfo=UTC)
     assert command == c.Append("INBOX", ("\\Seen",), at, b"\0\r\n")
@@ -152,9 +150,15 @@ def test_uid_fetch_always_gives_the_uid_and_changedsince_the_modseq():
         (b"UID 1", c.UidIn(ONE)),
         (b"KEYWORD $x", c.HasFlag("$x")),
         (b"UNKEYWORD $x", c.Not(c.HasFlag("$x"))),
-        (b"FROM a SUBJECT \"b c\"", c.And((c.HeaderHas("from", "a"), c.HeaderHas("subject", "b c")))),
-        (b"HEADER X-Y \"\"", c.HeaderHas("x-y", "")),
-        (b"OR SEEN (DELETED TEXT x)", c.Or(c.HasFlag("\\Seen"), c.And((c.HasFlag("\\Deleted"), c.TextHas("x"))))),
+        (
+            b'FROM a SUBJECT "b c"',
+            c.And((c.HeaderHas("from", "a"), c.HeaderHas("subject", "b c"))),
+        ),
+        (b'HEADER X-Y ""', c.HeaderHas("x-y", "")),
+        (
+            b"OR SEEN (DELETED TEXT x)",
+            c.Or(c.HasFlag("\\Seen"), c.And((c.HasFlag("\\Deleted"), c.TextHas("x")))),
+        ),
         (b"NOT BODY x", c.Not(c.BodyHas("x"))),
         (b"SINCE 1-Feb-2026", c.InternalDate(c.Compare.SINCE, date(2026, 2, 1))),
         (b'SENTBEFORE "01-Feb-2026"', c.SentDate(c.Compare.BEFORE, date(2026, 2, 1))),
@@ -275,7 +279,9 @@ def test_search_keys_are_bracketed(count, accepted):
             read(text)
 
 
-@pytest.mark.parametrize("text", [b"", b"+ NOOP", b"a", b"(a) NOOP", b"\xff NOOP", b" NOOP", b"x" * 65 + b" NOOP"])
+@pytest.mark.parametrize(
+    "text", [b"", b"+ NOOP", b"a", b"(a) NOOP", b"\xff NOOP", b" NOOP", b"x" * 65 + b" NOOP"]
+)
 def test_a_line_without_a_tag_is_refused_as_such(text):
     with pytest.raises(UntaggedError):
         read_tag(RawCommand(text))
@@ -289,7 +295,32 @@ def test_any_line_is_read_or_refused(text):
         return
 
 
-@given(st.lists(st.sampled_from([b"FETCH", b"1", b"(", b")", b"BODY[", b"]", b" ", b"HEADER.FIELDS", b"<0.1>", b"SEARCH", b"OR", b"NOT", b'"', b"*", b"1:2", b"UID", b"FLAGS"]), max_size=20))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"FETCH",
+                b"1",
+                b"(",
+                b")",
+                b"BODY[",
+                b"]",
+                b" ",
+                b"HEADER.FIELDS",
+                b"<0.1>",
+                b"SEARCH",
+                b"OR",
+                b"NOT",
+                b'"',
+                b"*",
+                b"1:2",
+                b"UID",
+                b"FLAGS",
+            ]
+        ),
+        max_size=20,
+    )
+)
 def test_any_mixture_of_tokens_is_read_or_refused(tokens):
     try:
         read(b"".join(tokens))

@@ -127,7 +127,13 @@ def test_strings_cannot_forge_a_response(octets, written):
 
 @pytest.mark.parametrize(
     ("name", "written"),
-    [("INBOX", b"INBOX"), ("a b", b'"a b"'), ("Été", b"&AMk-t&AOk-"), ("NIL", b'"NIL"'), ("a&", b"a&-")],
+    [
+        ("INBOX", b"INBOX"),
+        ("a b", b'"a b"'),
+        ("Été", b"&AMk-t&AOk-"),
+        ("NIL", b'"NIL"'),
+        ("a&", b"a&-"),
+    ],
 )
 def test_folder_names_are_written_as_astrings(name, written):
     assert mailbox_name(name) == written

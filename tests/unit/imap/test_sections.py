@@ -8,7 +8,9 @@ from certs.mime import scan
 from mailserver.imap.commands import BodySection, SectionKind
 from mailserver.imap.sections import Filtered, Span, locate, select_fields
 
-PREFIX = b"Return-Path: <a@b.test>\r\nReceived: from x\r\n by y; Mon, 2 Mar 2026 10:00:00 +0000\r\n"
+PREFIX = (
+    b"Return-Path: <a@b.test>\r\nReceived: from x\r\n by y; Mon, 2 Mar 2026 10:00:00 +0000\r\n"
+)
 INNER = (
     b"From: inner@b.test\r\nSubject: inside\r\n"
     b'Content-Type: multipart/alternative; boundary="in"\r\n\r\n'
@@ -19,7 +21,9 @@ BLOB = (
     b"From: A <a@b.test>\r\nTo: c@d.test\r\nSubject: a\r\n folded subject\r\nX-One: 1\r\n"
     b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="out"\r\n\r\n'
     b"preamble\r\n--out\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nfirst part\r\n"
-    b"--out\r\nContent-Type: message/rfc822\r\nContent-Description: inner\r\n\r\n" + INNER + b"\r\n"
+    b"--out\r\nContent-Type: message/rfc822\r\nContent-Description: inner\r\n\r\n"
+    + INNER
+    + b"\r\n"
     b"--out\r\nContent-Type: application/octet-stream\r\n"
     b"Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--out--\r\nepilogue\r\n"
 )
@@ -79,8 +83,13 @@ def test_a_message_inside_is_given_whole_and_in_halves():
 
 
 def test_the_mime_header_of_a_part():
-    assert octets(section([1], SectionKind.MIME)) == b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
-    assert octets(section([2, 2], SectionKind.MIME)) == b"Content-Type: text/html\r\nX-Odd: 1\r\n\r\n"
+    assert (
+        octets(section([1], SectionKind.MIME))
+        == b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
+    )
+    assert (
+        octets(section([2, 2], SectionKind.MIME)) == b"Content-Type: text/html\r\nX-Odd: 1\r\n\r\n"
+    )
     assert octets(section([2], SectionKind.MIME)).startswith(b"Content-Type: message/rfc822\r\n")
 
 
@@ -107,12 +116,18 @@ def test_chosen_fields_of_a_message_inside():
 
 def test_an_odd_field_is_given_as_it_stands():
     blob = b"Subject : odd\r\nFrom: a@b\r\n\r\nx"
-    assert octets(section(kind=SectionKind.FIELDS, fields=[b"subject"]), blob, b"") == b"Subject : odd\r\n\r\n"
+    assert (
+        octets(section(kind=SectionKind.FIELDS, fields=[b"subject"]), blob, b"")
+        == b"Subject : odd\r\n\r\n"
+    )
 
 
 def test_part_one_of_a_single_part_message_is_its_body():
     assert octets(section([1]), SINGLE) == b"only\r\nbody\r\n"
-    assert octets(section([1], SectionKind.MIME), SINGLE) == PREFIX + SINGLE[: SINGLE.index(b"\r\n\r\n") + 4]
+    assert (
+        octets(section([1], SectionKind.MIME), SINGLE)
+        == PREFIX + SINGLE[: SINGLE.index(b"\r\n\r\n") + 4]
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +148,21 @@ def test_a_part_that_is_not_there_is_nothing(wanted):
 
 @pytest.mark.parametrize(
     ("first", "count"),
-    list(product([0, 1, len(PREFIX) - 1, len(PREFIX), len(PREFIX) + 1, len(WHOLE) - 1, len(WHOLE), 10**12], [1, 2, 10, 10**12])),
+    list(
+        product(
+            [
+                0,
+                1,
+                len(PREFIX) - 1,
+                len(PREFIX),
+                len(PREFIX) + 1,
+                len(WHOLE) - 1,
+                len(WHOLE),
+                10**12,
+            ],
+            [1, 2, 10, 10**12],
+        )
+    ),
 )
 def test_partials_are_slices(first, count):
     assert octets(section(partial=(first, count))) == WHOLE[first : first + count]

@@ -36,7 +36,9 @@ def test_message_numbers_are_resolved(text, count, positions):
     assert parse_set(text).positions(count) == positions
 
 
-@pytest.mark.parametrize(("text", "count"), [(b"4", 3), (b"1:4", 3), (b"1:4294967295", 3), (b"1", 0), (b"2:*", 0)])
+@pytest.mark.parametrize(
+    ("text", "count"), [(b"4", 3), (b"1:4", 3), (b"1:4294967295", 3), (b"1", 0), (b"2:*", 0)]
+)
 def test_a_message_number_past_the_end_is_bad(text, count):
     with pytest.raises(BadCommandError):
         parse_set(text).positions(count)
@@ -64,7 +66,20 @@ def test_uids_of_an_empty_folder_are_none():
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"0", b"1:0", b"4294967296", b"1,", b",1", b"1:2:3", b"-1", b"a", b"1;2", b"99999999999", b"**"],
+    [
+        b"",
+        b"0",
+        b"1:0",
+        b"4294967296",
+        b"1,",
+        b",1",
+        b"1:2:3",
+        b"-1",
+        b"a",
+        b"1;2",
+        b"99999999999",
+        b"**",
+    ],
 )
 def test_what_is_no_set_is_bad(text):
     with pytest.raises(BadCommandError):
@@ -156,7 +171,9 @@ def test_names_that_lead_somewhere_or_look_like_others_cannot_be_made(name):
         require_creatable(name)
 
 
-@pytest.mark.parametrize("name", ["a", "Résultats 2026", "x" * NAME_MAX, "/".join("x" * LEVELS_MAX)])
+@pytest.mark.parametrize(
+    "name", ["a", "Résultats 2026", "x" * NAME_MAX, "/".join("x" * LEVELS_MAX)]
+)
 def test_ordinary_names_can_be_made(name):
     require_creatable(name)
 

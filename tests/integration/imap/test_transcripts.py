@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from mailserver.store.model import Flag
+from tests.support.imap_peer import ImapPeer
+from tests.support.imap_site import ALICE, serve
+from tests.support.transcript import play
+
+FILES = sorted((Path(__file__).parents[2] / "transcripts" / "imap").glob("*.txt"))
+MESSAGE = (
+    b"From: Alice <alice@chu-a.mssante.test>\r\nTo: bob@chu-a.mssante.test\r\n"
+    b"Subject: hello\r\nDate: Mon, 2 Mar 2026 10:00:00 +0100\r\n"
+    b"Message-ID: <1@chu-a.mssante.test>\r\n\r\nHello you.\r\n"
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+async def test_the_conversation_goes_as_written(file):
+    async with serve() as site:
+        peers = {"": await ImapPeer.login(site), "2": await ImapPeer.login(site, ALICE)}
+
+        async def hook(action: str) -> None:
+            await site.put(MESSAGE, flags=Flag.SEEN if action.endswith("seen") else Flag(0))
+
+        await play(file, peers, hook)
+        for peer in peers.values():
+            await peer.close()
+
+
+def test_there_are_conversations():
+    assert len(FILES) >= 8
