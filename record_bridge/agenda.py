@@ -4,7 +4,7 @@ Future acts are proposals that the patient decides on, past ones are history wit
 both judged at the time of reception; what has no date, or one that cannot be meant, is "à
 programmer". Titles are plain French text. Nothing repeats: no rule of recurrence is ever read.
 
-Source: RULES §8, mssante facts §4.5, threats X13.
+Source: RULES §8, MSS-FACTS §4.5, threats X13.
 """
 
 from collections.abc import Sequence

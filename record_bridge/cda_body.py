@@ -4,7 +4,7 @@ The narrative is what people are shown; entries serve lists only. An act that di
 happen leaves nothing: ``negationInd="true"`` on it or around it, a nullFlavor on itself, or a
 status that voids it or what encloses it. Acts of each kind are capped per document.
 
-Source: CDA R2 §4.3, CI-SIS §ModelesContenu, mssante facts §4.5, RULES §8.
+Source: CDA R2 §4.3, CI-SIS §ModelesContenu, MSS-FACTS §4.5, RULES §8.
 """
 
 import binascii
@@ -107,7 +107,7 @@ def copies(document: etree._Element) -> Iterator[EmbeddedFile]:
     Raises:
         MalformedCdaError: the base64 is not base64.
 
-    Source: mssante facts §4.3 (section 55108-5).
+    Source: MSS-FACTS §4.3 (section 55108-5).
     """
     for media in document.iter(HL7 + "observationMedia"):
         value = media.find(HL7 + "value")
@@ -138,7 +138,7 @@ def sections(document: etree._Element) -> tuple[Section, ...]:
 def acts(document: etree._Element, header: CdaHeader) -> tuple[AgendaAct, ...]:
     """The acts of a document that count, in document order, within the caps.
 
-    Source: RULES §8, mssante facts §4.5.
+    Source: RULES §8, MSS-FACTS §4.5.
     """
     reader = _Reader(document)
     body = document.find(f"{HL7}component/{HL7}structuredBody")
@@ -361,7 +361,7 @@ def _performer(element: etree._Element) -> str | None:
 def _appointment(header: CdaHeader) -> AgendaAct:
     """A notice of appointment has no entries: its time is that of the main act.
 
-    Source: mssante facts §4.5 (type 56446-8, derived).
+    Source: MSS-FACTS §4.5 (type 56446-8, derived).
     """
     event = next(iter(header.events), None)
     return AgendaAct(

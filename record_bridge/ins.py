@@ -3,7 +3,7 @@
 The key is enforced under the two production authorities only; the agency's own test identities
 mostly fail it. Test authorities are refused on a production site.
 
-Source: mssante facts §5, CI-SIS §StructMin, RULES §5, RULES §11.
+Source: MSS-FACTS §5, CI-SIS §StructMin, RULES §5, RULES §11.
 """
 
 import re
@@ -42,7 +42,7 @@ def key_of(number: str) -> str:
     Raises:
         InsError: not thirteen digits (2A and 2B allowed as a department).
 
-    Source: mssante facts §5 (97 less the number modulo 97; Corsica as 19 and 18).
+    Source: MSS-FACTS §5 (97 less the number modulo 97; Corsica as 19 and 18).
     """
     if _FORM.fullmatch(number + "00") is None:
         raise InsError("form")

@@ -211,7 +211,7 @@ def _text(request: MdnRequest) -> bytes:
 
 
 def _fields(request: MdnRequest) -> bytes:
-    """Source: RFC 8098 §3.1, mssante facts §2.3."""
+    """Source: RFC 8098 §3.1, MSS-FACTS §2.3."""
     domain = request.final_recipient.rpartition("@")[2]
     lines = [
         f"Reporting-UA: {domain}; Pli",

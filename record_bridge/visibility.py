@@ -4,7 +4,7 @@ Every page, count, search, agenda, notification, feed and export asks `decide`. 
 does not exist for that viewer. A masking code of the sender always wins over convenience: a
 document that is invisible to its patient stays so even when it was addressed to them.
 
-Source: RULES §7, mssante facts §6.2, mssante facts §6.3.
+Source: RULES §7, MSS-FACTS §6.2, MSS-FACTS §6.3.
 """
 
 import enum
@@ -42,7 +42,7 @@ _DENTIST_REFUSED: Final = frozenset({"80788-3", "75496-0", "83981-1", "83901-9",
 def matrix(profession: str, type_code: str) -> Cell:
     """The known cells of the habilitation matrix; to be replaced by the official table.
 
-    Source: mssante facts §6.2 (arrêté du 26/10/2023; only these statements were found).
+    Source: MSS-FACTS §6.2 (arrêté du 26/10/2023; only these statements were found).
     """
     if profession == _PHYSICIAN:
         return Cell.REFUSED if type_code == "ATTEST-RESID" else Cell.READ
@@ -106,7 +106,7 @@ def decide(document: DocumentFacts, viewer: Viewer) -> Sight:
 
 
 def _practitioner_sees(document: DocumentFacts, viewer: Viewer) -> bool:
-    """Source: RULES §7 (last rule), mssante facts §6.3 (MASQUE_PS)."""
+    """Source: RULES §7 (last rule), MSS-FACTS §6.3 (MASQUE_PS)."""
     if viewer.structure_id != document.structure_id:
         return False
     is_author = _is_among(viewer.ref, document.author_ids)
@@ -131,7 +131,7 @@ def _is_among(ref: str, identifiers: frozenset[str]) -> bool:
 def masking(codes: Iterable[str]) -> frozenset[Visibility]:
     """The states that confidentiality codes ask for; several may hold.
 
-    Source: mssante facts §6.3.
+    Source: MSS-FACTS §6.3.
     """
     return frozenset(MASKING[code] for code in codes if code in MASKING)
 

@@ -5,7 +5,7 @@ them. A file whose only fault is undeclared prefixes is read again with them dec
 broken otherwise (a tag left open, text outside the root) is refused. A recovering parser was tried
 and refused: it guesses where an entry ends, and an entry is what gets counted and filed.
 
-Source: ITI TF-3 §4.2, CI-SIS §EchangeDoc, mssante facts §3.2.
+Source: ITI TF-3 §4.2, CI-SIS §EchangeDoc, MSS-FACTS §3.2.
 """
 
 import re
