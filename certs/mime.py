@@ -78,6 +78,7 @@ class MimeLimits:
         depth: how many multiparts or messages may enclose a part.
         header_octets: octets of one header that are read; the rest is ignored.
         fields: fields of one header that are kept.
+        all_fields: fields of all headers together; then no part is entered any more.
         candidates: lines that begin like a delimiter and are looked at, in all.
     """
 
@@ -85,6 +86,7 @@ class MimeLimits:
     depth: int = 30
     header_octets: int = 512 * 1024
     fields: int = 2000
+    all_fields: int = 20_000
     candidates: int = 20_000
 
 
@@ -145,6 +147,7 @@ class _Scan:
         self.anomalies: set[Anomaly] = set()
         self.parts = 0
         self.candidates = 0
+        self.field_count = 0
 
     def fields(self, start: int, end: int) -> tuple[HeaderField, ...]:
         """Split a header block into its fields."""
@@ -170,6 +173,7 @@ class _Scan:
                     break
                 found.append(field)
             at = line_end
+        self.field_count += len(found)
         return tuple(found)
 
     def _field(self, start: int, end: int) -> HeaderField | None:
@@ -240,10 +244,13 @@ class _Scan:
         if depth >= self.limits.depth:
             self.anomalies.add(Anomaly.TOO_DEEP)
             return False
-        if self.parts >= self.limits.parts:
+        if self._is_spent():
             self.anomalies.add(Anomaly.TOO_MANY_PARTS)
             return False
         return True
+
+    def _is_spent(self) -> bool:
+        return self.parts >= self.limits.parts or self.field_count >= self.limits.all_fields
 
     def _multipart(
         self,
@@ -264,7 +271,7 @@ class _Scan:
             self.anomalies.add(Anomaly.MISSING_BOUNDARY)
         children: list[Part] = []
         for number, bounds in enumerate(regions, 1):
-            if self.parts >= self.limits.parts:
+            if self._is_spent():
                 self.anomalies.add(Anomaly.TOO_MANY_PARTS)
                 break
             child, _ = self.part((*section, number), bounds, depth + 1, default)

@@ -10,11 +10,18 @@ from collections.abc import Iterable
 from typing import Final
 
 from certs.mime import MESSAGE_TYPES, HeaderField, Part, fields_of
-from mailserver.message.headers import ListedAddress, first_values, list_addresses
+from mailserver.message.headers import (
+    MAX_ADDRESSES,
+    ListedAddress,
+    first_values,
+    list_addresses,
+)
 
 _QUOTABLE: Final = frozenset({0x09, *range(0x20, 0x7F)})
 _NOT_QUOTABLE: Final = bytes(set(range(256)) - _QUOTABLE)
 _MAX_QUOTED: Final = 1000  # longer strings are literals: some clients read lines into 1 kB
+MAX_LISTED: Final = 5000
+"""Addresses shown of one message in all, its attached messages included."""
 _EMPTY_ENVELOPE: Final = b"(" + b" ".join([b"NIL"] * 10) + b")"
 _EMPTY_TEXT: Final = b'("text" "plain" NIL NIL NIL "7bit" 0 0'
 
@@ -37,11 +44,24 @@ def nstring(value: bytes | None) -> bytes:
     return b"NIL" if value is None else string(value)
 
 
-def _addresses(value: bytes | None) -> bytes:
-    found = list_addresses(value) if value else []
-    if not found:
-        return b"NIL"
-    return b"(" + b"".join(map(_address, found)) + b")"
+class _Budget:
+    """How many addresses the envelopes of one message still show, nested ones included.
+
+    A thousand attached messages of two thousand addresses each took two seconds.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_LISTED
+
+    def addresses(self, value: bytes | None) -> bytes:
+        """Write an address list, or NIL."""
+        if not value or self._left <= 0:
+            return b"NIL"
+        found = list_addresses(value, min(self._left, MAX_ADDRESSES))
+        self._left -= len(found)
+        if not found:
+            return b"NIL"
+        return b"(" + b"".join(map(_address, found)) + b")"
 
 
 def _address(item: ListedAddress) -> bytes:
@@ -59,19 +79,23 @@ def envelope(fields: Iterable[HeaderField]) -> bytes:
 
     Source: RFC 9051 §7.5.2.
     """
+    return _envelope(fields, _Budget())
+
+
+def _envelope(fields: Iterable[HeaderField], budget: _Budget) -> bytes:
     values = first_values(fields)
-    author = _addresses(values.get("from"))
-    sender = _addresses(values.get("sender"))
-    reply_to = _addresses(values.get("reply-to"))
+    author = budget.addresses(values.get("from"))
+    sender = budget.addresses(values.get("sender"))
+    reply_to = budget.addresses(values.get("reply-to"))
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         nstring(values.get("date")),
         nstring(values.get("subject")),
         author,
         author if sender == b"NIL" else sender,
         author if reply_to == b"NIL" else reply_to,
-        _addresses(values.get("to")),
-        _addresses(values.get("cc")),
-        _addresses(values.get("bcc")),
+        budget.addresses(values.get("to")),
+        budget.addresses(values.get("cc")),
+        budget.addresses(values.get("bcc")),
         nstring(values.get("in-reply-to")),
         nstring(values.get("message-id")),
     )
@@ -82,13 +106,13 @@ def structures(raw: bytes, root: Part) -> tuple[bytes, bytes]:
 
     Source: RFC 9051 §9 (body, body-type-1part, body-type-mpart).
     """
-    return _body(raw, root)
+    return _body(raw, root, _Budget())
 
 
-def _body(raw: bytes, part: Part) -> tuple[bytes, bytes]:
+def _body(raw: bytes, part: Part, budget: _Budget) -> tuple[bytes, bytes]:
     kind, _, subtype = part.type.partition("/")
     if kind == "multipart":
-        return _multipart(raw, part, subtype)
+        return _multipart(raw, part, budget)
     head = b"(%b %b %b %b %b %b %d" % (
         string(kind.encode("latin-1")),
         string(subtype.encode("latin-1")),
@@ -111,8 +135,8 @@ def _body(raw: bytes, part: Part) -> tuple[bytes, bytes]:
         inner_full += b" NIL NIL NIL NIL)"
         if part.children:
             child = part.children[0]
-            inner = envelope(fields_of(raw, child))
-            inner_body, inner_full = _body(raw, child)
+            inner = _envelope(fields_of(raw, child), budget)
+            inner_body, inner_full = _body(raw, child, budget)
         return (
             b"%b %b %b %d)" % (head, inner, inner_body, part.lines),
             b"%b %b %b %d%b" % (head, inner, inner_full, part.lines, tail),
@@ -120,12 +144,12 @@ def _body(raw: bytes, part: Part) -> tuple[bytes, bytes]:
     return head + b")", head + tail
 
 
-def _multipart(raw: bytes, part: Part, subtype: str) -> tuple[bytes, bytes]:
+def _multipart(raw: bytes, part: Part, budget: _Budget) -> tuple[bytes, bytes]:
     # A multipart in which no part was found shows one empty text: the grammar asks for one.
-    pairs = [_body(raw, child) for child in part.children]
+    pairs = [_body(raw, child, budget) for child in part.children]
     if not pairs:
         pairs = [(_EMPTY_TEXT + b")", _EMPTY_TEXT + b" NIL NIL NIL NIL)")]
-    name = string(subtype.encode("latin-1"))
+    name = string(part.type.partition("/")[2].encode("latin-1"))
     short = b"".join(pair[0] for pair in pairs)
     full = b"".join(pair[1] for pair in pairs)
     return (
