@@ -1,0 +1,123 @@
+"""Port 25 under many idle or noisy connections, and a server that stops meanwhile (S9)."""
+
+import asyncio
+import random
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from mailserver.smtp.listener import SmtpBind, serve_smtp
+from tests.support.mail_site import (
+    DR,
+    A,
+    Line,
+    MailSite,
+    World,
+    mail_site,
+    message,
+    operator_line,
+    world,
+)
+
+SENDER = f"service@{A}"
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return world(tmp_path_factory.mktemp("world"))
+
+
+async def deliver(line: Line, text: str) -> str:
+    await line.say(f"MAIL FROM:<{SENDER}>")
+    await line.say(f"RCPT TO:<{DR}>")
+    await line.say("DATA")
+    line.write(message(SENDER, DR, text) + b".\r\n")
+    return await line.reply()
+
+
+async def test_three_hundred_slow_connections_do_not_slow_an_operator(
+    where: World, tmp_path: Path
+) -> None:
+    async with mail_site(where, tmp_path, max_per_host=400) as site:
+        slow = [await Line.open(site.smtp) for _ in range(300)]
+        for line in slow:
+            line.write(b"E")
+        started = time.perf_counter()
+        operator = await operator_line(site, where.a)
+        for number in range(10):
+            assert (await deliver(operator, f"no {number}")).startswith("250")
+            for line in slow:
+                line.write(b"H")
+        spent = time.perf_counter() - started
+
+    assert spent < 10
+
+
+async def test_noise_on_a_connection_harms_nobody(where: World, tmp_path: Path) -> None:
+    source = random.Random(25)
+    async with mail_site(where, tmp_path) as site:
+        for _ in range(60):
+            _, writer = await asyncio.open_connection("127.0.0.1", site.smtp)
+            for _ in range(source.randint(1, 4)):
+                writer.write(source.randbytes(source.randint(1, 3000)))
+                await asyncio.sleep(0)
+            writer.close()
+        operator = await operator_line(site, where.a)
+
+        assert (await deliver(operator, "still here")).startswith("250")
+
+
+async def test_noise_in_the_handshake_and_in_tls_harms_nobody(
+    where: World, tmp_path: Path
+) -> None:
+    source = random.Random(26)
+    async with mail_site(where, tmp_path) as site:
+        for _ in range(20):
+            line = await Line.open(site.smtp)
+            await line.say("EHLO x.test")
+            await line.say("STARTTLS")
+            line.write(source.randbytes(500))
+        for _ in range(10):
+            line = await operator_line(site, where.a)
+            line.write(source.randbytes(3000) + b"\r\n")
+        operator = await operator_line(site, where.a)
+
+        assert (await deliver(operator, "still here")).startswith("250")
+
+
+async def _begin(site: MailSite) -> Line:
+    line = await operator_line(site, site.world.a)
+    await line.say(f"MAIL FROM:<{SENDER}>")
+    await line.say(f"RCPT TO:<{DR}>")
+    await line.say("DATA")
+    return line
+
+
+async def test_a_stop_lets_a_message_in_progress_end(where: World, tmp_path: Path) -> None:
+    async with mail_site(where, tmp_path) as site:
+        bind = SmtpBind("127.0.0.1", 0, where.server_tls(), "mail.pli.test", drain_s=5.0)
+        async with AsyncExitStack() as stack:
+            site.smtp = await stack.enter_async_context(serve_smtp(site.services, bind))
+            line = await _begin(site)
+            stop = asyncio.ensure_future(stack.aclose())
+            await asyncio.sleep(0.1)
+            line.write(message(SENDER, DR) + b".\r\n")
+            replies = [(await line.reply())[:3] for _ in range(2)]
+            await stop
+
+        assert replies == ["250", "421"]
+        assert len(await site.inbox(DR)) == 1
+
+
+async def test_a_stop_cuts_what_does_not_end(where: World, tmp_path: Path) -> None:
+    async with mail_site(where, tmp_path) as site:
+        bind = SmtpBind("127.0.0.1", 0, where.server_tls(), "mail.pli.test", drain_s=0.2)
+        async with serve_smtp(site.services, bind) as port:
+            site.smtp = port
+            line = await _begin(site)
+            line.write(b"half a message")
+
+        assert await line.ended()
+        assert not await site.inbox(DR)
