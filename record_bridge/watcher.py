@@ -66,6 +66,7 @@ class Watcher:
         self._stopping = asyncio.Event()
         self._answers = asyncio.Event()
         self._originals = Originals()
+        self._inbox: Inbox | None = None
         self.idle = False
 
     def wake(self) -> None:
@@ -89,6 +90,7 @@ class Watcher:
         while not self._stopping.is_set():
             try:
                 async with Inbox.open(self._parts.login) as inbox:
+                    self._inbox = inbox
                     await self._watch(inbox)
                 failures = 0
             except InboxError as error:
