@@ -89,6 +89,8 @@ class SandboxPool:
         self._idle: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
         self._slots: list[_Slot] = []
         self._tasks = asyncio.TaskGroup()
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -161,7 +163,13 @@ class SandboxPool:
         worker, slot.worker = slot.worker, None
         if worker is not None:
             worker.kill()
-        self._tasks.create_task(self._restart(slot, worker))
+        if self._closed:
+            if worker is not None:
+                worker.process.wait()  # killed: at once
+            return
+        restart = self._tasks.create_task(self._restart(slot, worker))
+        self._restarts.add(restart)
+        restart.add_done_callback(self._restarts.discard)
 
     async def _restart(self, slot: "_Slot", dead: "_Worker | None") -> None:
         """Bury one worker and start the next; a failed start is tried again by the next call."""
@@ -187,8 +195,9 @@ class SandboxPool:
         slot.worker = worker
 
     async def _close(self) -> None:
-        for task in list(self._tasks._tasks):  # noqa: SLF001 - TaskGroup has no cancel before 3.15
-            task.cancel()
+        self._closed = True
+        for restart in self._restarts:
+            restart.cancel()
         await self._tasks.__aexit__(None, None, None)
         for slot in self._slots:
             if slot.worker is not None:

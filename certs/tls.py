@@ -1,9 +1,10 @@
 """TLS contexts of the site, and who the peer's certificate says it is.
 
-Invariants: TLS 1.2 or later; no session tickets or caches, so a revoked certificate cannot
-resume (threat C15); with a client CA, a certificate is asked for but not required (a peer that
-gives none is told 530 by policy), and one that is given must chain to the *operators'* branch
-and be on no CRL, or the handshake fails.
+Invariants: TLS 1.2 or later; no session tickets; a TLS 1.2 session resumed by its id (Python
+cannot turn OpenSSL's cache off) names a peer only after its certificate was asked of the lists
+again, so a revoked peer cannot resume (threat C15). With a client CA, a certificate is asked for
+but not required (a peer that gives none is told 530 by policy), and one that is given must chain
+to the *operators'* branch and be on no CRL, or the handshake fails.
 
 When the bundle of client CAs holds intermediate authorities, **they alone** are the anchors
 (partial chain): another branch of the same root, such as personal certificates, can then not
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -57,6 +59,29 @@ class PeerIdentity:
     not_after: datetime
 
 
+class _ServerContext(ssl.SSLContext):
+    """A listener's context that remembers the lists it was given, for resumed sessions."""
+
+    checks_crls: bool
+    lists: dict[bytes, tuple[datetime, frozenset[int]]]
+
+    def __new__(cls) -> Self:
+        """Make an empty context."""
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        context.checks_crls = False
+        context.lists = {}
+        return context
+
+    def still_good(self, certificate: x509.Certificate, at: datetime) -> bool:
+        """Whether a certificate that was verified once would still be."""
+        if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
+            return False
+        if not self.checks_crls:
+            return True
+        held = self.lists.get(certificate.issuer.public_bytes())
+        return held is not None and at <= held[0] and certificate.serial_number not in held[1]
+
+
 def server_context(
     cert: Path, key: Path, *, client_ca: Path | None = None, crls: Path | None = None
 ) -> ssl.SSLContext:
@@ -72,7 +97,8 @@ def server_context(
     Raises:
         KeyStoreError: a file is missing or unusable, or an anchor is itself revoked.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context = _ServerContext()
+    _harden(context)
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0  # TLS 1.3 tickets are not covered by OP_NO_TICKET
     _load_pair(context, cert, key)
@@ -87,6 +113,7 @@ def server_context(
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         _trust(context, anchors or roots)
         if crls is not None:
+            context.checks_crls = True
             # OpenSSL cannot check the CRL of a partial-chain anchor (its issuer is not there):
             # _check_anchors did; what lies below the anchor is the leaf, pathLen being 0.
             context.verify_flags |= (
@@ -117,7 +144,8 @@ def client_context(
     Raises:
         KeyStoreError: a file is missing or unusable.
     """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
     context.check_hostname = check_hostname
     context.verify_mode = ssl.CERT_REQUIRED
     _trust(context, _load_bundle(ca))
@@ -133,12 +161,24 @@ def peer_identity(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> PeerIdent
     """Who the peer of an established connection is.
 
     Returns:
-        None without TLS, without a certificate, or on a context that verifies none.
+        None without TLS, without a certificate, on a context that verifies none, or on a resumed
+        session whose certificate is no longer good.
+
+    Source: RFC 5246 §7.3, RFC 5280 §6.3.
     """
     if ssl_object is None or ssl_object.context.verify_mode is ssl.CERT_NONE:
         return None
     certificate = ssl_object.getpeercert(binary_form=True)
-    return _identity(certificate) if certificate else None
+    if not certificate:
+        return None
+    context = ssl_object.context
+    if (
+        ssl_object.session_reused
+        and isinstance(context, _ServerContext)
+        and not context.still_good(x509.load_der_x509_certificate(certificate), datetime.now(UTC))
+    ):
+        return None
+    return _identity(certificate)
 
 
 def load_crls(source: Path) -> tuple[x509.CertificateRevocationList, ...]:
@@ -159,6 +199,10 @@ def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocation
 
     May be called on a context in use: the next handshake sees them.
     """
+    lists = tuple(lists)
+    if isinstance(context, _ServerContext):
+        for each in lists:
+            _remember(context, each)
     text = b"".join(each.public_bytes(Encoding.PEM) for each in lists)
     if text:
         # OpenSSL reads CRLs from files only (``cadata`` takes certificates alone).
@@ -168,13 +212,20 @@ def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocation
             context.load_verify_locations(cafile=file.name)
 
 
-def _context(protocol: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
+def _remember(context: _ServerContext, crl: x509.CertificateRevocationList) -> None:
+    end, issuer = crl.next_update_utc, crl.issuer.public_bytes()
+    if end is None:
+        return
+    held = context.lists.get(issuer)
+    if held is None or held[0] <= end:
+        context.lists[issuer] = (end, frozenset(entry.serial_number for entry in crl))
+
+
+def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_ciphers(_SUITES)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
-    return context
 
 
 def _load_pair(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:

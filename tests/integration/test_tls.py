@@ -1,7 +1,9 @@
 """TLS between operators: who may come in, who is told so by policy, who fails the handshake."""
 
 import asyncio
+import socket
 import ssl
+import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -262,6 +264,52 @@ async def test_tls_1_2_and_1_3_are_spoken_and_give_no_ticket(site, version):
         writer.close()
 
     assert held[0] is None or not held[0].has_ticket
+
+
+def twice(server: ssl.SSLContext, client: ssl.SSLContext, between: Callable[[], None]) -> list:
+    """Connect, then connect again with the first session; what the server saw each time."""
+    seen: list[tuple[bool | None, bool]] = []
+    kept: list[ssl.SSLSocket] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(2):
+            plain, _ = listener.accept()
+            secured = server.wrap_socket(plain, server_side=True)
+            seen.append((secured.session_reused, tls.peer_identity(secured) is not None))
+            secured.recv(1)
+            kept.append(secured)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    session = None
+    for step in (between, lambda: None):
+        plain = socket.create_connection(listener.getsockname())
+        secured = client.wrap_socket(plain, server_hostname="localhost", session=session)
+        session = secured.session
+        step()
+        secured.send(b"x")
+        kept.append(secured)
+    thread.join()
+    for each in (*kept, listener):
+        each.close()
+    return seen
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_revoked_peer_cannot_resume_a_session(site, revoked):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    server, client = site.context(), site.client(issued)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def between() -> None:
+        serials = [issued.serial] if revoked else []
+        (site.dir / "operators-ca.crl").write_bytes(
+            site.pki.issue_crl(Branch.OPERATORS, site.now + timedelta(seconds=1), serials)
+        )
+        tls.add_crls(server, tls.load_crls(site.dir))
+
+    assert twice(server, client, between) == [(False, True), (True, not revoked)]
 
 
 class Upgrading(asyncio.Protocol):
