@@ -42,6 +42,7 @@ _ACTS: Final = frozenset(
 _LINKS: Final = frozenset(
     HL7 + name for name in ("entry", "entryRelationship", "component", "section")
 )
+_FOLLOWED: Final = tuple(_LINKS | _ACTS)
 _ASKED: Final = frozenset({"ARQ", "INT", "RQO", "PRP", "PRMS", "APT"})
 """Moods of what is wanted, asked for, proposed, promised or appointed."""
 
@@ -163,13 +164,13 @@ class _Reader:
         while stack:
             element, void, section = stack.pop()
             inside: list[tuple[etree._Element, bool, str]] = []
-            for child in element:
+            for child in element.iterchildren(*_FOLLOWED):  # filtered in C: half the time
                 tag = child.tag
                 if tag in _LINKS:
                     denied = child.get("negationInd") == "true"
                     code = _section_code(child) if tag == HL7 + "section" else section
                     inside.append((child, void or denied, code))
-                elif tag in _ACTS:
+                else:
                     denied = void or _is_void(child)
                     kind = None
                     if not denied and child.get("nullFlavor") is None:

@@ -8,6 +8,7 @@ Source: XML 1.0 §2.8, XML 1.0 §4.3.3, threats X5 and X6.
 """
 
 import re
+from functools import lru_cache
 
 from lxml import etree
 
@@ -90,8 +91,11 @@ def refuse_unsafe(content: bytes, error: type[MalformedDocumentError]) -> None:
 def local_name(element: etree._Element) -> str:
     """The element's name without its namespace, or without its undeclared prefix."""
     tag = element.tag
-    if not isinstance(tag, str):
-        return ""
+    return _bare(tag) if isinstance(tag, str) else ""
+
+
+@lru_cache(maxsize=256)
+def _bare(tag: str) -> str:
     return tag.rpartition("}")[2].rpartition(":")[2]
 
 
