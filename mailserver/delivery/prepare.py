@@ -8,6 +8,7 @@ Source: DESIGN §3 step 5, DESIGN D5b.
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,6 +46,8 @@ _SMIME_TYPES: Final = frozenset(
         "application/cms",
     }
 )
+_PACKAGE_HINT: Final = re.compile(rb"ihe.{0,64}?xdm|suhfx1hets56axa", re.DOTALL)
+"""The name IHE_XDM.zip in any of its encodings: plain, percent, continued, base64 (lower case)."""
 _OPAQUE_SUFFIXES: Final = (".p7m", ".p7c", ".p7z")
 
 
@@ -110,7 +113,7 @@ def prepare(raw: bytes, authserv_id: str) -> Prepared | Refused:
     blob = cut(raw, outline, is_stranger(authserv_id))
     indexed = index(blob, outline if blob is raw else None)
     packages = len(find_named(outline, PACKAGE_NAME))
-    if not packages and outline.ambiguous and PACKAGE_NAME.lower().encode() in raw.lower():
+    if not packages and outline.ambiguous and _PACKAGE_HINT.search(raw.lower()):
         # Another reader may see the package that this one does not (S20).
         packages = 1
     if bool(packages) != indexed.has_package:
