@@ -10,11 +10,13 @@ Source: RFC 9051 §6.4.5, §7.5.2.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from certs.mime import Outline
 from mailserver.imap.commands import BodySection, FetchItem, Simple
 from mailserver.imap.connection import SLICE, Connection
 from mailserver.imap.responses import FlagText, date_time
-from mailserver.imap.sections import Filtered, Span, locate, select_fields
+from mailserver.imap.sections import Filtered, Span, Stored, locate, select_fields
 from mailserver.imap.shared import Shared, outline_of
 from mailserver.imap.view import FolderView
 from mailserver.message.index import MessageIndex
@@ -23,7 +25,7 @@ from mailserver.store.model import EntryRow
 
 ROW_BATCH = 1000
 """Messages rendered from memory before the loop is given to others."""
-SECTION_BATCH = 64
+SECTION_BATCH = 250
 """Messages whose sections are read together."""
 BATCH_OCTETS = 2 * 1024 * 1024
 """Octets of bodies read together."""
@@ -169,10 +171,9 @@ class Fetcher:
                 self._row_texts[item](row) if item in self._row_texts else _OF_INDEX[item](index)
                 for item in items
             ]
-            outline = outline_of(index)
+            stored = Stored(prefix, index.header_octets, row.octets - len(prefix), _once(index))
             wanted = tuple(
-                _Wanted(section, _cut(section, locate(section, prefix, outline)))
-                for section in sections
+                _Wanted(section, _cut(section, locate(section, stored))) for section in sections
             )
             found.append(_Message(p + 1, row, b" ".join(texts), wanted))
         return found
@@ -237,6 +238,11 @@ class Fetcher:
             connection.write(piece)
             at += len(piece)
             await connection.flush()
+
+
+def _once(index: MessageIndex) -> Callable[[], Outline]:
+    """Decode the outline when it is first asked for, and only once."""
+    return lru_cache(maxsize=1)(lambda: outline_of(index))
 
 
 def _cut(section: BodySection, place: Span | Filtered | None) -> Span | Filtered | None:

@@ -6,6 +6,7 @@ here parses mail; header fields are cut out by the outline's offsets.
 Source: RFC 9051 §6.4.5.1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from certs.mime import Outline, Part, fields_of, find_section
@@ -42,11 +43,27 @@ class Filtered:
     length: int
 
 
-def locate(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filtered | None:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as sections are found in it.
+
+    Attributes:
+        header_octets: size of the blob's header, its blank line included.
+        octets: size of the blob.
+        outline: gives the stored tree; asked only when a section needs it.
+    """
+
+    prefix: bytes
+    header_octets: int
+    octets: int
+    outline: Callable[[], Outline]
+
+
+def locate(section: BodySection, message: Stored) -> Span | Filtered | None:
     """Find a section; None when the message has no such part (NIL on the wire)."""
-    root = outline.root
     if not section.part:
-        return _of_message(section, prefix, outline)
+        return _of_message(section, message)
+    outline = message.outline()
     part = find_section(outline, section.part)
     if part is None:
         return None
@@ -54,7 +71,7 @@ def locate(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filt
     if kind is SectionKind.WHOLE:
         return Span(b"", part.body_start, part.body_end - part.body_start)
     if kind is SectionKind.MIME:
-        head = prefix if part is root else b""
+        head = message.prefix if part is outline.root else b""
         return Span(head, part.header_start, part.body_start - part.header_start)
     if not part.is_message:
         return None
@@ -66,17 +83,17 @@ def locate(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filt
     return Filtered(inner.header_start, inner.body_start - inner.header_start)
 
 
-def _of_message(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filtered:
-    root = outline.root
+def _of_message(section: BodySection, message: Stored) -> Span | Filtered:
+    header = message.header_octets
     match section.kind:
         case SectionKind.WHOLE:
-            return Span(prefix, 0, outline.octets)
+            return Span(message.prefix, 0, message.octets)
         case SectionKind.HEADER:
-            return Span(prefix, 0, root.body_start)
+            return Span(message.prefix, 0, header)
         case SectionKind.TEXT:
-            return Span(b"", root.body_start, outline.octets - root.body_start)
+            return Span(b"", header, message.octets - header)
         case _:
-            return _from_outline(section, prefix, outline)
+            return _from_outline(section, message.prefix, message.outline())
 
 
 def _from_outline(section: BodySection, prefix: bytes, outline: Outline) -> Span | Filtered:

@@ -98,7 +98,7 @@ def test_list_extended_is_read():
     )
 
 
-def section(label, part=(), kind=c.SectionKind.WHOLE, fields=NONE, partial=None, peek=False):
+def section(label, part=(), kind=c.SectionKind.WHOLE, fields=NONE, partial=None, *, peek=False):
     return c.BodySection(label, part, kind, frozenset(fields), partial, peek)
 
 

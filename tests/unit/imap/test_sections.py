@@ -6,7 +6,7 @@ import pytest
 
 from certs.mime import scan
 from mailserver.imap.commands import BodySection, SectionKind
-from mailserver.imap.sections import Filtered, Span, locate, select_fields
+from mailserver.imap.sections import Filtered, Span, Stored, locate, select_fields
 
 PREFIX = (
     b"Return-Path: <a@b.test>\r\nReceived: from x\r\n by y; Mon, 2 Mar 2026 10:00:00 +0000\r\n"
@@ -35,8 +35,13 @@ def section(part=(), kind=SectionKind.WHOLE, fields=(), partial=None):
     return BodySection(b"", tuple(part), kind, names, partial, peek=True)
 
 
+def stored(blob, prefix):
+    outline = scan(blob)
+    return Stored(prefix, outline.root.body_start, len(blob), lambda: outline)
+
+
 def octets(wanted, blob=BLOB, prefix=PREFIX):
-    place = locate(wanted, prefix, scan(blob))
+    place = locate(wanted, stored(blob, prefix))
     if place is None:
         return None
     if isinstance(place, Filtered):
@@ -172,4 +177,4 @@ def test_a_message_without_a_body_has_an_empty_text():
     blob = b"Subject: x\r\n"
     assert octets(section(kind=SectionKind.TEXT), blob, b"") == b""
     assert octets(section(), blob, b"") == blob
-    assert locate(section(), b"", scan(b"")) == Span(b"", 0, 0)
+    assert locate(section(), stored(b"", b"")) == Span(b"", 0, 0)
