@@ -97,6 +97,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["path"].startswith("/static/"):
+                    # The sandboxed frame of an HTML mail has no origin, and needs its style.
+                    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
                 if "frame-ancestors 'self'" in headers["Content-Security-Policy"]:
                     headers["X-Frame-Options"] = "SAMEORIGIN"
                 self._metrics.responses.labels(f"{message['status'] // 100}xx").inc()

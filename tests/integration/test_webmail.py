@@ -245,6 +245,14 @@ async def test_a_form_sent_from_elsewhere_is_refused(site, headers):
         assert ours.status_code == 303
 
 
+async def test_a_form_sent_by_a_browser_that_hides_its_origin_is_taken(site):
+    async with site.signed_in() as client:
+        token = token_of((await client.get("/accueil")).text)
+        headers = {"origin": "null", "sec-fetch-site": "same-origin"}
+        answer = await client.post("/deconnexion", data={"csrf": token}, headers=headers)
+        assert answer.status_code == 303
+
+
 async def test_signing_in_needs_the_form_of_this_visitor(site):
     async with site.client() as client:
         answer = await client.post(

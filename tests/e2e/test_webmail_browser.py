@@ -1,0 +1,254 @@
+"""A patient in a real browser: headless Chromium over real TLS, axe-core at 320 and 1280 px.
+
+With ``PLI_SCREENSHOTS=1`` the screenshots and the axe reports are written beside this file, in
+``screenshots/``; otherwise into the test's own folder.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from certs.issue import PracticePki
+from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
+from mailserver.webmail.http import WebBind, serve_web
+from tests.support import axe
+from tests.support.cda import PDF, CdaSpec
+from tests.support.mailsite import AT, DOCTOR, PATIENT
+from tests.support.webmail import PASSWORD, webmail
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs the Debian package chromium"),
+    pytest.mark.timeout(180),
+]
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDTHS = (320, 1280)
+
+LETTER = """From: Dr Claire Martin <dr.martin@cabinet.mssante.test>\r
+To: <{patient}>\r
+Subject: Vos résultats d'analyses du 22 novembre\r
+Message-ID: <lettre-1@cabinet.mssante.test>\r
+Date: Sun, 22 Nov 2026 10:00:00 +0000\r
+MIME-Version: 1.0\r
+Content-Type: multipart/mixed; boundary=b\r
+\r
+--b\r
+Content-Type: text/plain; charset=utf-8\r
+Content-Transfer-Encoding: 8bit\r
+\r
+Bonjour Madame,\r
+\r
+Vos résultats sont bons. Votre cholestérol a baissé : continuez ainsi.\r
+Pensez à reprendre rendez-vous avant la fin de l'année.\r
+\r
+Bien à vous,\r
+Dr Claire Martin\r
+--b\r
+Content-Type: application/pdf; name="Résultats.pdf"\r
+Content-Disposition: attachment; filename="Resultats.pdf"\r
+Content-Transfer-Encoding: base64\r
+\r
+JVBERi0xLjQKJSVFT0YK\r
+--b--\r
+"""
+HOSTILE = b"""From: Secr\xc3\xa9tariat <accueil@chu.test>\r
+To: <%b>\r
+Subject: Message avec mise en forme\r
+Message-ID: <html-1@chu.test>\r
+Date: Sun, 22 Nov 2026 09:00:00 +0000\r
+MIME-Version: 1.0\r
+Content-Type: text/html; charset=utf-8\r
+\r
+<h1>Bonjour</h1><p onclick="alert(1)">Texte mis en <b>forme</b>.</p>\r
+<script>alert(1)</script><img src="https://evil.test/p.png" onerror="alert(2)">\r
+<svg onload="alert(3)"><image href="https://evil.test/s"/></svg>\r
+<link rel="stylesheet" href="https://evil.test/x.css"><iframe src="https://evil.test/f"></iframe>\r
+<style>@import url(https://evil.test/i.css); body{background:url(https://evil.test/b)}</style>\r
+<meta http-equiv="refresh" content="0;url=https://evil.test/r">\r
+"""
+REPORT_SECTIONS = (
+    (
+        "<component><section><title>Bilan lipidique</title><text>"
+        "<paragraph>Prélèvement du <content styleCode='Bold'>20 novembre 2026</content>, à jeun."
+        "</paragraph><table><caption>Résultats</caption><thead><tr><th>Analyse</th><th>Valeur</th>"
+        "<th>Valeurs usuelles</th></tr></thead><tbody>"
+        "<tr><td>Cholestérol total</td><td>1,92 g/L</td><td>inférieur à 2,00</td></tr>"
+        "<tr><td>HDL</td><td>0,55 g/L</td><td>supérieur à 0,40</td></tr>"
+        "<tr><td>LDL</td><td>1,10 g/L</td><td>inférieur à 1,60</td></tr></tbody></table>"
+        "<linkHtml href='https://evil.test/l'>laboratoire</linkHtml></text></section></component>"
+    ),
+    (
+        "<component><section><title>Conclusion</title><text><list><item>Résultats satisfaisants."
+        "</item><item>Contrôle dans un an.</item></list></text></section></component>"
+    ),
+)
+
+
+async def furnish(site) -> None:
+    """Messages, documents and an agenda as a real patient has them."""
+    mailbox = await site.mail.mailbox(DOCTOR)
+    await site.mail.receive(HOSTILE % PATIENT.encode(), PATIENT)
+    sent = await site.mail.submissions.submit(
+        SubmissionMessage(
+            LETTER.format(patient=PATIENT).encode(), DOCTOR, (PATIENT,), mailbox, AT,
+            Via.SUBMISSION,
+        )
+    )  # fmt: skip
+    assert isinstance(sent, Submitted)
+    report = await site.file(
+        CdaSpec(
+            unique_id="1.2.1",
+            title="Compte rendu de biologie",
+            narrative="",
+            sections=REPORT_SECTIONS,
+            custodian_name="Laboratoire Est",
+        )
+    )
+    await site.file(
+        CdaSpec(unique_id="1.2.2", title="Lettre de liaison", code="11490-0", pdf=PDF),
+        class_code="11",
+        type_code="11490-0",
+        marks="signature_unverifiable",
+    )
+    await site.add_agenda(report, place="Cabinet des Lilas")
+    await site.add_agenda(
+        report, ordinal=1, kind="vaccination_due", status="to_schedule", day=None,
+        title="Vaccination contre la grippe",
+    )  # fmt: skip
+    await site.add_agenda(
+        report, ordinal=2, kind="examination", status="history", day="2025-11-03",
+        title="Bilan sanguin annuel",
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def site(tmp_path):
+    issued = PracticePki.create(AT, "PRATIQUE").issue_server(AT, ["127.0.0.1"], {"CN": "pli.test"})
+    (tmp_path / "server.pem").write_bytes(issued.bundle)
+    (tmp_path / "server.key").write_bytes(issued.key)
+    async with webmail(tmp_path) as opened:
+        await furnish(opened)
+        async with serve_web(
+            opened.app, WebBind("127.0.0.1", 0), tmp_path / "server.pem", tmp_path / "server.key"
+        ) as port:
+            yield opened, f"https://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def gallery(tmp_path) -> Path:
+    if os.environ.get("PLI_SCREENSHOTS"):
+        folder = Path(__file__).parent / "screenshots"
+    else:
+        folder = tmp_path / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+async def sign_in(page: Page, base: str, code: str) -> None:
+    await page.goto(f"{base}/connexion")
+    await page.get_by_label("Identifiant").fill("patient")
+    await page.get_by_label("Mot de passe").fill(PASSWORD)
+    await page.get_by_label("Code à 6 chiffres").fill(code)
+    await page.get_by_role("button", name="Se connecter").click()
+    await page.wait_for_url(f"{base}/accueil")
+
+
+async def look_at(page: Page, name: str, width: int, gallery: Path) -> None:
+    """Take a screenshot, and let axe-core judge what is shown."""
+    wide = await page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= width, f"{name}: {wide} px wide on {width}"
+    await page.screenshot(path=gallery / f"{name}-{width}.png", full_page=True)
+    report = await axe.run(page)
+    (gallery / f"{name}-{width}.axe.json").write_text(
+        json.dumps(axe.summary(report), ensure_ascii=False, indent=1) + "\n"
+    )
+    assert report["violations"] == [], name
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_patient_reads_everything_and_axe_finds_nothing(site, gallery, width):
+    webmail_site, base = site
+    requested: list[str] = []
+    dialogs: list[str] = []
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+
+        await page.goto(f"{base}/connexion")
+        await look_at(page, "connexion", width, gallery)
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+        await page.keyboard.press("Enter")
+        assert await page.evaluate("document.activeElement.id") == "contenu"
+        await sign_in(page, base, webmail_site.code())
+        await look_at(page, "accueil", width, gallery)
+
+        navigation = page.get_by_role("navigation", name="Menu principal")
+        await navigation.get_by_role("link", name="Messagerie").click()
+        await look_at(page, "messagerie", width, gallery)
+        await page.get_by_role("link", name="Vos résultats d'analyses").click()
+        assert await page.get_by_text("Expéditeur vérifié").is_visible()
+        await look_at(page, "message", width, gallery)
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Resultats.pdf").click()
+        assert (await download.value).suggested_filename == "Resultats.pdf"
+        await page.get_by_label("Votre réponse").fill("Merci docteur, je prends rendez-vous.")
+        await page.get_by_role("button", name="Envoyer").click()
+        await page.get_by_text("Votre réponse est partie.").wait_for()
+        await page.get_by_role("link", name="Message avec mise en forme").click()
+        frame = page.frame_locator("iframe")
+        assert await frame.get_by_text("Texte mis en").is_visible()
+        await look_at(page, "message-html", width, gallery)
+
+        await navigation.get_by_role("link", name="Documents").click()
+        await look_at(page, "dossier", width, gallery)
+        await page.get_by_role("link", name="Compte rendu de biologie").click()
+        assert await page.get_by_role("heading", name="Bilan lipidique").is_visible()
+        await look_at(page, "document", width, gallery)
+        await page.goto(f"{base}/dossier/document/2")
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Télécharger le PDF").click()
+        assert (await download.value).suggested_filename.endswith(".pdf")
+        await look_at(page, "document-pdf", width, gallery)
+        await page.goto(f"{base}/dossier/acces")
+        await look_at(page, "acces", width, gallery)
+
+        await navigation.get_by_role("link", name="Agenda").click()
+        await look_at(page, "agenda", width, gallery)
+        await page.get_by_role("button", name="Déjà fait : Consultation de suivi").click()
+        await page.get_by_text("C'est noté").wait_for()
+        await page.goto(f"{base}/dossier/document/999")
+        await look_at(page, "introuvable", width, gallery)
+        await page.goto(f"{base}/accueil")
+        await page.get_by_role("button", name="Se déconnecter").click()
+        await page.get_by_text("Vous êtes déconnecté").wait_for()
+        await page.go_back()
+        assert await page.get_by_text("Derniers documents").count() == 0
+        await browser.close()
+
+    assert {urlsplit(url).netloc for url in requested} == {urlsplit(base).netloc}
+    assert dialogs == []
+    # Chromium itself says 404 in its console; a refused policy or a mixed content would be there.
+    assert [text for text in complaints if "404" not in text] == []
+    received = await webmail_site.mail.inbox(DOCTOR)
+    assert len(received) == 1
