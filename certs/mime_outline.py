@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from certs.errors import MalformedMessageError
 from certs.mime_words import decode_header, decode_parameter
@@ -285,20 +285,24 @@ def _to_list(part: Part) -> list[object]:
     return row
 
 
-def _from_list(row: list[object]) -> Part:
-    section, start, body, end, lines, kind, params, encoding, disp, disp_params, *rest = row
-    *texts, children = rest
+def _from_list(row: Any) -> Part:  # noqa: ANN401 - a row of JSON, as _to_list wrote it
+    section, start, body, end, lines, kind, params, encoding, disposition, *rest = row
+    disposition_params, content_id, description, language, location, md5, children = rest
     return Part(
-        tuple(section),  # type: ignore[arg-type] # the row was written by _to_list
-        start,  # type: ignore[arg-type] # as above, for each column
-        body,  # type: ignore[arg-type]
-        end,  # type: ignore[arg-type]
-        lines,  # type: ignore[arg-type]
-        kind,  # type: ignore[arg-type]
-        tuple((name, value) for name, value in params),  # type: ignore[attr-defined]
-        encoding,  # type: ignore[arg-type]
-        disp,  # type: ignore[arg-type]
-        tuple((name, value) for name, value in disp_params),  # type: ignore[attr-defined]
-        *texts,  # type: ignore[arg-type]
-        children=tuple(_from_list(child) for child in children),  # type: ignore[attr-defined]
+        section=tuple(section),
+        header_start=start,
+        body_start=body,
+        body_end=end,
+        lines=lines,
+        type=kind,
+        params=tuple((name, value) for name, value in params),
+        encoding=encoding,
+        disposition=disposition,
+        disposition_params=tuple((name, value) for name, value in disposition_params),
+        content_id=content_id,
+        description=description,
+        language=language,
+        location=location,
+        md5=md5,
+        children=tuple(_from_list(child) for child in children),
     )
