@@ -21,10 +21,11 @@ from certs.mime import Outline, Part
 from record_bridge import cda_body, identity
 from record_bridge.errors import MalformedDocumentError
 from record_bridge.formats import auth_results, xds_metadata
-from record_bridge.formats.cda_header import load_cda, read_header
+from record_bridge.formats.cda_header import CdaHeader, load_cda, read_header
 from record_bridge.formats.xdm import XdmPackage, open_package
 from record_bridge.formats.xds_metadata import DocumentEntry, SubmissionSet
 from record_bridge.model import (
+    AgendaAct,
     Claim,
     Environment,
     ErrorCode,
@@ -216,8 +217,10 @@ def _opened_package(found: _Found, environment: Environment) -> OpenedPackage:
         return refused(Reason.METADATA_UNREADABLE)
     if not listing.entries:
         return refused(Reason.METADATA_UNREADABLE)
+    files: dict[str, _File] = {}
     documents = tuple(
-        _opened_document(entry, package, listing, environment) for entry in listing.entries
+        _opened_document(entry, _file(package, entry.uri, files), listing, environment)
+        for entry in listing.entries
     )
     return OpenedPackage(content, found.forwarded, documents, _package_problem(documents))
 
@@ -234,48 +237,75 @@ def _package_problem(documents: tuple[OpenedDocument, ...]) -> Problem | None:
     return None
 
 
-def _opened_document(
-    entry: DocumentEntry, package: XdmPackage, listing: SubmissionSet, environment: Environment
-) -> OpenedDocument:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file of a package, read once however often the metadata lists it."""
+
+    content: bytes
+    sha256: bytes
+    sha1: str
+    header: CdaHeader | None
+    acts: tuple[AgendaAct, ...] = ()
+    media_type: str = ""
+
+
+def _file(package: XdmPackage, uri: str, files: dict[str, _File]) -> _File | None:
+    """The file that a URI names, read; None when there is none, or not one."""
     try:
-        packed = package.resolve(entry.uri)
+        packed = package.resolve(uri)
     except MalformedDocumentError:
-        packed = None
-    content = b"" if packed is None else packed.content
-    document = OpenedDocument(entry, content, hashlib.sha256(content).digest(), None, _NO_CLAIM)
+        return None
     if packed is None:
-        return replace(document, problem=_problem(Reason.DOCUMENT_MISSING))
+        return None
+    if packed.uri not in files:
+        files[packed.uri] = _read(packed.content)
+    return files[packed.uri]
+
+
+def _read(content: bytes) -> _File:
+    sha256 = hashlib.sha256(content).digest()
+    # SHA-1 by profile: it guards against accidents only, ours is the other one
+    sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
     try:
         root = load_cda(content)
         header = read_header(root)
         acts = cda_body.acts(root, header)
-        media_type = cda_body.level1_media_type(root)
     except MalformedDocumentError:
-        return replace(document, problem=_problem(Reason.DOCUMENT_UNREADABLE))
-    return replace(
-        document,
-        header=header,
-        claim=identity.claim_of(header, entry, listing, environment),
-        acts=acts,
-        media_type=media_type,
-        problem=_disagreement(entry, content, header.unique_id),
+        return _File(content, sha256, sha1, None)
+    return _File(content, sha256, sha1, header, acts, cda_body.level1_media_type(root))
+
+
+def _opened_document(
+    entry: DocumentEntry, file: _File | None, listing: SubmissionSet, environment: Environment
+) -> OpenedDocument:
+    if file is None:
+        digest = hashlib.sha256(b"").digest()
+        problem = _problem(Reason.DOCUMENT_MISSING)
+        return OpenedDocument(entry, b"", digest, None, _NO_CLAIM, problem=problem)
+    if file.header is None:
+        problem = _problem(Reason.DOCUMENT_UNREADABLE)
+        return OpenedDocument(entry, file.content, file.sha256, None, _NO_CLAIM, problem=problem)
+    return OpenedDocument(
+        entry,
+        file.content,
+        file.sha256,
+        file.header,
+        identity.claim_of(file.header, entry, listing, environment),
+        acts=file.acts,
+        media_type=file.media_type,
+        problem=_disagreement(entry, file, file.header.unique_id),
     )
 
 
-def _disagreement(entry: DocumentEntry, content: bytes, unique_id: str) -> Problem | None:
+def _disagreement(entry: DocumentEntry, file: _File, unique_id: str) -> Problem | None:
     """What the metadata says otherwise than the document; a missing hash differs (threat X4)."""
-    if entry.size_text and entry.size != len(content):
+    if entry.size_text and entry.size != len(file.content):
         return _problem(Reason.SIZE_DIFFERS)
-    if entry.hash != _sha1(content):
+    if entry.hash != file.sha1:
         return _problem(Reason.HASH_DIFFERS)
     if entry.unique_id not in ("", unique_id):
         return _problem(Reason.ID_DIFFERS)
     return None
-
-
-def _sha1(content: bytes) -> str:
-    # by profile: it guards against accidents only, our own digest is SHA-256
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 # --- header fields ---------------------------------------------------------------------------

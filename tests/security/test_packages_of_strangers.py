@@ -488,3 +488,20 @@ def test_poison_for_the_agenda_is_capped():
     (document,) = opened(mail(package(cda(CdaSpec(acts=poison))))).packages[0].documents
 
     assert len(document.acts) == 100
+
+
+def test_one_file_listed_many_times_is_read_once():
+    from record_bridge.formats.xdm import PackagedDocument, build_package
+    from record_bridge.formats.xds_metadata import encode
+
+    large = cda(CdaSpec(octets=3_000_000))
+    entries = [entry_for(large)] * 200
+    raw = mail(
+        build_package(encode(submission_for(entries)), [PackagedDocument("DOC0001.XML", large)])
+    )
+    started = time.perf_counter()
+    (found,) = opened(raw).packages
+
+    assert time.perf_counter() - started < 2.0
+    assert len(found.documents) == 200
+    assert len({id(d.content) for d in found.documents}) == 1
