@@ -24,10 +24,10 @@ from typing import Any
 from certs import smime
 from certs.addresses import Mailbox, parse_addr_spec
 from certs.cms_sign import Signer
-from certs.errors import KeyStoreError
+from certs.errors import KeyStoreError, MalformedAddressError
 from certs.tls import client_context, server_context
 from mailserver.delivery.errors import Reply
-from mailserver.outbound.client import Client, Target, Transmission, connect
+from mailserver.outbound.client import Client, Target, Transmission, connect, is_path
 from mailserver.outbound.errors import SendError, TlsError, UnreachableError
 from mailserver.report_message import (
     Envelope,
@@ -48,7 +48,7 @@ from mailserver.smtp.receiving import ReceivedMessage, Reception
 
 __all__ = [
     "ReceiverSettings", "RefusedReportError", "SendRequest", "SendResult", "TlsFailureError",
-    "send_report", "send_reports", "serve_receiver",
+    "send_report", "serve_receiver",
 ]  # fmt: skip
 
 RECEIVER_SIZE_LIMIT = 64 * 1024 * 1024
@@ -186,13 +186,16 @@ async def send_report(request: SendRequest) -> SendResult:
     """Send what a request asks for.
 
     Raises:
-        RefusedReportError: the rules forbid it.
+        RefusedReportError: the rules forbid it, or an address or the seal is of no use.
         TlsFailureError: no mutual TLS.
         SendError: the server cannot be reached, or is no SMTP server.
     """
-    source = await asyncio.to_thread(_load, request)
-    first = await asyncio.to_thread(source.message, fresh=request.repeat > 1)
-    target = await asyncio.to_thread(_target, request)
+    try:
+        source = await asyncio.to_thread(_load, request)
+        first = await asyncio.to_thread(source.message, fresh=request.repeat > 1)
+        target = await asyncio.to_thread(_target, request)
+    except MalformedAddressError:
+        raise RefusedReportError(Refusal.BAD_ADDRESS) from None
     run = _Run(source, target, first)
     started = time.perf_counter()
     try:
@@ -206,10 +209,9 @@ async def send_report(request: SendRequest) -> SendResult:
     return run.result(time.perf_counter() - started)
 
 
-send_reports = send_report
-
-
 def _load(request: SendRequest) -> _Source:
+    if not all(map(is_path, (request.sender, *request.recipients))):
+        raise RefusedReportError(Refusal.BAD_ADDRESS)
     contents = [each.read_bytes() for each in request.files]
     archives = [each for each in contents if each.startswith(b"PK")]
     documents = tuple(each for each in contents if not each.startswith(b"PK"))
@@ -218,7 +220,11 @@ def _load(request: SendRequest) -> _Source:
         raise RefusedReportError(Refusal.UNREADABLE)
     signer = None
     if request.smime_cert is not None and request.smime_key is not None:
-        signer = Signer.from_pem(request.smime_cert.read_bytes(), request.smime_key.read_bytes())
+        pems = request.smime_cert.read_bytes(), request.smime_key.read_bytes()
+        try:
+            signer = Signer.from_pem(*pems)
+        except KeyStoreError:
+            raise RefusedReportError(Refusal.BAD_SEAL) from None
     return _Source(request, documents, archives[0] if archives else None, raw, signer)
 
 

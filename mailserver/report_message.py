@@ -60,6 +60,8 @@ class Refusal(Enum):
     NO_INS_KEY = "ins-key"
     TWO_PATIENTS = "two-patients"
     NO_DOCUMENT = "no-document"
+    BAD_ADDRESS = "bad-address"
+    BAD_SEAL = "bad-seal"
 
 
 _REASONS = {
@@ -67,6 +69,8 @@ _REASONS = {
     Refusal.NO_INS_KEY: "an INS number does not have the right key",
     Refusal.TWO_PATIENTS: "the documents name more than one patient, or none",
     Refusal.NO_DOCUMENT: "there is no document to send",
+    Refusal.BAD_ADDRESS: "an address is not well formed",
+    Refusal.BAD_SEAL: "the seal's certificate or key cannot be used",
 }
 
 
@@ -74,7 +78,7 @@ class RefusedReportError(ValueError):
     """The rules forbid to send this; ``reason`` says which one."""
 
     def __init__(self, reason: Refusal) -> None:
-        super().__init__(_REASONS[reason] + "; --as-is sends it nevertheless")
+        super().__init__(_REASONS[reason])
         self.reason = reason
 
 

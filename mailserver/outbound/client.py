@@ -116,7 +116,10 @@ class Client:
 
         Raises:
             UnreachableError, PeerReplyError: it is not known what became of the message.
+            ValueError: a path could end its command (threats S11); nothing was written.
         """
+        if not all(map(is_path, (reverse_path, *recipients))):
+            raise ValueError("a path holds what would end a command")
         commands = [_mail(reverse_path, message, self._extensions)]
         commands += [f"RCPT TO:<{each}>".encode("ascii") for each in recipients]
         commands.append(b"DATA")
@@ -257,6 +260,11 @@ def stuffed(message: bytes) -> bytes:
     if doubled.startswith(b"."):
         doubled = b"." + doubled
     return doubled + (b".\r\n" if doubled.endswith(b"\r\n") or not doubled else b"\r\n.\r\n")
+
+
+def is_path(text: str) -> bool:
+    """Say whether a text can stand between the angles of a path without ending its command."""
+    return text.isascii() and all("!" <= c <= "~" and c not in "<>" for c in text)
 
 
 def _mail(reverse_path: str, message: bytes, extensions: frozenset[str]) -> bytes:

@@ -10,7 +10,7 @@ from mailserver.hospital import (
     RefusedReportError,
     SendRequest,
     TlsFailureError,
-    send_reports,
+    send_report,
 )
 from mailserver.outbound.errors import SendError
 from tests.support.cda import CdaSpec, PatientSpec, cda
@@ -63,7 +63,7 @@ Make = Callable[..., SendRequest]
 async def test_a_report_reaches_its_reader_and_the_bridge(
     site: MailSite, request_of: Make
 ) -> None:
-    result = await send_reports(request_of(DR))
+    result = await send_report(request_of(DR))
 
     assert result.any_accepted
     assert result.to_json()["recipients"][0]["reply"] == f"250 2.0.0 {result.receipt}"
@@ -77,14 +77,14 @@ async def test_a_signed_report_is_signed(site: MailSite, request_of: Make) -> No
     cert.write_bytes(issued.bundle)
     key.write_bytes(issued.key)
 
-    result = await send_reports(request_of(DR, smime_cert=cert, smime_key=key))
+    result = await send_report(request_of(DR, smime_cert=cert, smime_key=key))
 
     assert result.any_accepted
     assert b"multipart/signed" in await site.raw(DR)
 
 
 async def test_some_recipients_may_be_refused(site: MailSite, request_of: Make) -> None:
-    result = await send_reports(request_of(DR, f"nobody@{OURS}", BOB))
+    result = await send_report(request_of(DR, f"nobody@{OURS}", BOB))
 
     assert [each.accepted for each in result.recipients] == [True, False, True]
     assert result.recipients[1].reply.startswith("550 5.1.1")
@@ -92,7 +92,7 @@ async def test_some_recipients_may_be_refused(site: MailSite, request_of: Make) 
 
 
 async def test_none_accepted_is_said(site: MailSite, request_of: Make) -> None:
-    result = await send_reports(request_of(f"nobody@{OURS}"))
+    result = await send_report(request_of(f"nobody@{OURS}"))
 
     assert not result.any_accepted
     assert result.to_json() == {
@@ -110,7 +110,7 @@ async def test_none_accepted_is_said(site: MailSite, request_of: Make) -> None:
 async def test_another_operator_is_refused_for_this_domain(
     site: MailSite, request_of: Make
 ) -> None:
-    result = await send_reports(request_of(DR, party=site.world.b))
+    result = await send_report(request_of(DR, party=site.world.b))
 
     assert not result.any_accepted
     assert result.recipients[0].reply.startswith("550 5.7.1")
@@ -121,16 +121,16 @@ async def test_a_certificate_of_another_branch_is_a_tls_failure(
     site: MailSite, request_of: Make, who: str
 ) -> None:
     with pytest.raises(TlsFailureError):
-        await send_reports(request_of(DR, party=getattr(site.world, who)))
+        await send_report(request_of(DR, party=getattr(site.world, who)))
 
 
 async def test_nobody_there_is_no_tls_failure(site: MailSite, request_of: Make) -> None:
     with pytest.raises(SendError):
-        await send_reports(request_of(DR, port=1))
+        await send_report(request_of(DR, port=1))
 
 
 async def test_many_reports_are_many_documents(site: MailSite, request_of: Make) -> None:
-    result = await send_reports(request_of(DR, repeat=7, connections=3))
+    result = await send_report(request_of(DR, repeat=7, connections=3))
 
     assert (result.sent, result.accepted) == (7, 7)
     assert len(await site.inbox(DR)) == 7
@@ -140,7 +140,7 @@ async def test_many_reports_are_many_documents(site: MailSite, request_of: Make)
 async def test_each_report_may_have_a_connection_of_its_own(
     site: MailSite, request_of: Make
 ) -> None:
-    result = await send_reports(request_of(DR, repeat=4, connections=2, per_connection=1))
+    result = await send_report(request_of(DR, repeat=4, connections=2, per_connection=1))
 
     assert result.accepted == 4
 
@@ -151,24 +151,24 @@ async def test_what_the_rules_forbid_is_sent_as_it_is_only(
     two = cda(CdaSpec(patients=(PatientSpec(), PatientSpec(ins="279039999000275"))))
 
     with pytest.raises(RefusedReportError):
-        await send_reports(request_of(DR, document=two))
-    assert (await send_reports(request_of(DR, document=two, as_is=True))).any_accepted
+        await send_report(request_of(DR, document=two))
+    assert (await send_report(request_of(DR, document=two, as_is=True))).any_accepted
 
 
 async def test_an_archive_goes_as_it_is(site: MailSite, request_of: Make) -> None:
     archive = b"PK\x03\x04 not really"
 
     with pytest.raises(RefusedReportError):
-        await send_reports(request_of(DR, document=archive))
-    assert (await send_reports(request_of(DR, document=archive, as_is=True))).any_accepted
+        await send_report(request_of(DR, document=archive))
+    assert (await send_report(request_of(DR, document=archive, as_is=True))).any_accepted
 
 
 async def test_raw_octets_are_sent_as_they_are(site: MailSite, request_of: Make) -> None:
     raw = site.root / "raw.eml"
     raw.write_bytes(message(SENDER, DR))
-    good = await send_reports(request_of(DR, raw=raw))
+    good = await send_report(request_of(DR, raw=raw))
     raw.write_bytes(message(SENDER, DR) + b"bare\nfeed\r\n")
-    bad = await send_reports(request_of(DR, raw=raw))
+    bad = await send_report(request_of(DR, raw=raw))
 
     assert good.any_accepted
     assert bad.recipients[0].reply.startswith("554 5.6.0")
@@ -178,7 +178,34 @@ async def test_raw_octets_are_sent_as_they_are(site: MailSite, request_of: Make)
 async def test_a_report_to_the_patient_too_is_held_for_the_patient(
     site: MailSite, request_of: Make
 ) -> None:
-    result = await send_reports(request_of(DR, PATIENT))
+    result = await send_report(request_of(DR, PATIENT))
 
     assert [each.accepted for each in result.recipients] == [True, True]
     assert not await site.inbox(PATIENT)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipients": ("not an address",)},
+        {"sender": "nobody"},
+        {"smime_cert": Path(__file__), "smime_key": Path(__file__)},
+    ],
+)
+async def test_what_cannot_be_written_is_refused_here(
+    request_of: Make, changes: dict[str, object]
+) -> None:
+    with pytest.raises(RefusedReportError):
+        await send_report(request_of(DR, **changes))
+
+
+@pytest.mark.parametrize("path", [f"a>\r\nRCPT TO:<x@{A}", "a b@c.test", "é@c.test", "<a@c.test>"])
+async def test_no_path_opens_a_command_of_its_own(
+    site: MailSite, request_of: Make, path: str
+) -> None:
+    raw = site.root / "raw.eml"
+    raw.write_bytes(message(SENDER, DR))
+
+    with pytest.raises(RefusedReportError):
+        await send_report(request_of(path, raw=raw))
+    assert not await site.inbox(DR)
