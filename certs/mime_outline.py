@@ -285,7 +285,7 @@ def _to_list(part: Part) -> list[object]:
     return row
 
 
-def _from_list(row: Any) -> Part:  # noqa: ANN401 - a row of JSON, as _to_list wrote it
+def _from_list(row: Any) -> Part:  # Any: a row of JSON, as _to_list wrote it
     section, start, body, end, lines, kind, params, encoding, disposition, *rest = row
     disposition_params, content_id, description, language, location, md5, children = rest
     return Part(
