@@ -208,7 +208,7 @@ def _certificates(data: cms.SignedData, limits: SignaturePolicy) -> list[asn1_x5
 
 def _embedded(data: cms.SignedData) -> bytes | None:
     content = data["encap_content_info"]["content"]
-    if isinstance(content, core.Void) or content.native is None:
+    if isinstance(content, core.Void):
         return None
     return bytes(content)
 
@@ -288,7 +288,7 @@ def _attributes(info: cms.SignerInfo) -> _Attributes:
     Source: RFC 5652 §5.3, RFC 5652 §11.1, RFC 5652 §11.2, RFC 5652 §11.3.
     """
     attributes = info["signed_attrs"]
-    if isinstance(attributes, core.Void) or attributes.native is None:
+    if isinstance(attributes, core.Void):
         raise _RefusedError(Reason.ATTRIBUTES)
     values: dict[str, core.Asn1Value] = {}
     for attribute in _bounded(attributes, 64):
@@ -302,13 +302,19 @@ def _attributes(info: cms.SignerInfo) -> _Attributes:
         raise _RefusedError(Reason.ATTRIBUTES)
     if "signing_time" in values:
         _ = values["signing_time"].native  # a claim, never used; but it must be one
+    encoded: bytes = attributes.dump()
+    if encoded[:1] != _IMPLICIT_ZERO:
+        raise _RefusedError(Reason.MALFORMED)
     return _Attributes(
-        attributes.untag().dump(),
+        # Signed as a SET OF, sent under [0]: RFC 5652 §5.4.
+        _SET_OF + encoded[1:],
         values["message_digest"].native,
         _bound_hash(values),
     )
 
 
+_IMPLICIT_ZERO = b"\xa0"
+_SET_OF = b"\x31"
 _REQUIRED = frozenset({"content_type", "message_digest"})
 _SINGLE = _REQUIRED | {"signing_time", "signing_certificate", "signing_certificate_v2"}
 

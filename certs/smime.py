@@ -287,17 +287,18 @@ def _judge(check: SignedDataCheck, outline: Outline, evidence: path.Evidence) ->
         reason = Reason.FROM_AMBIGUOUS if author is None else Reason.SIGNER_NOT_FROM
     if reason is None and not worst.trusted:
         reason = Reason.PATH
-    first = _certificate(check.signers[0])
+    first = check.signers[0].certificate
+    facts = _NOBODY if first is None else _facts(first)
     return SignatureVerdict(
         present=True,
         intact=intact,
         valid=valid,
         path=worst,
         matches_from=matches,
-        signer_names=rfc822_names(first) if first else (),
-        signer_dn=dn_string(first.subject) if first else "",
-        signer_serial=f"{first.serial_number:X}" if first else "",
-        signer_issuer=dn_string(first.issuer) if first else "",
+        signer_names=facts.names,
+        signer_dn=facts.dn,
+        signer_serial=facts.serial,
+        signer_issuer=facts.issuer,
         reason=reason,
     )
 
@@ -314,6 +315,32 @@ def _parse(der: bytes) -> x509.Certificate | None:
     except CERTIFICATE:
         return None
     return certificate
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a verdict tells of its signer."""
+
+    names: tuple[str, ...] = ()
+    dn: str = ""
+    serial: str = ""
+    issuer: str = ""
+
+
+_NOBODY = _Facts()
+
+
+@lru_cache(maxsize=256)
+def _facts(der: bytes) -> _Facts:
+    certificate = _parse(der)
+    if certificate is None:
+        return _NOBODY
+    return _Facts(
+        rfc822_names(certificate),
+        dn_string(certificate.subject),
+        f"{certificate.serial_number:X}",
+        dn_string(certificate.issuer),
+    )
 
 
 def _author(outline: Outline) -> Address | None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -206,6 +208,42 @@ async def test_a_pool_whose_functions_cannot_be_imported_does_not_open():
     with pytest.raises(SandboxCrashError):
         async with SandboxPool(1, functions=["certs.nowhere:nothing"]):
             pass
+
+
+DYING = """
+import asyncio, os, signal
+from certs.sandbox import SandboxPool
+
+async def play():
+    async with SandboxPool(1, functions=["os:getpid", "time:sleep"], deadline_s=60) as workers:
+        print(await workers.run("os:getpid"), flush=True)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(workers.run("time:sleep", 60))
+            await asyncio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(play())
+"""
+
+
+def test_a_busy_worker_dies_with_its_parent():
+    done = subprocess.run(
+        [sys.executable, "-c", DYING], capture_output=True, timeout=30, check=False
+    )
+    worker = int(done.stdout)
+
+    until = time.monotonic() + 5
+    while running(worker) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not running(worker)
+
+
+def running(identity: int) -> bool:
+    try:
+        state = Path(f"/proc/{identity}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def test_the_pool_works_under_uvloop():
