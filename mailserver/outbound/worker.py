@@ -145,7 +145,7 @@ class OutboundWorker:
                     return WRONG_CERTIFICATE
                 while waiting:
                     reply = await self._send(client, waiting[0])
-                    await self._settle(waiting.pop(0), reply)
+                    await self._settle(waiting.pop(0), reply, said_by=server.host)
         except TlsError:
             log.warning("outbound_no_tls", operator=domain)
             return NO_TLS
@@ -162,7 +162,7 @@ class OutboundWorker:
         sent = await client.send(item.reverse_path, (item.forward_path,), body)
         return sent.outcome(0)
 
-    async def _settle(self, item: Outgoing, reply: ServerReply) -> None:
+    async def _settle(self, item: Outgoing, reply: ServerReply, *, said_by: str = "") -> None:
         at = self._clock()
         attempts = item.attempts + 1
         if reply.positive:
@@ -171,7 +171,7 @@ class OutboundWorker:
             return
         next_at = self._schedule.next_try(attempts=attempts, queued_at=item.queued_at, at=at)
         if reply.permanent or next_at is None:
-            await self._bounces.deliver(item, reply.line, at, remote_mta="")
+            await self._bounces.deliver(item, reply.line, at, remote_mta=said_by)
             await self._store.outbox.failed(item.id, reply.line, at)
             log.warning("outbound_refused", item=item.id, reply=reply.code, attempts=attempts)
             return

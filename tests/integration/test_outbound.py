@@ -224,6 +224,7 @@ async def test_a_permanent_refusal_is_told_to_the_sender_once(site: MailSite) ->
     assert b"report-type=delivery-status" in notice
     assert b"Status: 5.2.1" in notice
     assert b"550 5.2.1 no" in notice
+    assert b"Remote-MTA: dns; 127.0.0.1" in notice
 
 
 async def test_a_message_that_waited_five_days_comes_back(site: MailSite) -> None:
