@@ -11,7 +11,7 @@ problem takes them all out again (RULES §2).
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -94,7 +94,13 @@ class FilingBatch:
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What became of one message, as the mailbox and the log are told."""
+    """What became of one message, as the mailbox and the log are told.
+
+    Attributes:
+        filed: unique ids of what is in a record now because of it.
+        answers: how many answers were put into the outbox.
+        alarms: what a person must look at at once (RULES §6, RULES §9).
+    """
 
     item_id: int
     uid: int
@@ -103,7 +109,7 @@ class ItemResult:
     keywords: frozenset[str] = frozenset()
     filed: tuple[str, ...] = ()
     answers: int = 0
-    probing: bool = False
+    alarms: tuple[str, ...] = ()
 
 
 def file_batch(connection: sqlite3.Connection, batch: FilingBatch) -> list[ItemResult]:
@@ -239,10 +245,12 @@ def _finish(
         frozenset(keywords),
         tuple(unique_id for put in puts for unique_id in put.filed),
         answers,
-        told is not code,
+        tuple(_alarms(puts, probing=told is not code)),
     )
     _close_item(connection, batch, item, result)
-    append(connection, TRAIL, [*_events(batch, item, outcomes, result), *_alarm(batch, result)])
+    if item.again:
+        quarantine.forget_message(connection, item.item_id)
+    append(connection, TRAIL, _events(batch, item, outcomes, result))
     return result
 
 
@@ -291,7 +299,7 @@ def _events(
     outcomes: Sequence[tuple[Outcome, ErrorCode | None]],
     result: ItemResult,
 ) -> list[AuditEvent]:
-    """One event per message without a document, else one per occurrence."""
+    """One event per message without a document, else one per occurrence; and the alarms."""
     facts: dict[str, str | int | bool] = {"receipt_id": item.receipt, "item": item.item_id}
     if item.again:
         facts["again"] = True
@@ -301,12 +309,17 @@ def _events(
                 f"message_{result.outcome.value}", batch.at, ACTOR, batch.structure.id, None, facts
             )
         ]
-    return [
+    structure_id = batch.structure.id
+    alarms = [
+        AuditEvent(alarm, batch.at, ACTOR, structure_id, f"item:{item.item_id}", facts)
+        for alarm in result.alarms
+    ]
+    return alarms + [
         AuditEvent(
             f"document_{outcome.value}",
             batch.at,
             ACTOR,
-            batch.structure.id,
+            structure_id,
             f"item:{item.item_id}",
             {**facts, "position": position} | ({} if code is None else {"code": code.value}),
         )
@@ -314,18 +327,13 @@ def _events(
     ]
 
 
-def _alarm(batch: FilingBatch, result: ItemResult) -> list[AuditEvent]:
-    if not result.probing:
-        return []
-    return [
-        AuditEvent(
-            "identity_probing",
-            batch.at,
-            ACTOR,
-            batch.structure.id,
-            f"item:{result.item_id}",
-        )
-    ]
+def _alarms(puts: Sequence[Put], *, probing: bool) -> Iterator[str]:
+    if probing:
+        yield "identity_probing"
+    if any(
+        row.problem.reason is Reason.SAME_ID_OTHER_BYTES for put in puts for row in put.waiting
+    ):
+        yield "document_conflict"
 
 
 def _known(

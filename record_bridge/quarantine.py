@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from record_bridge.model import ErrorCode, InsMatricule, Outcome, Problem, Reason
+from record_bridge.model import InsMatricule, Outcome, Problem, Reason
 from record_bridge.repository import micros, moment
 
 
@@ -143,10 +143,16 @@ def _item(row: sqlite3.Row) -> WaitingItem:
     return WaitingItem(int(row[0]), int(row[1]), str(row[2]), int(row[3]), moment(int(row[4])))
 
 
-def worst_open(connection: sqlite3.Connection, item_id: int) -> ErrorCode | None:
-    """Give the code of the item's first open row, None when none is open."""
+def forget_message(connection: sqlite3.Connection, item_id: int) -> None:
+    """Drop the kept copy of a message once nothing of it waits: its documents have theirs."""
     row = connection.execute(
-        "SELECT code FROM quarantine WHERE item_id = ? AND state = 'open' ORDER BY position",
-        (item_id,),
+        "SELECT archive_id, max(state = 'open') FROM quarantine WHERE item_id = ?", (item_id,)
     ).fetchone()
-    return None if row is None else ErrorCode(int(row[0]))
+    if row[0] is None or row[1]:
+        return
+    connection.execute("UPDATE quarantine SET archive_id = NULL WHERE item_id = ?", (item_id,))
+    connection.execute(
+        "DELETE FROM archive WHERE id = :id"
+        " AND NOT EXISTS (SELECT 1 FROM quarantine WHERE archive_id = :id)",
+        {"id": row[0]},
+    )

@@ -250,8 +250,8 @@ class Watcher:
                 code=None if result.code is None else result.code.value,
                 octets=len(item.raw),
             )
-            if result.probing:
-                log.error("identity_probing", item=result.item_id, phase=Phase.FILE.value)
+            for alarm in result.alarms:
+                log.error("alarm_raised", item=result.item_id, verdict=alarm)
             if result.answers:
                 self._originals.keep(item.item_id, item.raw)
                 self._answers.set()

@@ -98,9 +98,8 @@ class BridgeWorker:
         async with AsyncExitStack() as stack:
             record = await open_record(settings.record)
             stack.push_async_callback(record.close)
-            pool = await stack.enter_async_context(SandboxPool(POOL_SIZE, functions=FUNCTIONS))
             opener = Opener(
-                pool,
+                self._start_pool,
                 self._directory,
                 OpenerSettings(
                     settings.authserv_id, settings.environment, settings.anchors, settings.crls
@@ -108,6 +107,9 @@ class BridgeWorker:
             )
             await opener.refresh(_now())
             self._record, self._opener = record, opener
+            self._stack = stack
+            if settings.inboxes:
+                await opener.start()
             self._watchers = [self._watcher(record, opener, each) for each in settings.inboxes]
             self._commands = RecordCommands(
                 CommandContext(
@@ -188,6 +190,9 @@ class BridgeWorker:
                     await self._stopping.wait()
             except TimeoutError:
                 continue
+
+    async def _start_pool(self) -> SandboxPool:
+        return await self._stack.enter_async_context(SandboxPool(POOL_SIZE, functions=FUNCTIONS))
 
     def _watcher(self, record: Database, opener: Opener, each: StructureInbox) -> Watcher:
         settings = self._settings

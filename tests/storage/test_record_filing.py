@@ -52,9 +52,9 @@ async def test_a_report_of_nobody_known_waits_with_code_902(record: Record) -> N
     assert (result.outcome, result.code) == (ItemOutcome.QUARANTINED, ErrorCode.UNKNOWN_PATIENT)
     assert frozenset({"$Quarantined"}) == result.keywords
     rows = await record.commands.quarantine_list({"actor": "test"})
-    assert [
-        (row["code"], row["reason"], row["unique_id"], row["structure"]) for row in rows
-    ] == [("902", "patient_unknown", "1.2.250.1.213.999.1", "cabinet")]
+    assert [(row["code"], row["reason"], row["unique_id"], row["structure"]) for row in rows] == [
+        ("902", "patient_unknown", "1.2.250.1.213.999.1", "cabinet")
+    ]
     assert record.count("document") == 0
 
 
@@ -109,6 +109,8 @@ async def test_the_same_id_with_other_bytes_is_refused_and_the_first_unchanged(
     result = await record.one(message(2, report(1, narrative="ZZCANARY autre")))
 
     assert result.code == ErrorCode.OTHER
+    assert result.alarms == ("document_conflict",)
+    assert record.count("trail_event WHERE kind = 'document_conflict'") == 1
     assert [(first,)] == record.rows("SELECT data FROM document_chunk")
 
 
@@ -131,9 +133,11 @@ async def test_a_package_is_filed_whole_or_not_at_all(record: Record) -> None:
 
     assert result.code == ErrorCode.TRAITS_DIFFER
     assert (record.count("document"), record.count("quarantine")) == (0, 3)
-    assert record.rows(
-        "SELECT reason FROM quarantine ORDER BY position"
-    ) == [("other_document_bad",), ("traits_differ",), ("other_document_bad",)]
+    assert record.rows("SELECT reason FROM quarantine ORDER BY position") == [
+        ("other_document_bad",),
+        ("traits_differ",),
+        ("other_document_bad",),
+    ]
     assert record.count("archive WHERE kind = 'package'") == 0
 
 
@@ -206,9 +210,10 @@ async def test_a_repeat_to_the_patient_of_a_document_not_released_stays_held(
     await record.commands.record_release(
         {"structure": CABINET.id, "unique_id": "1.2.250.1.213.999.1", "actor": "test"}
     )
-    assert record.rows(
-        "SELECT keywords FROM inbox_item ORDER BY keywords"
-    ) == [("$Duplicate",), ("$Filed",)]
+    assert record.rows("SELECT keywords FROM inbox_item ORDER BY keywords") == [
+        ("$Duplicate",),
+        ("$Filed",),
+    ]
     assert Visibility.VISIBLE.value == (await record.records())[0]["visibility"]
 
 
@@ -245,9 +250,10 @@ async def test_a_new_version_supersedes_and_takes_the_undecided_agenda_away(
     )
 
     assert [row["status"] for row in await record.records()] == ["superseded", "current"]
-    assert record.rows(
-        "SELECT status, day, source_superseded FROM agenda_entry ORDER BY id"
-    ) == [("confirmed", "2027-01-01", 1), ("proposed", "2027-02-01", 0)]
+    assert record.rows("SELECT status, day, source_superseded FROM agenda_entry ORDER BY id") == [
+        ("confirmed", "2027-01-01", 1),
+        ("proposed", "2027-02-01", 0),
+    ]
 
 
 async def test_two_versions_in_one_package_are_filed_in_their_order(record: Record) -> None:
