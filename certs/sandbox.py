@@ -21,11 +21,12 @@ import importlib
 import io
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +35,8 @@ from certs import sandbox_worker
 from certs.errors import SandboxCrashError, SandboxError, SandboxTimeoutError
 
 DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
-DEFAULT_DEADLINE_S = 2.0  # threat C12
+DEFAULT_CPU_S = 5.0  # threats C12 and X6; bounds on counts keep a signature far below 2 s
+DEFAULT_DEADLINE_S = 15.0  # a busy machine must not make an honest message unreadable
 _START_DEADLINE_S = 30.0
 _CALLS_PER_WORKER = 20_000  # then it is replaced: libraries leak
 _MAX_RESULT_BYTES = 256 * 1024 * 1024
@@ -72,6 +74,7 @@ class SandboxPool:
         functions: every ``module:function`` that may run; their modules are imported at start.
         memory_bytes: how much each worker's address space may grow after its imports.
         deadline_s: seconds one call may take, from when a worker takes it.
+        cpu_s: seconds of CPU one call may use.
     """
 
     def __init__(
@@ -81,10 +84,11 @@ class SandboxPool:
         functions: Iterable[str],
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         deadline_s: float = DEFAULT_DEADLINE_S,
+        cpu_s: float = DEFAULT_CPU_S,
     ) -> None:
         self._size = size
         self._functions = frozenset(functions)
-        self._memory_bytes = memory_bytes
+        self._limits = {"memory_bytes": memory_bytes, "cpu_s": cpu_s}
         self._deadline_s = deadline_s
         self._idle: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
         self._slots: list[_Slot] = []
@@ -125,7 +129,7 @@ class SandboxPool:
             deadline_s: instead of the pool's.
 
         Raises:
-            SandboxTimeoutError: the deadline passed; the worker was killed.
+            SandboxTimeoutError: the deadline or the CPU ran out; the worker was killed.
             SandboxCrashError: the worker died or ran out of memory.
             SandboxError: the function raised; errors of ``certs.errors`` and
                 ``record_bridge.errors`` are raised here as they are.
@@ -135,6 +139,7 @@ class SandboxPool:
             raise ValueError("the function is not on the pool's list")
         slot = await self._idle.get()
         healthy = False
+        worker: _Worker | None = None
         try:
             if slot.worker is None:
                 await self._start(slot)
@@ -147,6 +152,8 @@ class SandboxPool:
         except TimeoutError:
             raise SandboxTimeoutError from None
         except (OSError, EOFError) as error:
+            if worker is not None and await worker.ran_out():
+                raise SandboxTimeoutError from error
             raise SandboxCrashError from error
         finally:
             if healthy:
@@ -182,7 +189,7 @@ class SandboxPool:
             self._idle.put_nowait(slot)
 
     async def _start(self, slot: "_Slot") -> None:
-        worker = _Worker(self._functions, self._memory_bytes)
+        worker = _Worker(self._functions, self._limits)
         try:
             async with asyncio.timeout(_START_DEADLINE_S):
                 await worker.start()
@@ -218,14 +225,14 @@ class _Slot:
 class _Worker:
     """One process and our end of its socket."""
 
-    def __init__(self, functions: Iterable[str], memory_bytes: int) -> None:
+    def __init__(self, functions: Iterable[str], limits: Mapping[str, float]) -> None:
         self.calls = 0
         self.ready = False
         self._hello = {
             "path": list(sys.path),
             "functions": sorted(functions),
             "error_modules": _ERROR_MODULES,
-            "memory_bytes": memory_bytes,
+            **limits,
         }
         self._known: OrderedDict[bytes, None] = OrderedDict()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -270,6 +277,12 @@ class _Worker:
                 os.close(descriptor)
         kind, payload = await self._receive()
         return kind, _loads(payload)
+
+    async def ran_out(self) -> bool:
+        """Whether the process, of which we have lost the socket, was ended for its CPU."""
+        self.kill()
+        await _bury(self)
+        return self.process.returncode == -signal.SIGPROF
 
     def kill(self) -> None:
         """End the process at once."""

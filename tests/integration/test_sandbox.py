@@ -116,6 +116,15 @@ async def test_a_call_past_its_deadline_is_killed_and_its_worker_replaced():
         await whole(workers)
 
 
+async def test_a_call_that_uses_up_its_cpu_is_ended_and_one_that_waits_is_not():
+    async with pool(cpu_s=0.3, deadline_s=20) as workers:
+        for _ in range(2):
+            assert await workers.run(HERE + "wait", 0.5) is None
+            with pytest.raises(SandboxTimeoutError):
+                await workers.run(HERE + "spin")
+        await whole(workers)
+
+
 async def test_a_call_just_inside_its_deadline_is_answered():
     async with pool(deadline_s=2.0) as workers:
         assert await workers.run(HERE + "wait", 0.2) is None
