@@ -43,7 +43,7 @@ def received_at(raw: bytes, now: datetime) -> datetime:
 
 
 def _received(raw: bytes) -> bytes:
-    top = raw[:_TOP_OCTETS]
+    top = b"\r\n" + raw[:_TOP_OCTETS]
     end = top.find(b"\r\n\r\n")
     found = _RECEIVED.search(top if end < 0 else top[: end + 2])
     return b"" if found is None else found[1]

@@ -110,12 +110,15 @@ async def test_a_message_that_breaks_our_code_does_not_stop_the_others(
         message(1, report(1)), message(2, report(2)), message(3, report(3))
     )
 
-    assert [
-        result.outcome for result in results
-    ] == [ItemOutcome.FILED, ItemOutcome.FAILED, ItemOutcome.FILED]
-    assert record.rows(
-        "SELECT unique_id FROM document ORDER BY id"
-    ) == [("1.2.250.1.213.999.1",), ("1.2.250.1.213.999.3",)]
+    assert [result.outcome for result in results] == [
+        ItemOutcome.FILED,
+        ItemOutcome.FAILED,
+        ItemOutcome.FILED,
+    ]
+    assert record.rows("SELECT unique_id FROM document ORDER BY id") == [
+        ("1.2.250.1.213.999.1",),
+        ("1.2.250.1.213.999.3",),
+    ]
     assert record.rows("SELECT uid FROM inbox_item WHERE state = 'claimed'") == [(2,)]
 
 
@@ -138,9 +141,11 @@ async def test_the_third_failure_of_a_message_is_its_quarantine(
         )
         outcomes.append((await record.database.write(file_batch, batch))[0])
 
-    assert [
-        result.outcome for result in outcomes
-    ] == [ItemOutcome.FAILED, ItemOutcome.FAILED, ItemOutcome.QUARANTINED]
+    assert [result.outcome for result in outcomes] == [
+        ItemOutcome.FAILED,
+        ItemOutcome.FAILED,
+        ItemOutcome.QUARANTINED,
+    ]
     assert outcomes[-1].code == ErrorCode.OTHER
     assert record.rows("SELECT reason, whole FROM quarantine") == [("opening_failed", 1)]
 

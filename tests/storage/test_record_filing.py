@@ -332,7 +332,7 @@ async def test_a_sender_that_guesses_identities_is_told_906_after_twenty(record:
 
     codes = [row[0] for row in record.rows("SELECT code FROM reply_outbox ORDER BY id")]
     assert codes == ["902"] * 20 + ["906"] * 2
-    assert [result.probing for result in results] == [False] * 20 + [True] * 2
+    assert [result.alarms for result in results] == [()] * 20 + [("identity_probing",)] * 2
     assert {("902",)} == set(record.rows("SELECT code FROM quarantine"))
     assert record.count("trail_event WHERE kind = 'identity_probing'") == 2
 
@@ -352,6 +352,7 @@ async def test_what_waited_is_filed_when_the_patient_is_registered(record: Recor
     assert all("filed_after_registration" in row["marks"] for row in listed)
     assert await record.commands.quarantine_list({"actor": "test"}) == []
     assert record.rows("SELECT keywords FROM inbox_item") == [("$Filed",), ("$Filed",)]
+    assert record.count("archive WHERE kind = 'message'") == 0
     assert record.count("reply_outbox") == 2
 
 
