@@ -12,7 +12,7 @@ problem takes them all out again (RULES §2).
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -100,6 +100,7 @@ class ItemResult:
         filed: unique ids of what is in a record now because of it.
         answers: how many answers were put into the outbox.
         alarms: what a person must look at at once (RULES §6, RULES §9).
+        error_type: class of the error that our own code failed with.
     """
 
     item_id: int
@@ -110,6 +111,7 @@ class ItemResult:
     filed: tuple[str, ...] = ()
     answers: int = 0
     alarms: tuple[str, ...] = ()
+    error_type: str = ""
 
 
 def file_batch(connection: sqlite3.Connection, batch: FilingBatch) -> list[ItemResult]:
@@ -125,9 +127,9 @@ def file_batch(connection: sqlite3.Connection, batch: FilingBatch) -> list[ItemR
             result = _file_item(connection, batch, item)
         except sqlite3.OperationalError:
             raise
-        except Exception:  # noqa: BLE001 - one message must not stop the others; counted, retried
+        except Exception as error:  # noqa: BLE001 - it must not stop the others; counted, retried
             connection.execute("ROLLBACK TO item")
-            result = _failed(connection, batch, item)
+            result = replace(_failed(connection, batch, item), error_type=type(error).__name__)
         connection.execute("RELEASE item")
         results.append(result)
     return results

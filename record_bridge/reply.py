@@ -190,7 +190,16 @@ class ReplySender:
         async with client:
             await client.login(self.login.user, self.login.password)
             for reply in replies:
-                raw = self._build(reply, await fetch(reply))
+                original = await fetch(reply)
+                try:
+                    raw = self._build(reply, original)
+                except Exception as error:
+                    # One answer that cannot be written must not keep the others back.
+                    log.exception(
+                        "reply_unwritable", item=reply.item_id, error_type=type(error).__name__
+                    )
+                    done.append(Sent(reply, "refused", self.clock()))
+                    continue
                 options = [] if raw.isascii() else ["BODY=8BITMIME"]
                 try:
                     await client.sendmail("", [reply.send_to], raw, mail_options=options)
@@ -206,7 +215,7 @@ class ReplySender:
 
     def _build(self, reply: DueReply, original: bytes) -> bytes:
         subject = mime.scan(original).text("subject") if original else ""
-        boundary = "=_" + hashlib.sha256(reply.message_id.encode() + original).hexdigest()[:40]
+        seed = reply.message_id.encode() + original
         return mdn.build(
             mdn.MdnRequest(
                 final_recipient=reply.final_recipient,
@@ -214,7 +223,7 @@ class ReplySender:
                 code=reply.code,
                 message_id=reply.message_id,
                 at=reply.at,
-                boundary=boundary.replace("=_", "b"),
+                boundary="b" + hashlib.sha256(seed).hexdigest()[:40],
                 original_message_id=reply.original_message_id,
                 original_subject=subject,
                 original=original,

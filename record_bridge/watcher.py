@@ -1,5 +1,7 @@
 """One application mailbox: claim, fetch, open, file, tell, answer, wait.
 
+Broad exceptions are caught at the tops of the two loops, watching and answering, and nowhere else.
+
 Invariants: a message is opened only after its row is written and its attempt counted; the
 mailbox is told only what the filing transaction committed; after a crash, what was claimed is
 tried alone. A message that three times breaks its opening or its filing is quarantined (906).
@@ -250,6 +252,14 @@ class Watcher:
                 code=None if result.code is None else result.code.value,
                 octets=len(item.raw),
             )
+            if result.error_type:
+                log.error(
+                    "filing_failed",
+                    item=result.item_id,
+                    phase=Phase.FILE.value,
+                    error_type=result.error_type,
+                    count=item.attempts,
+                )
             for alarm in result.alarms:
                 log.error("alarm_raised", item=result.item_id, verdict=alarm)
             if result.answers:
@@ -279,17 +289,22 @@ class Watcher:
         parts = self._parts
         while not self._stopping.is_set():
             self._answers.clear()
+            wait = REPLY_POLL_S
             try:
                 while await parts.sender.send_due(self._original):
                     pass
+                due = await parts.record.write(next_due, parts.structure_id)
+                if due is not None:
+                    wait = min(wait, max(0.5, (due - parts.clock()).total_seconds()))
             except InboxError as error:
                 self._note_failure("reply_failed", error, error.phase)
-            except sqlite3.Error as error:
-                self._note_failure("reply_failed", error, Phase.REPLY)
-            due = await parts.record.write(next_due, parts.structure_id)
-            wait = REPLY_POLL_S
-            if due is not None:
-                wait = min(wait, max(0.5, (due - parts.clock()).total_seconds()))
+            except Exception as error:
+                log.exception(
+                    "reply_failed",
+                    structure_id=parts.structure_id,
+                    phase=Phase.REPLY.value,
+                    error_type=type(error).__name__,
+                )
             try:
                 async with asyncio.timeout(wait):
                     await self._answers.wait()

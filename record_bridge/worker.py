@@ -4,7 +4,7 @@ One round: list what is above the cursor, claim it, fetch, open in the sandbox, 
 transaction, tell the mailbox, answer the senders, wait. Whatever fails names its phase; the
 mailbox is opened again after a pause and the rows say what is left to do (DESIGN D1).
 
-Broad exceptions are caught in one place, the watcher's loop.
+Broad exceptions are caught at the tops of loops: here, and in ``record_bridge.watcher``.
 """
 
 import asyncio
@@ -183,8 +183,8 @@ class BridgeWorker:
                     log.info("documents_released", count=released)
                     self.wake()
                 await self.opener.refresh(_now())
-            except OSError as error:
-                log.warning("refresh_failed", error_type=type(error).__name__, phase="refresh")
+            except Exception as error:
+                log.exception("refresh_failed", error_type=type(error).__name__, phase="refresh")
             try:
                 async with asyncio.timeout(REFRESH_S):
                     await self._stopping.wait()

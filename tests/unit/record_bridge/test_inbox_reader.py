@@ -86,7 +86,7 @@ async def test_ten_thousand_lines_in_one_chunk_are_read() -> None:
         pytest.param(b"x" * (MAX_LINE_OCTETS + 1), True, id="line over"),
     ],
 )
-async def test_what_is_too_long_ends_the_connection(data: bytes, aborted: bool) -> None:
+async def test_what_is_too_long_ends_the_connection(data: bytes, *, aborted: bool) -> None:
     protocol = ClientProtocol(asyncio.get_running_loop())
     transport = _Transport()
     protocol.transport = transport
