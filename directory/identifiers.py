@@ -3,7 +3,7 @@
 ``parse`` enforces the check digit; ``lenient`` enforces the shape only, because the identifiers of
 the published test material mostly fail their check digits (facts: CI-SIS samples). A value, once
 made, is well formed; nothing here says that it exists.
-Source: CI-SIS §ModelesContenu, RPPS §Luhn, SIRENE §Luhn.
+Source: facts §4.3 (identifiers of the published samples).
 """
 
 import re
@@ -27,7 +27,7 @@ _OTHER = re.compile(r"[0-9A-Za-z][0-9A-Za-z/.-]{0,63}")
 
 
 def luhn(digits: str) -> bool:
-    """Say whether the last digit is the Luhn key of the others. Source: ISO-IEC-7812 §B."""
+    """Say whether the last digit is the Luhn key of the others."""
     total = 0
     for position, character in enumerate(reversed(digits)):
         value = int(character)

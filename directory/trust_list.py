@@ -4,7 +4,7 @@
 that signer's XMLDSig or XAdES enveloped signature covers. One domain may be listed with several
 certificates, so the key is domain -> set of names. An entry that cannot be read trusts nobody and
 is counted; a file that cannot be read whole is refused.
-Source: MSS-OP §3.2, XMLDSIG §8.1, XADES §5.2.
+Source: MSS-OP §3.2; W3C XML Signature 1.1; ETSI EN 319 132-1 (XAdES).
 """
 
 import re
@@ -300,7 +300,7 @@ def _signed_part(
 ) -> etree._Element:
     """Give what the signature covers, which must be the whole list.
 
-    Source: XMLDSIG §8.1 (see what is signed).
+    W3C XML Signature 1.1, section 8.1: see what is signed.
     """
     signatures = list(root.iter(f"{_DS}Signature"))
     if not signatures:

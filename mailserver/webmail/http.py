@@ -25,6 +25,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from certs.tls import server_context
 from mailserver.webmail import agenda_pages, login, mail_pages, operations, record_pages
@@ -66,6 +67,9 @@ HEADERS: Final = {
     "Strict-Transport-Security": "max-age=31536000",
     "X-Robots-Tag": "noindex, nofollow",
 }
+REQUEST_WITHIN_S: Final = 20
+"""A connection whose first request is not whole by then is closed."""
+BODY_WITHIN_S: Final = 30
 KEEP_ALIVE_S: Final = 15
 STOP_WITHIN_S: Final = 5
 
@@ -82,12 +86,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        read = 0
+        read, whole = 0, False
+        deadline = asyncio.get_running_loop().time() + BODY_WITHIN_S
 
         async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole
+            try:
+                async with asyncio.timeout_at(None if whole else deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408) from error
             read += len(message.get("body", b""))
+            whole = whole or not message.get("more_body", False)
             if read > MAX_BODY:
                 raise HTTPException(413)
             return message
@@ -177,6 +187,19 @@ class WebBind:
     port: int
 
 
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1, which does not wait for ever for a first request (threat S9)."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the first request's time."""
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_WITHIN_S, self._first_is_due)
+
+    def _first_is_due(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: SIGTERM belongs to the process's root."""
 
@@ -205,7 +228,7 @@ async def serve_web(
         port: int = listener.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -9,6 +9,7 @@ Source: RFC 6238 §5.2, RULES §12.
 import asyncio
 import hmac
 from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import pyotp
@@ -93,6 +94,7 @@ async def sign_in(request: Request) -> Response:
     account = await _checked(request, (login, password, code), at)
     if account is None:
         return _form(request, message=text_fr.LOGIN_REFUSED, status=401, login=login)
+    await services.store.accounts.close_session(ticket.digest)
     opened = new_ticket(at, timedelta(minutes=services.settings.session_minutes))
     await services.store.accounts.open_session(account.id, opened.digest, at, opened.expires_at)
     await services.store.audit.record([AuditEvent("web_sign_in", at, f"account:{account.id}")])
@@ -106,7 +108,7 @@ async def _checked(request: Request, given: tuple[str, str, str], at: datetime) 
     attempts: Attempts = request.app.state.attempts
     accounts = services.store.accounts
     login, password, code = given
-    address = request.client.host if request.client is not None else ""
+    address = _network(request.client.host if request.client is not None else "")
     if not attempts.allowed(address, at) or not await accounts.login_allowed(login, at):
         return None
     account = await accounts.account(login)
@@ -125,6 +127,17 @@ async def _checked(request: Request, given: tuple[str, str, str], at: datetime) 
     actor = "web" if account is None else f"account:{account.id}"
     await services.store.audit.record([AuditEvent("web_sign_in_refused", at, actor)])
     return None
+
+
+def _network(address: str) -> str:
+    """Give what one person has: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ip_network((int(parsed) >> 64 << 64, 64)))
 
 
 async def _password_holds(attempts: Attempts, account: Account | None, password: str) -> bool:

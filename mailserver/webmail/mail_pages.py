@@ -263,7 +263,8 @@ async def _attachment(request: Request, visitor: Visitor) -> Response:
 def _answer_address(message: OpenedMessage, mailbox: Mailbox) -> str:
     """Give who an answer goes to; "" when the sender closed the conversation.
 
-    Source: MSS-OP §7.1 (X-MSS-MES: FIN, Reply-To).
+    "X-MSS-MES: FIN" and "[FIN]" close a conversation; Reply-To names who answers go to, as Mon
+    espace santé reads them (facts §7.1).
     """
     header = message.header
     if header.text("x-mss-mes").strip().upper() == "FIN":

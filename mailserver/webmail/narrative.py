@@ -4,7 +4,7 @@ Everything written is one of our tags around escaped text; no attribute of the s
 bounded ``colspan`` and ``rowspan``. The sender's HTML, style sheets, links, styles and images are
 never used (threats X3, X7): a link shows its text, an image says that there is one. Attached
 files (PDF, pictures) come out as octets with a type of our own choosing.
-Source: CDA §4.3.5 (narrative block), CI-SIS §StructMin, RULES §8.
+Source: CI-SIS §StructMin; HL7 CDA R2, narrative block; RULES §8.
 """
 
 import base64

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse
 
 from mailserver.store.model import Flag
 from mailserver.webmail import text_fr
-from mailserver.webmail.sanitise import plain
+from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
 
 HERE: Final = Path(__file__).parent
@@ -36,6 +36,8 @@ _ENVIRONMENT.filters.update(
     agenda_status=text_fr.agenda_status,
     access_kind=text_fr.access_kind,
     sex=text_fr.sex,
+    short_month=text_fr.short_month,
+    named_address=named_address,
 )
 _ENVIRONMENT.tests.update(
     unread=lambda summary: not summary.row.flags & Flag.SEEN,

@@ -127,6 +127,14 @@ def plain(text: str, limit: int = 400) -> str:
     return short if len(short) <= limit else short[: limit - 1] + "…"
 
 
+def named_address(text: str) -> tuple[str, str]:
+    """Split ``name <address>`` for a list; an address alone, or several people, is the name."""
+    name, mark, address = text.partition(" <")
+    if not mark or not address.endswith(">") or "<" in address:
+        return text, ""
+    return name.strip('"'), address[:-1]
+
+
 def body_text(text: str) -> str:
     """Give a plain text body: its line ends kept, every other control character dropped."""
     lines = text[:MAX_TEXT_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")

@@ -22,6 +22,20 @@ _MONTHS: Final = [
     "novembre",
     "décembre",
 ]
+_SHORT_MONTHS: Final = (
+    "janv.",
+    "févr.",
+    "mars",
+    "avr.",
+    "mai",
+    "juin",
+    "juil.",
+    "août",
+    "sept.",
+    "oct.",
+    "nov.",
+    "déc.",
+)
 _FOLDERS: Final = {
     "INBOX": "Boîte de réception",
     "\\Sent": "Envoyés",
@@ -77,6 +91,7 @@ LOGIN_REFUSED: Final = (
 PAGE_EXPIRED: Final = "Cette page avait expiré. Rien n'a été perdu : réessayez."
 
 ERRORS: Final = {
+    400: ("Demande illisible", "Le navigateur a envoyé une demande que nous ne comprenons pas."),
     403: (
         "Action refusée",
         (
@@ -89,6 +104,7 @@ ERRORS: Final = {
         "Cette page n'existe pas, ou n'est pas accessible avec votre compte.",
     ),
     405: ("Action impossible", "Cette page ne se demande pas de cette façon."),
+    408: ("Trop lent", "Votre envoi n'est pas arrivé à temps. Réessayez."),
     413: ("Envoi trop volumineux", "Ce que vous envoyez dépasse la taille acceptée."),
     500: ("Une erreur est survenue", "Le problème vient de nous. Réessayez dans un instant."),
     503: (
@@ -104,7 +120,12 @@ def day(moment: datetime | date | None) -> str:
         return "date inconnue"
     local = moment.astimezone(PARIS) if isinstance(moment, datetime) else moment
     number = "1er" if local.day == 1 else str(local.day)
-    return f"{number} {_MONTHS[local.month - 1]} {local.year}"
+    return f"{number}\u00a0{_MONTHS[local.month - 1]} {local.year}"
+
+
+def short_month(day_: date) -> str:
+    """Give ``déc.``, for a tile of the agenda."""
+    return _SHORT_MONTHS[day_.month - 1]
 
 
 def moment(at: datetime | None) -> str:
@@ -112,7 +133,7 @@ def moment(at: datetime | None) -> str:
     if at is None:
         return "date inconnue"
     local = at.astimezone(PARIS)
-    return f"{day(at)} à {local.hour} h {local.minute:02}"
+    return f"{day(at)} à {local.hour}\u00a0h\u00a0{local.minute:02}"
 
 
 def today(at: datetime) -> date:

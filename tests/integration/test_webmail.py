@@ -532,7 +532,7 @@ async def test_the_agenda_has_three_parts_and_done_is_one_tap(site):
         page = (await client.get("/agenda")).text
         upcoming, to_schedule, history = re.split("À programmer</h2>|Historique</h2>", page)
         assert "Consultation de suivi" in upcoming
-        assert "24 décembre 2026" in upcoming
+        assert "24\u00a0décembre 2026" in upcoming
         assert "Vaccin" in to_schedule
         assert "Ancien" in history
         answer = await client.post(f"/agenda/{entry}/fait", data={"csrf": token_of(page)})

@@ -5,6 +5,7 @@ import pytest
 from mailserver.webmail.sanitise import (
     body_text,
     mixed_scripts,
+    named_address,
     plain,
     safe_html,
     shown_sender,
@@ -73,6 +74,20 @@ def test_html_mail_keeps_its_words_and_structure():
 )
 def test_header_text_is_one_line_without_tricks(text, expected):
     assert plain(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dr Martin <m@a.test>", ("Dr Martin", "m@a.test")),
+        ('"Martin, Claire" <m@a.test>', ("Martin, Claire", "m@a.test")),
+        ("m@a.test", ("m@a.test", "")),
+        ("A <a@a.test>, B <b@a.test>", ("A <a@a.test>, B <b@a.test>", "")),
+        ("A <x@evil.test> <a@a.test>", ("A <x@evil.test> <a@a.test>", "")),
+    ],
+)
+def test_a_listed_sender_is_split_only_when_it_is_one(text, expected):
+    assert named_address(text) == expected
 
 
 def test_body_text_keeps_its_lines_only():

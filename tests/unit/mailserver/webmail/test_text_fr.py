@@ -1,0 +1,45 @@
+"""What people read: dates in Paris, sizes, plurals."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from mailserver.webmail import text_fr
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        (datetime(2026, 7, 1, 22, 5, tzinfo=UTC), "2 juillet 2026 à 0 h 05"),
+        (datetime(2026, 12, 31, 23, 30, tzinfo=UTC), "1er janvier 2027 à 0 h 30"),
+        (None, "date inconnue"),
+    ],
+)
+def test_a_moment_is_said_in_paris(at, expected):
+    assert text_fr.moment(at).replace("\u00a0", " ") == expected
+
+
+def test_a_civil_day_is_said_in_both_forms_and_anything_else_as_it_is():
+    assert text_fr.civil_day("19850314").replace("\u00a0", " ") == "14 mars 1985"
+    assert text_fr.civil_day("1985-03-14").replace("\u00a0", " ") == "14 mars 1985"
+    assert text_fr.civil_day("1985") == "1985"
+    assert text_fr.short_month(date(2026, 8, 1)) == "août"
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [(999, "999 octets"), (1000, "1 ko"), (12_400, "12 ko"), (1_440_000, "1,4 Mo")],
+)
+def test_a_size_is_said_for_people(octets, expected):
+    assert text_fr.size(octets) == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, "0 mot"), (1, "1 mot"), (2, "2 mots")])
+def test_none_and_one_are_singular_in_french(count, expected):
+    assert text_fr.plural(count, "mot", "mots") == expected
+
+
+def test_who_opened_a_record_is_never_more_than_a_kind_of_person():
+    assert text_fr.actor("account:3", "account:3") == "Vous"
+    assert text_fr.actor("account:4", "account:3") == "Un professionnel de la structure"
+    assert text_fr.actor("cli:1000", "account:3") == "L'administration du site"
