@@ -5,11 +5,13 @@ read here with a few lines of our own, apart from the server's reader.
 """
 
 import argparse
+import contextlib
 import imaplib
 import re
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lxml import etree
 
 from tests.support.browser import Browser
-from tests.support.site import DemoSite, pli, pli_result
+from tests.support.site import DemoSite, pli, pli_result, receiver
 
 STRUCTURE = "cardiologie"
 INS_OIDS = {f"1.2.250.1.213.1.4.{arc}" for arc in (8, 9, 10, 11)}
@@ -73,6 +75,17 @@ class Checks:
         print(f"  {'ok ' if holds else 'NOT'} {text}", flush=True)
 
 
+@contextlib.contextmanager
+def serving(site: DemoSite) -> Iterator[None]:
+    """Run the server and the hospital that its answers go to."""
+    site.start()
+    try:
+        with receiver(site):
+            yield
+    finally:
+        site.stop()
+
+
 def register(site: DemoSite, traits: Traits, login: str | None = None) -> Any:
     """Register a patient with the command line."""
     arguments = [
@@ -99,7 +112,7 @@ def deliver(site: DemoSite, documents: dict[Path, Traits], *, to_patient: bool) 
     for path, traits in documents.items():
         recipients = [professional, *([address_of(site, traits)] if to_patient else [])]
         site.send(*recipients, files=[path])
-    site.wait_idle(timeout=120)
+    site.wait_idle(timeout=30)
 
 
 def records(site: DemoSite, everybody: set[Traits]) -> dict[str, dict[str, Any]]:
@@ -135,9 +148,8 @@ def known_patients(folder: Path, documents: dict[Path, Traits], check: Checks) -
     """Patients registered with the traits of the first document of each."""
     print("patients known by the first document of each; sent twice, to the patient too")
     firsts = first_traits(documents)
-    site = DemoSite.create(folder / "known" / "site")
-    site.start()
-    try:
+    site = DemoSite.create(folder / "site")
+    with serving(site):
         patients = {
             key: register(site, traits, f"patient.{number}")
             for number, (key, traits) in enumerate(firsts.items())
@@ -169,8 +181,6 @@ def known_patients(folder: Path, documents: dict[Path, Traits], check: Checks) -
         check(seen == len(filed), f"{seen} documents visible in the webmail")
         mails = sum(read_as_patient(site, firsts[key]) for key in firsts)
         check(mails == 2 * len(filed), f"{mails} messages released to the patients over IMAP")
-    finally:
-        site.stop()
 
 
 def see_as_patient(site: DemoSite, account: dict[str, Any], _traits: Traits) -> int:
@@ -200,24 +210,20 @@ def read_as_patient(site: DemoSite, traits: Traits) -> int:
 def other_birth_dates(folder: Path, documents: dict[Path, Traits], check: Checks) -> None:
     """The same people, each with another birth date."""
     print("every birth date differs")
-    site = DemoSite.create(folder / "dates" / "site")
-    site.start()
-    try:
+    site = DemoSite.create(folder / "site")
+    with serving(site):
         for traits in first_traits(documents).values():
             register(site, replace(traits, birth_date="1901-02-03"))
         deliver(site, documents, to_patient=False)
         check(codes(site) == Counter({"904": len(documents)}), f"quarantine {dict(codes(site))}")
         audit(site, check, received=len(documents), filed=0, quarantined=len(documents))
-    finally:
-        site.stop()
 
 
 def unknown_patients(folder: Path, documents: dict[Path, Traits], check: Checks) -> None:
     """Nobody is known; then everybody is registered."""
     print("nobody is known; then everybody is registered")
-    site = DemoSite.create(folder / "unknown" / "site")
-    site.start()
-    try:
+    site = DemoSite.create(folder / "site")
+    with serving(site):
         path, traits = next(iter(documents.items()))
         sent = site.send(
             site.demo["practitioners"][0]["address"], address_of(site, traits), files=[path]
@@ -233,13 +239,11 @@ def unknown_patients(folder: Path, documents: dict[Path, Traits], check: Checks)
         audit(site, check, received=len(documents), filed=0, quarantined=len(documents))
         for known in first_traits(documents).values():
             register(site, known)
-        site.wait_idle(timeout=120)
+        site.wait_idle(timeout=30)
         filed = records(site, set(documents.values()))
         check(len(filed) == len(documents) - 1, f"{len(filed)} filed themselves")
         check(codes(site) == Counter({"904": 1}), f"quarantine {dict(codes(site))}")
         audit(site, check, received=len(documents), filed=len(documents) - 1, quarantined=1)
-    finally:
-        site.stop()
 
 
 def first_traits(documents: dict[Path, Traits]) -> dict[tuple[str, str], Traits]:
@@ -254,20 +258,19 @@ def main() -> int:
     """Run the scenarios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="published CDA documents, *.xml")
+    parser.add_argument("--keep", type=Path, help="make the sites here and keep them")
     options = parser.parse_args()
     documents = {path: traits_of(path) for path in sorted(options.folder.resolve().glob("*.xml"))}
     print(f"{len(documents)} documents of {len(first_traits(documents))} patients")
     check = Checks()
-    with tempfile.TemporaryDirectory(prefix="pli-samples-") as place:
-        folder = Path(place)
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="pli-samples-"))
+        )
         for scenario in (known_patients, other_birth_dates, unknown_patients):
-            (
-                folder
-                / {"known_patients": "known", "other_birth_dates": "dates"}.get(
-                    scenario.__name__, "unknown"
-                )
-            ).mkdir()
-            scenario(folder, documents, check)
+            place = folder.resolve() / scenario.__name__
+            place.mkdir(parents=True)
+            scenario(place, documents, check)
     print("all as it must be" if not check.failed else f"{check.failed} checks failed")
     return 1 if check.failed else 0
 
