@@ -113,7 +113,7 @@ class Context:
         self.stirred = False
         if self.subscription is not None:
             self.subscription.clear()
-        changes = await self.store.messages.changed_since(view.folder.id, view.modseq)
+        changes = await self.shared.folders.changed_since(view.folder.id, view.modseq)
         told = view.absorb(changes.rows, changes.vanished, changes.highestmodseq)
         if told.exists is not None:
             self.write(b"* %d EXISTS\r\n" % told.exists)

@@ -7,7 +7,7 @@ octets.
 
 import asyncio
 import ssl
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,12 +18,15 @@ from certs.mime import Outline, decode_outline
 from directory.trail import AuditEvent
 from mailserver.imap.view import Snapshot
 from mailserver.message.index import MessageIndex
+from mailserver.store.changes import Subscription
 from mailserver.store.database import MailStore
-from mailserver.store.model import Folder
+from mailserver.store.model import Changes, Folder
 
 APPEND_LIMIT = 35 * 1024 * 1024
 """Octets of one appended message: 25 MB of attachments in base64."""
 CACHE_OCTETS = 128 * 1024 * 1024
+HISTORY = 64
+"""Readings of changes that are remembered for sessions that have not taken them yet."""
 CACHE_ROWS = 500_000
 """Rows of folders kept in memory, about 300 octets each."""
 INDEX_BATCH = 500
@@ -105,16 +108,59 @@ class IndexCache:
             self._octets -= _weight(dropped)
 
 
+class _OpenFolder:
+    """One folder in memory: a snapshot, and what happened since it was taken."""
+
+    def __init__(self, snapshot: Snapshot, subscription: Subscription) -> None:
+        self.snapshot = snapshot
+        self.modseq = snapshot.modseq
+        self.subscription = subscription
+        self.history: deque[tuple[int, Changes]] = deque()
+
+    def note(self, changes: Changes) -> None:
+        """Keep what one reading found."""
+        if changes.highestmodseq <= self.modseq:
+            return
+        self.history.append((self.modseq, changes))
+        self.modseq = changes.highestmodseq
+        if len(self.history) > HISTORY:
+            self.current()
+            self.history.popleft()
+
+    def current(self) -> Snapshot:
+        """Give the snapshot brought up to date."""
+        if self.snapshot.modseq < self.modseq:
+            told = self.since(self.snapshot.modseq)
+            if told is not None:
+                vanished = set(told.vanished)
+                rows = [row for row in told.rows if row.uid not in vanished]
+                self.snapshot = self.snapshot.merged(rows, vanished, self.modseq)
+        return self.snapshot
+
+    def since(self, modseq: int) -> Changes | None:
+        """Give what happened since a modseq, None when that is not remembered."""
+        if modseq >= self.modseq:
+            return Changes([], [], self.modseq)
+        if not self.history or modseq < self.history[0][0]:
+            return None
+        later = [changes for _, changes in self.history if changes.highestmodseq > modseq]
+        if len(later) == 1:
+            return later[0]
+        rows = [row for changes in later for row in changes.rows]
+        return Changes(rows, [u for changes in later for u in changes.vanished], self.modseq)
+
+
 class FolderCache:
     """The folders opened lately, brought up to date by what changed since.
 
-    A snapshot is reached only with a folder that the login's own mailbox gave (threat I6).
+    However many sessions have a folder open, each change of it is read once. A folder is reached
+    only by one that the login's own mailbox gave (threat I6).
     """
 
     def __init__(self, store: MailStore, most: int = CACHE_ROWS) -> None:
         self._store = store
         self._most = most
-        self._known: OrderedDict[int, Snapshot] = OrderedDict()
+        self._known: OrderedDict[int, _OpenFolder] = OrderedDict()
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def snapshot(self, folder: Folder) -> Snapshot:
@@ -123,24 +169,55 @@ class FolderCache:
         Raises:
             NoSuchFolderError: it was deleted.
         """
-        lock = self._locks.setdefault(folder.id, asyncio.Lock())
-        async with lock:
+        async with self._locks.setdefault(folder.id, asyncio.Lock()):
             known = self._known.get(folder.id)
             if known is None:
+                subscription = self._store.changes.subscribe(folder.mailbox_id)
                 # The rows are read after the modseq: what is newer will be told again.
                 rows = await self._store.messages.entries(folder.id)
-                known = Snapshot(rows, folder.highestmodseq)
-            elif known.modseq < folder.highestmodseq:
-                changes = await self._store.messages.changed_since(folder.id, known.modseq)
-                known = known.merged(changes.rows, changes.vanished, changes.highestmodseq)
-            self._known[folder.id] = known
+                known = _OpenFolder(Snapshot(rows, folder.highestmodseq), subscription)
+                self._known[folder.id] = known
+            elif known.modseq < folder.highestmodseq or known.subscription.pending:
+                await self._read(folder.id, known)
             self._known.move_to_end(folder.id)
-            while len(self._known) > 1 and self._rows() > self._most:
-                self._known.popitem(last=False)
-            return known
+            self._shrink()
+            return known.current()
 
-    def _rows(self) -> int:
-        return sum(len(snapshot.rows) for snapshot in self._known.values())
+    async def changed_since(self, folder_id: int, modseq: int) -> Changes:
+        """Give what happened in an open folder since a modseq.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+        """
+        known = self._known.get(folder_id)
+        if known is not None:
+            lock = self._locks.setdefault(folder_id, asyncio.Lock())
+            # A reading under way may be the one of the change that woke this session.
+            if known.subscription.pending or lock.locked():
+                async with lock:
+                    if known.subscription.pending:
+                        await self._read(folder_id, known)
+            told = known.since(modseq)
+            if told is not None:
+                return told
+        return await self._store.messages.changed_since(folder_id, modseq)
+
+    async def _read(self, folder_id: int, known: _OpenFolder) -> None:
+        known.subscription.clear()
+        try:
+            known.note(await self._store.messages.changed_since(folder_id, known.modseq))
+        except BaseException:
+            # Deleted, or not read: the next session starts from the database.
+            known.subscription.close()
+            self._known.pop(folder_id, None)
+            raise
+
+    def _shrink(self) -> None:
+        rows = sum(len(known.snapshot.rows) for known in self._known.values())
+        while len(self._known) > 1 and rows > self._most:
+            _, dropped = self._known.popitem(last=False)
+            dropped.subscription.close()
+            rows -= len(dropped.snapshot.rows)
 
 
 def _weight(index: MessageIndex) -> int:

@@ -73,7 +73,7 @@ class ImapPeer:
 
     async def until(self, tag: bytes) -> tuple[list[bytes], bytes]:
         """Read to a tagged reply; gives the untagged lines and the reply without its tag."""
-        lines = []
+        lines: list[bytes] = []
         while True:
             line = await self.line()
             if line.startswith(tag + b" "):
