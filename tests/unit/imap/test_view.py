@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.imap.view import FolderView, Snapshot
-from mailserver.store.model import EntryRow, Flag, Folder
+from mailserver.store.model import NO_FLAGS, EntryRow, Flag, Folder
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 FOLDER = Folder(1, 1, "INBOX", 1, 1, 1, None, subscribed=True)
 
 
-def row(uid: int, modseq: int, flags: Flag = Flag(0)) -> EntryRow:
+def row(uid: int, modseq: int, flags: Flag = NO_FLAGS) -> EntryRow:
     return EntryRow(uid, uid, modseq, flags, frozenset(), 10, AT, uid)
 
 
