@@ -6,7 +6,9 @@ round measures one after the other; medians and the ratio of the same run are pr
 """
 
 import argparse
+import asyncio
 import json
+import random
 import shutil
 import statistics
 import sys
@@ -24,12 +26,17 @@ from bench_peer import Peer, postfix_and_dovecot, tree_cpu_s
 
 from certs.cms_sign import Signer
 from certs.smime import sign
+from mailserver.control import call
 from tests.support.cda import CdaSpec, acts, cda, follow_up
 from tests.support.reports import patient_spec, unique_root
-from tests.support.site import DemoSite, free_base, pli
+from tests.support.site import DemoSite, free_base
 from tests.support.xdm import mail, package
 
 DRAIN_S = 300.0
+LARGEST_TEXT_KB = 100
+"""Larger documents are a PDF in base64 (level 1), as the published ones are."""
+_LETTERS = "etaoinsrlucdpm"
+VOCABULARY = ["".join(random.Random(n).choices(_LETTERS, k=8)) for n in range(2000)]
 _POLL_S = 0.02
 
 
@@ -47,6 +54,11 @@ class Figure:
     accepted_rate: float
 
 
+def words(chance: random.Random, octets: int) -> str:
+    """Write text that compresses about as a real report does."""
+    return " ".join(chance.choices(VOCABULARY, k=octets // 9))
+
+
 def messages(site: DemoSite, kilobytes: int, count: int, tag: str) -> list[bytes]:
     """Make ``count`` signed messages, each with a fresh document of about so many kB."""
     operator = site.demo["operators"][0]
@@ -55,6 +67,7 @@ def messages(site: DemoSite, kilobytes: int, count: int, tag: str) -> list[bytes
         Path(operator["smime_key_file"]).read_bytes(),
     )
     patient = patient_spec(site.demo["patients"][0])
+    chance = random.Random(tag)
     made = []
     for number in range(count):
         name = f"{tag}.{number}"
@@ -63,7 +76,13 @@ def messages(site: DemoSite, kilobytes: int, count: int, tag: str) -> list[bytes
                 unique_id=unique_root(name),
                 patients=(patient,),
                 acts=acts(follow_up("202612150930+0100")),
-                octets=kilobytes * 1000,
+                narrative=words(chance, kilobytes * 1000),
+            )
+            if kilobytes <= LARGEST_TEXT_KB
+            else CdaSpec(
+                unique_id=unique_root(name),
+                patients=(patient,),
+                pdf=b"%PDF-1.4\n" + chance.randbytes(kilobytes * 750),
             )
         )
         raw = mail(
@@ -88,7 +107,8 @@ def target(site: DemoSite, port: int) -> Target:
 
 def filed(site: DemoSite) -> int:
     """Count what the record holds, without any personal content."""
-    return int(pli("status", str(site.root), "--json")["bridge"]["filed"])
+    answer = asyncio.run(call(site.root / "run" / "bridge.sock", "status", {}))
+    return int(answer["filed"])
 
 
 def measure_pli(
