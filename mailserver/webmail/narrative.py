@@ -60,7 +60,7 @@ class ReadableDocument:
 
     Attributes:
         html: safe markup of the narrative; "" for a document that is one file.
-        files: enclosed files, the main one first.
+        files: enclosed files, PDFs first.
         cut: something was left out because of the limits.
     """
 
@@ -89,6 +89,7 @@ def read_document(content: bytes) -> ReadableDocument:
     for value in document.iter(f"{HL7}observationMedia"):
         _enclosed(value.find(f"{HL7}value"), files)
     cut = renderer.cut or len(files) > MAX_FILES
+    files.sort(key=lambda file: file.extension != "pdf")
     return ReadableDocument(renderer.text(), tuple(files[:MAX_FILES]), cut)
 
 
@@ -208,7 +209,7 @@ class _Renderer:
             case "table":
                 self._table(element, depth)
             case "renderMultiMedia":
-                self._wrap("p", lambda: self._write("[Image jointe au document]"))
+                self._wrap("p", lambda: self._write("[Fichier joint au document]"))
             case "footnoteRef":
                 self._wrap("sup", lambda: self._write("note"))
             case _:

@@ -166,6 +166,20 @@ def test_a_picture_inside_an_entry_comes_out_as_what_it_is():
     assert [file.type for file in read_document(cda(spec)).files] == ["image/png"]
 
 
+def test_the_pdf_copy_comes_before_the_pictures():
+    def media(content: bytes) -> str:
+        packed = base64.b64encode(content).decode()
+        return (
+            "<entry><observationMedia classCode='OBS' moodCode='EVN'>"
+            f"<value representation='B64'>{packed}</value></observationMedia></entry>"
+        )
+
+    inner = media(b"\x89PNG\r\n\x1a\n0000") + media(PDF)
+    readable = read_document(cda(CdaSpec(sections=(section("x", inner=inner),))))
+
+    assert [file.extension for file in readable.files] == ["pdf", "png"]
+
+
 def test_only_so_many_files_come_out():
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n0000").decode()
     entry = (
