@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from enum import Enum
 from pathlib import Path
 
 import structlog
@@ -21,7 +20,7 @@ from directory.errors import DirectoryError
 from mailserver import logs
 from mailserver.bridge_process import bridge_process, record_commands
 from mailserver.commands import MailCommands
-from mailserver.control import Command
+from mailserver.control import Command, Owner
 from mailserver.databases import now, open_directory, open_store
 from mailserver.errors import MailServerError
 from mailserver.mail_process import mail_process
@@ -29,13 +28,6 @@ from mailserver.settings import Settings, Site
 from mailserver.supervisor import announce, die_with_parent
 
 log = structlog.get_logger("mailserver.app")
-
-
-class Owner(Enum):
-    """Which process owns what a command works on."""
-
-    MAIL = "mail"
-    BRIDGE = "bridge"
 
 
 @asynccontextmanager

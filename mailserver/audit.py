@@ -6,7 +6,7 @@ the mail second: what arrives meanwhile is pending, never missing (RULES §2, RU
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 from certs.errors import SandboxError
 from certs.sandbox import SandboxPool
 from directory import trail
+from directory.trail import SignedRoot
 from mailserver.databases import open_directory, open_store
+from mailserver.sealing import read_roots
 from mailserver.settings import Site
 from mailserver.store.database import MailStore
 from record_bridge import accounting
@@ -32,8 +34,15 @@ from record_bridge.repository import open_record
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
 
 
-async def verify_audit(site: Site, *, quick: bool) -> dict[str, Any]:
+async def verify_audit(
+    site: Site, *, quick: bool, roots: Mapping[str, tuple[SignedRoot, ...]]
+) -> dict[str, Any]:
     """Balance the site and check its trails.
+
+    Args:
+        site: it may be running.
+        quick: compare places only, no digests.
+        roots: by trail (``mail``, ``record``), signed roots that were kept elsewhere.
 
     Returns:
         The keys of ``pli audit verify --json``; ``exit_code`` is 0, 1 or 3.
@@ -62,7 +71,7 @@ async def verify_audit(site: Site, *, quick: bool) -> dict[str, Any]:
     key = Ed25519PrivateKey.from_private_bytes(site.trail_key.read_bytes()).public_key()
     result = report.to_json()
     trails = {
-        name: await asyncio.to_thread(_check_trail, path, key)
+        name: await asyncio.to_thread(_check_trail, path, key, roots.get(name, ()))
         for name, path in (("mail", site.mail_database), ("record", site.record_database))
     }
     sound = all(each["sound"] for each in trails.values())
@@ -85,10 +94,12 @@ async def _received(
                 yield KeptReceipt(structure, kept.receipt_id, kept.occurrences)
 
 
-def _check_trail(path: Path, public_key: Ed25519PublicKey) -> dict[str, Any]:
+def _check_trail(
+    path: Path, public_key: Ed25519PublicKey, outside: tuple[SignedRoot, ...]
+) -> dict[str, Any]:
     """Recompute one trail from its rows; blocking."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        report = trail.verify(connection, public_key)
+        report = trail.verify(connection, public_key, outside)
     return {
         "sound": report.sound,
         "sealed": report.sealed,
@@ -97,3 +108,14 @@ def _check_trail(path: Path, public_key: Ed25519PublicKey) -> dict[str, Any]:
         "problem": None if report.problem is None else report.problem.value,
         "first_bad": report.first_bad,
     }
+
+
+def outside_roots(folder: Path | None) -> dict[str, tuple[SignedRoot, ...]]:
+    """Read copies of ``DIR/roots/*.jsonl`` that were kept elsewhere, by trail.
+
+    Raises:
+        SiteError: a file does not hold roots.
+    """
+    if folder is None:
+        return {}
+    return {path.stem: read_roots(path) for path in sorted(folder.glob("*.jsonl"))}

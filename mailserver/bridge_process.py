@@ -8,27 +8,25 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certs.keystore import KeyStore
 from directory import trail
-from directory.database import Database
 from directory.lookup import Directory
 from mailserver.background import Background
 from mailserver.control import Command, serve_control, sole_owner
 from mailserver.databases import now, open_directory
 from mailserver.errors import CommandError
+from mailserver.sealing import Sealer
 from mailserver.settings import Settings, Site
 from record_bridge.errors import InsError, RecordStateError
 from record_bridge.model import Environment
 from record_bridge.worker import BridgeSettings, BridgeWorker, StructureInbox
 
 log = structlog.get_logger("mailserver.bridge_process")
-
-SEAL_EVERY_S = 1.0
 
 REFUSALS = {
     "patient_exists": "A patient with this INS is registered in this structure already.",
@@ -67,7 +65,10 @@ async def bridge_process(site: Site, settings: Settings) -> AsyncIterator[dict[s
             BridgeWorker(_bridge_settings(site, settings, inboxes), directory)
         )
         tasks = await stack.enter_async_context(Background())
-        tasks.start(_seal_trail(site, worker.record))
+        sealer = Sealer(
+            partial(worker.record.write, trail.seal), site.trail_key, site.roots / "record.jsonl"
+        )
+        tasks.start(sealer.run())
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
             try:
@@ -142,12 +143,3 @@ def _explained(command: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> Comman
             raise CommandError(f"ins_{error.reason}", text) from error
 
     return run
-
-
-async def _seal_trail(site: Site, record: Database) -> None:
-    """Order, seal and sign the record's trail every second (RULES §13)."""
-    key = Ed25519PrivateKey.from_private_bytes(await asyncio.to_thread(site.trail_key.read_bytes))
-    while True:
-        await asyncio.sleep(SEAL_EVERY_S)
-        while await record.write(trail.seal, trail.Sealing(now(), key.sign)) is not None:
-            pass

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ import structlog
 from mailserver.errors import CommandError, SiteError
 
 log = structlog.get_logger("mailserver.control")
+
+
+class Owner(Enum):
+    """Which process owns what a command works on."""
+
+    MAIL = "mail"
+    BRIDGE = "bridge"
+
 
 MAX_LINE = 1024 * 1024
 COMMAND_TIMEOUT_S = 120

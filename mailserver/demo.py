@@ -17,7 +17,8 @@ from certs.issue import Issued, KeyKind
 from certs.keystore import KeyStore
 from certs.names import dn_string
 from directory.trust_list import ListedDomain
-from mailserver.app import Owner, local_commands
+from mailserver.app import local_commands
+from mailserver.control import Owner
 from mailserver.installation import OPERATOR_FIELDS, OPERATOR_ORGANISATION
 from mailserver.practice import write_list
 from mailserver.settings import Site, write_private

@@ -9,11 +9,10 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certs.crl_cache import CrlCache
 from certs.keystore import KeyStore
@@ -34,6 +33,7 @@ from mailserver.delivery.submission import Submissions
 from mailserver.imap.server import ImapBind, ImapServices, serve_imap
 from mailserver.outbound.worker import OutboundSettings, OutboundWorker
 from mailserver.practice import keep_young
+from mailserver.sealing import Sealer
 from mailserver.settings import Settings, Site
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
@@ -53,9 +53,11 @@ POOL_SIZE = 2
 VERIFY = "certs.smime:verify_at"
 OPEN_OPAQUE = "certs.smime:content"
 COUNT_DOCUMENTS = "record_bridge.opening:count_occurrences"
+READ_MARKS = "record_bridge.formats.marks:package_marks"
 READ_DOCUMENT = "mailserver.webmail.narrative:read_document"
-POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, READ_DOCUMENT)
-SEAL_EVERY_S = 1.0
+POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, READ_MARKS, READ_DOCUMENT)
+FORGET_EVERY_S = 24 * 3600.0
+FORGET_SENT_AFTER = timedelta(days=30)
 RENEW_EVERY_S = 600.0
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
@@ -101,6 +103,11 @@ class SignatureWorkers:
         content: bytes = await self._pool.run(OPEN_OPAQUE, raw)
         return content
 
+    async def read_marks(self, raw: bytes) -> tuple[tuple[str, str], ...]:
+        """Give the X-MSS fields that a message's packages call for."""
+        marks: tuple[tuple[str, str], ...] = await self._pool.run(READ_MARKS, raw)
+        return marks
+
     async def count_documents(self, raw: bytes) -> int:
         """Count the documents that a message's packages list."""
         count: int = await self._pool.run(COUNT_DOCUMENTS, raw)
@@ -145,7 +152,9 @@ async def _build(
         operator_domain=settings.operator_domain,
         nil=settings.nil,
     )
-    opening = Workers(workers.verify, workers.open_opaque, workers.count_documents)
+    opening = Workers(
+        workers.verify, workers.open_opaque, workers.count_documents, workers.read_marks
+    )
     queries = await RecordQueries.open(site.record_database)
     stack.push_async_callback(queries.close)
     parts = _Parts(
@@ -168,7 +177,13 @@ async def _build(
     )
     tasks = await stack.enter_async_context(Background())
     tasks.start(keep_fresh(directory.refresh_trust, now))
-    tasks.start(_seal_trail(site, store))
+    sealer = Sealer(
+        lambda sealing: store.audit.seal(sealing.at, sealing.sign),
+        site.trail_key,
+        site.roots / "mail.jsonl",
+    )
+    tasks.start(sealer.run())
+    tasks.start(_forget_daily(store))
     tasks.start(_renew_lists(workers))
     tasks.start(_outbound(parts, delivery).run())
     return parts, tasks
@@ -267,13 +282,12 @@ def _smtp_bind(
     )
 
 
-async def _seal_trail(site: Site, store: MailStore) -> None:
-    """Order, seal and sign the mail database's trail every second (RULES §13)."""
-    key = Ed25519PrivateKey.from_private_bytes(await asyncio.to_thread(site.trail_key.read_bytes))
+async def _forget_daily(store: MailStore) -> None:
+    """Let go of what is over: retry keys after five days, queue rows after thirty."""
     while True:
-        await asyncio.sleep(SEAL_EVERY_S)
-        while await store.audit.seal(now(), key.sign) is not None:
-            pass
+        await store.messages.forget_keys(now())
+        await store.outbox.forget(now() - FORGET_SENT_AFTER)
+        await asyncio.sleep(FORGET_EVERY_S)
 
 
 async def _renew_lists(workers: SignatureWorkers) -> None:

@@ -145,13 +145,14 @@ class Site:
         self.hash_key = self.secrets / "hash.key"
         self.trail_key = self.secrets / "trail.key"
         self.applications = self.secrets / "applications.json"
+        self.roots = self.root / "roots"
         self.run = self.root / "run"
         self.demo_file = self.root / "demo.json"
         self.demo_directory = self.root / "demo"
 
     def folders(self) -> tuple[Path, ...]:
         """Every folder of a site, parents first; all of mode 0700."""
-        return (self.root, self.data, self.pki, self.trust, self.secrets, self.run)
+        return (self.root, self.data, self.pki, self.trust, self.secrets, self.roots, self.run)
 
     def settings(self) -> Settings:
         """Read and check ``pli.toml``.

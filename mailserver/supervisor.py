@@ -15,11 +15,11 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 import structlog
 
+from mailserver.control import Owner
 from mailserver.errors import SiteError
 
 log = structlog.get_logger("mailserver.supervisor")
@@ -31,16 +31,9 @@ RESTART_WINDOW_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
-class Role(Enum):
-    """The two children (DESIGN D4)."""
-
-    MAIL = "mail"
-    BRIDGE = "bridge"
-
-
 @dataclass(slots=True)
 class _Child:
-    role: Role
+    role: Owner
     process: asyncio.subprocess.Process
     ports: dict[str, int]
     deaths: deque[float] = field(default_factory=deque)
@@ -69,7 +62,7 @@ async def supervise(root: Path) -> int:
         loop.add_signal_handler(number, stopping.set)
     children: list[_Child] = []
     try:
-        for role in Role:
+        for role in Owner:
             child = await _start_unless_stopped(root, role, stopping)
             if child is None:
                 return 0
@@ -86,7 +79,7 @@ async def supervise(root: Path) -> int:
             await _stop(child)
 
 
-async def _start_unless_stopped(root: Path, role: Role, stopping: asyncio.Event) -> _Child | None:
+async def _start_unless_stopped(root: Path, role: Owner, stopping: asyncio.Event) -> _Child | None:
     start = asyncio.ensure_future(_start(root, role))
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +91,7 @@ async def _start_unless_stopped(root: Path, role: Role, stopping: asyncio.Event)
     return start.result()
 
 
-async def _start(root: Path, role: Role) -> _Child:
+async def _start(root: Path, role: Owner) -> _Child:
     """Start one child and wait for its ready line.
 
     Raises:

@@ -4,22 +4,14 @@ import asyncio
 import signal
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mailserver.cli.output import fail, print_json, say
-from mailserver.hospital import (
-    ReceiverSettings,
-    RecipientResult,
-    RefusedReportError,
-    SendRequest,
-    SendResult,
-    TlsFailureError,
-    send_report,
-    serve_receiver,
-)
-from mailserver.outbound.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from mailserver.hospital import ReceiverSettings, SendRequest
 
 report = typer.Typer(help="Send reports as a hospital does.", no_args_is_help=True)
 receiver = typer.Typer(help="The hospital's small receiver.", no_args_is_help=True)
@@ -79,6 +71,15 @@ def send(
         fail("give either CDA files or --raw FILE.eml", code=Exit.USAGE)
     if (smime_cert is None) != (smime_key is None):
         fail("--smime-cert and --smime-key go together", code=Exit.USAGE)
+    # Imported here: a command line answers at once, whatever the server needs.
+    from mailserver.hospital import (  # noqa: PLC0415
+        RefusedReportError,
+        SendRequest,
+        TlsFailureError,
+        send_report,
+    )
+    from mailserver.outbound.errors import UnreachableError  # noqa: PLC0415
+
     request = SendRequest(
         host=host,
         port=port,
@@ -110,8 +111,12 @@ def send(
     raise typer.Exit(Exit.ACCEPTED if result.any_accepted else Exit.NONE_ACCEPTED)
 
 
-def _show_nothing_sent(request: SendRequest) -> None:
-    rows = tuple(RecipientResult(address, False, "") for address in request.recipients)
+def _show_nothing_sent(request: "SendRequest") -> None:
+    from mailserver.hospital import RecipientResult, SendResult  # noqa: PLC0415
+
+    rows = tuple(
+        RecipientResult(address, accepted=False, reply="") for address in request.recipients
+    )
     print_json(SendResult(None, rows).to_json())
 
 
@@ -124,10 +129,14 @@ def serve(
     directory: Annotated[Path, typer.Option("--dir", file_okay=False, help="Where mail goes.")],
 ) -> None:
     """Receive mail over mutual TLS, one file a message; stdout says 'ready {port}'."""
+    from mailserver.hospital import ReceiverSettings  # noqa: PLC0415
+
     asyncio.run(_serve(ReceiverSettings(port, ca, cert, key, directory.resolve())))
 
 
-async def _serve(settings: ReceiverSettings) -> None:
+async def _serve(settings: "ReceiverSettings") -> None:
+    from mailserver.hospital import serve_receiver  # noqa: PLC0415
+
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

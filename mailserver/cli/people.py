@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mailserver.app import Owner
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
@@ -20,6 +19,7 @@ from mailserver.cli.output import (
     show_rows,
 )
 from mailserver.cli.reach import ask
+from mailserver.control import Owner
 
 structures = typer.Typer(help="The structures hosted on this site.", no_args_is_help=True)
 accounts = typer.Typer(help="Mailboxes of professionals and services.", no_args_is_help=True)

@@ -7,8 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from mailserver.app import Owner, local_commands
-from mailserver.control import call, sole_owner
+from mailserver.control import Owner, call, sole_owner
 from mailserver.errors import SiteError
 from mailserver.settings import Site
 
@@ -31,6 +30,9 @@ async def ask(site: Site, owner: Owner, command: str, arguments: Mapping[str, An
             pass
         try:
             with sole_owner(site.run / f"{owner.value}.lock"):
+                # Only now: the whole server is imported for it, which takes most of a second.
+                from mailserver.app import local_commands  # noqa: PLC0415
+
                 async with local_commands(site, owner) as commands:
                     return await commands[command](arguments)
         except SiteError:

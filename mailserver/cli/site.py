@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from mailserver import logs
-from mailserver.app import Owner
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
@@ -22,13 +21,9 @@ from mailserver.cli.output import (
     show_rows,
 )
 from mailserver.cli.reach import ask
-from mailserver.control import call
-from mailserver.demo import make_demo
+from mailserver.control import Owner, call
 from mailserver.errors import CommandError
-from mailserver.health import check_site
-from mailserver.installation import SiteOptions, create_site
 from mailserver.settings import PORT_OFFSETS, Environment, Ports, Site
-from mailserver.supervisor import Role, supervise
 
 HIGHEST_BASE = 65535 - max(PORT_OFFSETS.values())
 EXIT_TIMEOUT = 1
@@ -67,6 +62,10 @@ def init(
     """Make a site: settings, databases, a practice PKI."""
     if environment is Environment.PRODUCTION and (demo or plaintext_on_loopback):
         fail("--demo and --plaintext-on-loopback are refused for production", code=2)
+    # Imported here: a command line answers at once, whatever the server needs.
+    from mailserver.demo import make_demo  # noqa: PLC0415
+    from mailserver.installation import SiteOptions, create_site  # noqa: PLC0415
+
     place = Site(site)
     options = SiteOptions(
         environment=environment,
@@ -87,6 +86,8 @@ def init(
 
 def serve(site: SiteArgument) -> None:
     """Run the server until SIGTERM; stdout says 'ready {ports}' once it listens."""
+    from mailserver.supervisor import supervise  # noqa: PLC0415
+
     place = opened(site)
     logs.configure()
     raise typer.Exit(asyncio.run(supervise(place.root)))
@@ -105,18 +106,20 @@ def status(site: SiteArgument, *, as_json: JsonOption = False) -> None:
 
 async def _status(place: Site) -> dict[str, object]:
     result: dict[str, object] = {"site": str(place.root)}
-    for role in Role:
+    for owner in Owner:
         try:
-            answer = await call(place.run / f"{role.value}.sock", "status", {})
+            answer = await call(place.run / f"{owner.value}.sock", "status", {})
         except ConnectionError:
-            result[role.value] = "not running"
+            result[owner.value] = "not running"
         else:
-            result[role.value] = answer
+            result[owner.value] = answer
     return result
 
 
 def check(site: SiteArgument, *, as_json: JsonOption = False) -> None:
     """Check permissions, ports, certificates, trust list and disk; exit 1 on a problem."""
+    from mailserver.health import check_site  # noqa: PLC0415
+
     place = opened(site)
     findings = run(check_site(place, at=datetime.now(UTC)))
     rows = [{"check": f.check, "state": f.state.value, "text": f.text} for f in findings]
@@ -155,8 +158,8 @@ async def _wait(place: Site, *, idle: bool, until: float) -> bool:
 
 
 async def _is_up(place: Site) -> bool:
-    for role in Role:
-        await call(place.run / f"{role.value}.sock", "status", {})
+    for owner in Owner:
+        await call(place.run / f"{owner.value}.sock", "status", {})
     return True
 
 
