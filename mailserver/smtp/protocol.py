@@ -444,7 +444,12 @@ class SmtpConnection(SMTP):
                 ssl_handshake_timeout=self._settings.deadlines.handshake_s,
             )
         except (OSError, TimeoutError) as error:
-            log.debug("smtp_tls_failed", phase="handshake", error_type=type(error).__name__)
+            log.info(
+                "smtp_tls_failed",
+                phase="handshake",
+                error_type=type(error).__name__,
+                code=getattr(error, "verify_code", None),  # OpenSSL's, for a certificate
+            )
             raise Hangup from None
         if transport is None:  # the connection went away during the handshake
             raise Hangup
