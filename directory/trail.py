@@ -14,7 +14,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as schema_event
 
-Fact = str | int | bool
+from directory.audit_event import AuditEvent as AuditEvent  # noqa: PLC0414 - one name for callers
 
 SALT_BYTES = 16
 MAX_FACTS_BYTES = 4096
@@ -41,22 +41,6 @@ ROOT_CONTEXT = b"pli trail root v1\x00"
 """Prefix of what is signed, so that a root's signature is good for nothing else."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SEAL_BATCH = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
-    """One thing that somebody did."""
-
-    kind: str
-    """Constant, e.g. ``document_filed``."""
-    at: datetime
-    """Aware UTC."""
-    actor: str
-    """Opaque: ``account:12``, ``mailbox:3``, ``cli:<os user>``, ``operator:<fingerprint>``."""
-    structure_id: str | None = None
-    subject: str | None = None
-    """Opaque reference of what it was done to, e.g. ``patient:7``."""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, IntFlag, StrEnum
 from typing import NamedTuple
 
+from directory.audit_event import AuditEvent
 from directory.model import MailboxType
-from directory.trail import AuditEvent
 from mailserver.message.index import MessageIndex
 
 INBOX = "INBOX"
