@@ -65,6 +65,7 @@ class Reason(enum.Enum):
     MESSAGE_AMBIGUOUS = "message_ambiguous"
     SIGNATURE_BAD = "signature_bad"
     ORIGIN_UNTRUSTED = "origin_untrusted"
+    FROM_NOT_THE_SENDER = "from_not_the_sender"
     NOT_OF_STRUCTURE = "not_of_structure"
     FROM_A_PATIENT = "from_a_patient"
     TWO_PATIENTS = "two_patients"
@@ -105,6 +106,7 @@ _REASONS = {
     Reason.MESSAGE_AMBIGUOUS: "message qui peut se lire de deux façons",
     Reason.SIGNATURE_BAD: "signature du message non valable",
     Reason.ORIGIN_UNTRUSTED: "origine du message non établie",
+    Reason.FROM_NOT_THE_SENDER: "l'auteur affiché n'est pas de l'opérateur qui a envoyé",
     Reason.NOT_OF_STRUCTURE: "auteur et conservateur étrangers à la structure de l'expéditeur",
     Reason.FROM_A_PATIENT: "message d'un usager",
     Reason.TWO_PATIENTS: "plusieurs patients dans le même envoi",
@@ -301,6 +303,7 @@ class Origin:
         signer: rfc822Name of a good signature, lower case; None otherwise.
         forwarded_by: the professional who forwarded, for FORWARDED.
         organization: FINESS or SIRET of the sender's structure when it is one of this site.
+        owns_from: whether who sent may speak for the domain of the one address in From.
     """
 
     kind: OriginKind
@@ -310,6 +313,7 @@ class Origin:
     signer: str | None = None
     forwarded_by: str | None = None
     organization: str = ""
+    owns_from: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,12 @@ class Opener:
         return self._settings.environment
 
     async def refresh(self, at: datetime) -> None:
-        """Read the revocation lists that changed, and the directory."""
+        """Read the revocation lists that changed, the directory and the trust list."""
         changed = await asyncio.to_thread(self._crls.refresh)
         if changed or self._trust is None:
             self._trust = Shared(Trust(self._settings.anchors, self._crls.current(at)))
         await self._directory.reload()
+        await self._directory.refresh_trust(at)
         self._holders.clear()
 
     async def start(self) -> SandboxPool:
@@ -128,6 +129,7 @@ class Opener:
                 application_address=structure.application_address,
                 patient_domains=frozenset(each.patient_domain for each in known),
                 organizations={each.domain: each.organization for each in known},
+                speaks_for=self._directory.trust.allows,
             ),
         )
 

@@ -1,13 +1,14 @@
 """Who may file: the origin of a message and what its signature adds.
 
 Only the trusted Authentication-Results field says where a message came from; the From field, the
-names in it and the subject say nothing here.
+names in it and the subject never give a right. From can take one away: an operator that shows its
+reader an author of another operator's domain does not file (threat S14).
 
-Source: RULES §3, RULES §4.
+Source: RULES §3, RULES §4, threat S14.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,12 +40,14 @@ class OriginFacts:
         application_address: its application mailbox.
         patient_domains: every patient domain of the site.
         organizations: FINESS or SIRET of each structure of the site by professional domain.
+        speaks_for: whether the trust list lets a certificate (DN) speak for a domain.
     """
 
     domain: str
     application_address: str
     patient_domains: frozenset[str]
     organizations: Mapping[str, str]
+    speaks_for: Callable[[str, str], bool] = lambda _domain, _dn: False
 
 
 def classify(opened: Opened, facts: OriginFacts) -> Origin:
@@ -76,14 +79,32 @@ def classify(opened: Opened, facts: OriginFacts) -> Origin:
         )
     if auth.operator_dn:
         address = (auth.mailfrom or "").lower()
+        domain = address.rpartition("@")[2]
         return Origin(
             OriginKind.LISTED_OPERATOR,
             address=address,
-            domain=address.rpartition("@")[2],
+            domain=domain,
             operator_dn=auth.operator_dn,
             signer=signer,
+            owns_from=_owns_from(opened.from_address, domain, auth.operator_dn, facts),
         )
     return Origin(OriginKind.UNTRUSTED)
+
+
+def _owns_from(
+    from_address: str | None, envelope_domain: str, operator_dn: str, facts: OriginFacts
+) -> bool:
+    """Whether an operator may show this author; no single author is nobody's.
+
+    The envelope's domain was held against the list when the message came, so it needs no second
+    look: an operator that left the list since keeps what it sent.
+
+    Source: threat S14.
+    """
+    domain = (from_address or "").rpartition("@")[2]
+    if not domain:
+        return False
+    return domain == envelope_domain or facts.speaks_for(domain, operator_dn)
 
 
 def decide(origin: Origin, verdict: SignatureVerdict, header: CdaHeader) -> FilingRight:
@@ -93,6 +114,8 @@ def decide(origin: Origin, verdict: SignatureVerdict, header: CdaHeader) -> Fili
     """
     if origin.kind is OriginKind.UNTRUSTED:
         return MayNotFile(Problem(ErrorCode.OTHER, Reason.ORIGIN_UNTRUSTED))
+    if not origin.owns_from:
+        return MayNotFile(Problem(ErrorCode.OTHER, Reason.FROM_NOT_THE_SENDER))
     if verdict.result not in ("none", "pass", "policy"):
         return MayNotFile(Problem(ErrorCode.OTHER, Reason.SIGNATURE_BAD))
     if origin.kind is OriginKind.PATIENT:

@@ -77,6 +77,7 @@ def report(number: int = 1, **changes: Any) -> bytes:
 def message(number: int, *documents: bytes, to: Sequence[str] = (DOCTOR,), **more: Any) -> bytes:
     """One received message with one package of these documents."""
     prefix = {name: more.pop(name) for name in ("dn", "sender") if name in more}
+    more.setdefault("sender", prefix.get("sender") or SENDER)
     raw = mail(package(*documents), message_id=f"<m{number}@operateur-a.test>", **more)
     return received(raw, *to, number=number, **prefix)
 

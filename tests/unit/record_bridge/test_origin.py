@@ -1,5 +1,7 @@
 """Who may file (RULES §4)."""
 
+import dataclasses
+
 import pytest
 
 from certs.verdict import NO_SIGNATURE, PathStatus, PathVerdict, SignatureVerdict
@@ -51,7 +53,8 @@ def opened(
     return Opened((to,), "x@y.test", "labo@lab.test", None, "", "", auth, verdict, ())
 
 
-OPERATOR = AuthResults(US, "CN=x,OU=1990000001,O=LAB", "Labo@LAB.test")
+LISTED_DN = "CN=x,OU=1990000001,O=LAB"
+OPERATOR = AuthResults(US, LISTED_DN, "Labo@LAB.test")
 
 
 def test_a_listed_operator_is_known_by_its_certificate_and_envelope():
@@ -88,6 +91,40 @@ def test_a_signer_counts_only_when_the_signature_is_good():
 
     assert classify(opened(OPERATOR, good), FACTS).signer == "labo@lab.test"
     assert classify(opened(OPERATOR, bad), FACTS).signer is None
+
+
+@pytest.mark.parametrize(
+    ("author", "owned"),
+    [
+        pytest.param("labo@lab.test", True, id="the envelope's own domain"),
+        pytest.param("labo@autre-lab.test", True, id="another domain of the same operator"),
+        pytest.param("dr@chu.test", False, id="a domain of another operator"),
+        pytest.param("dr@cabinet.mssante.test", False, id="a domain of this site"),
+        pytest.param("labo@sub.lab.test", False, id="a domain below"),
+        pytest.param(None, False, id="no author, several, or several From fields"),
+    ],
+)
+def test_an_operator_files_only_under_an_author_of_its_own_domains(
+    author: str | None, *, owned: bool
+):
+    """Threat S14: a certificate of B, an envelope of B, and the From of somebody at A."""
+    facts = dataclasses.replace(
+        FACTS, speaks_for=lambda domain, dn: (domain, dn) == ("autre-lab.test", LISTED_DN)
+    )
+    message = dataclasses.replace(opened(OPERATOR), from_address=author)
+
+    origin = classify(message, facts)
+
+    expected = MayFile() if owned else not_filed(Reason.FROM_NOT_THE_SENDER)
+    assert decide(origin, NO_SIGNATURE, HEADER) == expected
+
+
+def test_the_null_sender_of_an_operator_files_only_under_a_domain_it_is_listed_for():
+    null = AuthResults(US, LISTED_DN, "")
+    listed = dataclasses.replace(FACTS, speaks_for=lambda domain, _dn: domain == "lab.test")
+
+    assert classify(opened(null), listed).owns_from
+    assert not classify(opened(null), FACTS).owns_from
 
 
 def not_filed(reason: Reason) -> MayNotFile:
