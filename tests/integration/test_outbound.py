@@ -175,7 +175,9 @@ async def test_nothing_is_ever_said_in_clear_but_hello(
         await submit(site)
         await worker(site, port).send_due()
 
-    assert not any(word in line.upper() for line in heard for word in (b"MAIL FROM", b"RCPT", b"DATA"))
+    assert not any(
+        word in line.upper() for line in heard for word in (b"MAIL FROM", b"RCPT", b"DATA")
+    )
     assert await waiting(site) == [(1, code)]
 
 

@@ -20,11 +20,11 @@ async def practice(tmp_path):
 
 
 def body_of(octets: int) -> bytes:
-    return random.Random(octets).randbytes(octets)  # noqa: S311 - not a secret
+    return random.Random(octets).randbytes(octets)
 
 
 def pieces(body: bytes):
-    generator = random.Random(7)  # noqa: S311
+    generator = random.Random(7)
     at = 0
     while at < len(body):
         size = generator.randrange(0, 700_000)

@@ -39,7 +39,8 @@ def attribute(name: str, recipe: Recipe, content: bytes) -> cms.CMSAttribute:
     values: dict[str, list[object]] = {
         "content_type": [recipe.content_type],
         "message_digest": [hashlib.new(recipe.digest, content).digest()],
-    } | recipe.values
+        **recipe.values,
+    }
     return cms.CMSAttribute({"type": name, "values": values[name]})
 
 

@@ -23,7 +23,7 @@ def octets(stream: bytes) -> Iterable[bytes]:
 
 
 def random_cuts(stream: bytes) -> Iterable[bytes]:
-    source = random.Random(len(stream))  # noqa: S311
+    source = random.Random(len(stream))
     position = 0
     while position < len(stream):
         size = source.randint(1, 9)
@@ -76,7 +76,7 @@ def test_dots_at_every_place(stream: bytes, clean: bytes, cut: Cut) -> None:
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 77, 999, 4096])
 def test_what_was_stuffed_comes_out_as_it_was(size: int, cut: Cut) -> None:
-    source = random.Random(size)  # noqa: S311
+    source = random.Random(size)
     lines = [
         bytes(source.choice(b". ab\xe9\t") for _ in range(source.randint(0, 9)))
         for _ in range(size)
