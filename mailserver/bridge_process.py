@@ -69,10 +69,15 @@ async def bridge_process(site: Site, settings: Settings) -> AsyncIterator[dict[s
             partial(worker.record.write, trail.seal), site.trail_key, site.roots / "record.jsonl"
         )
         tasks.start(sealer.run())
+
+        async def structures_changed(_arguments: Mapping[str, Any]) -> None:
+            await worker.watch(await asyncio.to_thread(_inboxes, site, settings))
+
+        commands = {**_commands(worker), "structures_changed": structures_changed}
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
             try:
-                async with serve_control(site.run / "bridge.sock", _commands(worker)):
+                async with serve_control(site.run / "bridge.sock", commands):
                     yield {}
             finally:
                 log.info("bridge_stopping")
@@ -85,8 +90,12 @@ async def record_commands(
     site: Site, settings: Settings, directory: Directory
 ) -> AsyncIterator[Mapping[str, Command]]:
     """Give the record's commands in this process; nothing is fetched meanwhile."""
+
+    async def structures_changed(_arguments: Mapping[str, Any]) -> None:
+        """Do nothing: no bridge runs, the next one reads them."""
+
     async with BridgeWorker(_bridge_settings(site, settings, ()), directory) as worker:
-        yield _commands(worker)
+        yield {**_commands(worker), "structures_changed": structures_changed}
 
 
 def _bridge_settings(

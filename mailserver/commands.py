@@ -68,6 +68,7 @@ class MailCommands:
             "device_list": self.device_list,
             "device_revoke": self.device_revoke,
             "login_free": self.login_free,
+            "patient_mailbox": self.patient_mailbox,
             "patient_open": self.patient_open,
             "queue_list": self.queue_list,
         }
@@ -280,6 +281,12 @@ class MailCommands:
             )
         if await self.store.accounts.account(login) is not None:
             raise CommandError("exists", "This login is taken.")
+
+    async def patient_mailbox(self, args: Args) -> dict[str, Any]:
+        """Say whether a patient's mailbox is open."""
+        structure = self._structure(args["structure"])
+        address = _checked_address(f"{args['ins']}@{structure.patient_domain}")
+        return {"exists": await self.store.accounts.mailbox(address) is not None}
 
     async def patient_open(self, args: Args) -> dict[str, Any]:
         """Open a patient's mailbox, and the webmail account when a login is given."""

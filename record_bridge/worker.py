@@ -8,6 +8,7 @@ Broad exceptions are caught at the tops of loops: here, and in ``record_bridge.w
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,6 +88,8 @@ class BridgeWorker:
         self._directory = directory
         self._stack = AsyncExitStack()
         self._watchers: list[Watcher] = []
+        self._watched = {each.structure_id for each in settings.inboxes}
+        self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._record: Database | None = None
         self._opener: Opener | None = None
@@ -170,9 +173,25 @@ class BridgeWorker:
     async def run(self) -> None:
         """Watch every mailbox until ``stop``, or until cancelled."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for watcher in self._watchers:
                 group.create_task(watcher.run())
             group.create_task(self._keep_current())
+
+    async def watch(self, inboxes: Sequence[StructureInbox]) -> None:
+        """Begin to watch the mailboxes that are not watched yet; ``run`` is running."""
+        await self._directory.reload()
+        for each in inboxes:
+            if (
+                self._group is None
+                or self._stopping.is_set()
+                or each.structure_id in self._watched
+            ):
+                continue
+            self._watched.add(each.structure_id)
+            watcher = self._watcher(self.record, self.opener, each)
+            self._watchers.append(watcher)
+            self._group.create_task(watcher.run())
 
     async def _keep_current(self) -> None:
         """Read revocation lists and the directory again, and release what the delay releases."""

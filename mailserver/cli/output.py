@@ -6,6 +6,7 @@ and end the program with 1 (2 is usage, which typer answers).
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from directory.errors import DirectoryError
 from mailserver.errors import CommandError, MailServerError
-from mailserver.settings import Site
+from mailserver.settings import Environment, Site
 
 T = TypeVar("T")
 
@@ -26,9 +27,9 @@ SiteArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _errors = Console(stderr=True, highlight=False)
-_out = Console(highlight=False)
 _PIPED_WIDTH = 200
 """Columns of a table that no terminal shows; long cells fold, nothing is cut off."""
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
 
 def fail(text: str, *, code: int = 1) -> NoReturn:
@@ -62,7 +63,7 @@ def show_rows(
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
-    _out.print(table, width=None if _out.is_terminal else _PIPED_WIDTH)
+    _out.print(table)
 
 
 def _cell(value: object) -> str:
@@ -78,6 +79,14 @@ def opened(root: Path) -> Site:
     site = Site(root)
     guarded(site.settings)
     return site
+
+
+def opened_for_reading(root: Path, reason: str | None) -> tuple[Site, str | None]:
+    """Give the site to a command that shows personal content; production asks why (RULES §13)."""
+    site = opened(root)
+    if site.settings().environment is Environment.PRODUCTION and not (reason or "").strip():
+        fail("a production site asks for --reason: it is written in the trail", code=2)
+    return site, reason
 
 
 def guarded(action: Callable[[], T]) -> T:

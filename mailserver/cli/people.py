@@ -13,6 +13,7 @@ from mailserver.cli.output import (
     SiteArgument,
     fail,
     opened,
+    opened_for_reading,
     print_json,
     run,
     say,
@@ -20,6 +21,8 @@ from mailserver.cli.output import (
 )
 from mailserver.cli.reach import ask
 from mailserver.control import Owner
+from mailserver.errors import CommandError
+from mailserver.settings import Site
 
 structures = typer.Typer(help="The structures hosted on this site.", no_args_is_help=True)
 accounts = typer.Typer(help="Mailboxes of professionals and services.", no_args_is_help=True)
@@ -92,27 +95,26 @@ def add_structure(
     as_json: JsonOption = False,
 ) -> None:
     """Host one more structure, with its application mailbox."""
-    place = opened(site)
-    result = run(
-        ask(
-            place,
-            Owner.MAIL,
-            "structure_add",
-            {
-                "id": identifier,
-                "name": name,
-                "organization": organization,
-                "domain": domain,
-                "patient_domain": patient_domain,
-            },
-        )
-    )
+    structure = {
+        "id": identifier,
+        "name": name,
+        "organization": organization,
+        "domain": domain,
+        "patient_domain": patient_domain,
+    }
+    result = run(_add_structure(opened(site), structure))
     if as_json:
         print_json(result)
         return
     say(f"Structure {identifier} added.")
     say(f"Its application mailbox is {result['application_address']}.")
-    say("A running server starts filing for it when it is restarted.")
+
+
+async def _add_structure(place: Site, structure: dict[str, Any]) -> dict[str, Any]:
+    """Add it, then tell a running bridge to watch its application mailbox."""
+    added: dict[str, Any] = await ask(place, Owner.MAIL, "structure_add", structure)
+    await ask(place, Owner.BRIDGE, "structures_changed", {})
+    return added
 
 
 @structures.command("list")
@@ -291,7 +293,7 @@ def add_patient(
         say(f"TOTP secret for the authenticator: {result['webmail_totp_secret']}")
 
 
-async def _register(place: Any, identity: dict[str, Any], login: str | None) -> dict[str, Any]:
+async def _register(place: Site, identity: dict[str, Any], login: str | None) -> dict[str, Any]:
     """Record first (it refuses a second identity), then the mailbox: a retry completes it."""
     structure = await ask(
         place, Owner.MAIL, "structure_resolve", {"structure": identity["structure"]}
@@ -299,7 +301,7 @@ async def _register(place: Any, identity: dict[str, Any], login: str | None) -> 
     identity = {**identity, "structure": structure["id"]}
     if login is not None:
         await ask(place, Owner.MAIL, "login_free", {"login": login})
-    patient = await ask(place, Owner.BRIDGE, "patient_add", identity)
+    patient = await _record_patient(place, identity)
     mailbox = await ask(
         place,
         Owner.MAIL,
@@ -309,13 +311,30 @@ async def _register(place: Any, identity: dict[str, Any], login: str | None) -> 
     return {**patient, **mailbox, "structure": structure["id"]}
 
 
+async def _record_patient(place: Site, identity: dict[str, Any]) -> dict[str, Any]:
+    """Register in the record; an identity without a mailbox is a registration cut short."""
+    try:
+        patient: dict[str, Any] = await ask(place, Owner.BRIDGE, "patient_add", identity)
+    except CommandError as refusal:
+        half = {"structure": identity["structure"], "ins": identity["ins"]}
+        if (
+            refusal.code != "patient_exists"
+            or (await ask(place, Owner.MAIL, "patient_mailbox", half))["exists"]
+        ):
+            raise
+        return {**identity, "filed": 0}
+    return patient
+
+
 @patients.command("list")
 def list_patients(
     site: SiteArgument,
-    structure: Annotated[str | None, typer.Option()] = None,
+    structure: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why you look (RULES §13).")] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List the patients."""
-    rows = run(ask(opened(site), Owner.BRIDGE, "patient_list", {"structure": structure}))
+    """List the patients; the look is written in the trail."""
+    place, given = opened_for_reading(site, reason)
+    rows = run(ask(place, Owner.BRIDGE, "patient_list", {"structure": structure, "reason": given}))
     show_rows(rows, _PATIENT_COLUMNS, as_json=as_json)

@@ -4,6 +4,7 @@ Invariants: a database has one writer; the lock beside the socket says who it is
 """
 
 import asyncio
+import getpass
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,13 @@ _RETRY_S = 0.2
 
 
 async def ask(site: Site, owner: Owner, command: str, arguments: Mapping[str, Any]) -> Any:
-    """Run a command of ``owner`` and give its JSON-able result.
+    """Run a command of ``owner``, as the person at this terminal, and give its result.
 
     Raises:
         CommandError: the command was refused.
         SiteError: another process holds the database and does not answer.
     """
+    arguments = {**arguments, "actor": f"cli:{getpass.getuser()}"}
     deadline = asyncio.get_running_loop().time() + _START_UP_S
     while True:
         try:

@@ -10,6 +10,7 @@ from mailserver.cli.output import (
     SiteArgument,
     guarded,
     opened,
+    opened_for_reading,
     print_json,
     run,
     say,
@@ -45,12 +46,13 @@ def list_record(
     as_json: JsonOption = False,
 ) -> None:
     """List a patient's documents; the look is written in the trail."""
+    place, given = opened_for_reading(site, reason)
     rows = run(
         ask(
-            opened(site),
+            place,
             Owner.BRIDGE,
             "record_list",
-            {"ins": ins, "oid": oid, "structure": structure, "reason": reason},
+            {"ins": ins, "oid": oid, "structure": structure, "reason": given},
         )
     )
     columns = {
@@ -72,12 +74,13 @@ def release_document(
     reason: ReasonOption = None,
 ) -> None:
     """Let the patient see a document that awaits release (RULES §7)."""
+    place, given = opened_for_reading(site, reason)
     run(
         ask(
-            opened(site),
+            place,
             Owner.BRIDGE,
             "record_release",
-            {"unique_id": unique_id, "structure": structure, "reason": reason},
+            {"unique_id": unique_id, "structure": structure, "reason": given},
         )
     )
     say("Released: the patient sees it now.")
@@ -94,12 +97,13 @@ def list_agenda(
     as_json: JsonOption = False,
 ) -> None:
     """List a patient's agenda; the look is written in the trail."""
+    place, given = opened_for_reading(site, reason)
     rows = run(
         ask(
-            opened(site),
+            place,
             Owner.BRIDGE,
             "agenda_list",
-            {"ins": ins, "oid": oid, "structure": structure, "reason": reason},
+            {"ins": ins, "oid": oid, "structure": structure, "reason": given},
         )
     )
     columns = {
@@ -121,12 +125,13 @@ def list_quarantine(
     as_json: JsonOption = False,
 ) -> None:
     """List the documents in quarantine with their codes."""
+    place, given = opened_for_reading(site, reason)
     rows = run(
         ask(
-            opened(site),
+            place,
             Owner.BRIDGE,
             "quarantine_list",
-            {"structure": structure, "reason": reason},
+            {"structure": structure, "reason": given},
         )
     )
     columns = {

@@ -60,10 +60,11 @@ def pli_result(
     return done.returncode, done.stdout, done.stderr
 
 
-def free_base() -> int:
-    """Give a base port all of whose ports are free on 127.0.0.1."""
+def free_base(preferred: int | None = None) -> int:
+    """Give a base port all of whose ports are free on 127.0.0.1, ``preferred`` if it is one."""
     # At random: two runs side by side seldom look at the same ports.
-    for base in random.sample(_BASES, len(_BASES)):
+    candidates = random.sample(_BASES, len(_BASES))
+    for base in ([] if preferred is None else [preferred]) + candidates:
         with contextlib.ExitStack() as stack:
             try:
                 for offset in PORT_OFFSETS:
@@ -83,9 +84,9 @@ class DemoSite:
         self._process: subprocess.Popen[str] | None = None
 
     @classmethod
-    def create(cls, root: Path, *options: str) -> "DemoSite":
-        """Make it with ``pli init --demo`` on free ports."""
-        pli("init", str(root), "--demo", "--base-port", str(free_base()), *options)
+    def create(cls, root: Path, *options: str, base: int | None = None) -> "DemoSite":
+        """Make it with ``pli init --demo`` on free ports, those of ``base`` if they are free."""
+        pli("init", str(root), "--demo", "--base-port", str(free_base(base)), *options)
         return cls(root)
 
     def start(self, *, prefix: Sequence[str] = ()) -> None:
