@@ -19,6 +19,7 @@ from mailserver.message.headers import encode_date
 from record_bridge.formats.auth_results import AuthResults, encode, names_authserv_id
 
 CUT_FIELDS: Final = frozenset({"return-path", "delivered-to"})
+_TRACE_FIELDS: Final = CUT_FIELDS | {"authentication-results", "received"}
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 
@@ -77,6 +78,11 @@ def is_stranger(authserv_id: str) -> Callable[[HeaderField], bool]:
         return name == "authentication-results" and names_authserv_id(field.value, authserv_id)
 
     return test
+
+
+def is_trace(field: HeaderField) -> bool:
+    """Whether a field says how a message came: none may in what nobody delivered (RULES §4)."""
+    return field.name.lower() in _TRACE_FIELDS
 
 
 def cut(raw: bytes, outline: Outline, unwanted: Callable[[HeaderField], bool]) -> bytes:

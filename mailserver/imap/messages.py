@@ -9,8 +9,11 @@ Source: RFC 9051 §6.3.12, §6.4.
 import asyncio
 from collections.abc import Sequence
 
+from certs.mime import scan
 from directory.codes import MailboxType
 from directory.trail import AuditEvent
+from mailserver.delivery.rules import refusal
+from mailserver.delivery.trace import cut, is_trace
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.errors import Code, RefusedError
@@ -62,6 +65,18 @@ def _by_application(context: Context) -> bool:
     return context.logged_in.type is MailboxType.APP
 
 
+def _undelivered(raw: bytes) -> bytes:
+    """Give a message without what says how it came: nobody delivered it.
+
+    An application mailbox is where the bridge believes this server's own words about a sender; a
+    client must not be able to write them there (RULES §4: APPEND has no trusted header).
+    """
+    outline = scan(raw)
+    if refusal(raw, outline) is not None:
+        raise RefusedError(Code.CANNOT, "Malformed message")
+    return cut(raw, outline, is_trace)
+
+
 async def append(context: Context, command: c.Append) -> bytes:
     """Answer APPEND."""
     folder = await context.folder(command.mailbox, Code.TRYCREATE)
@@ -71,6 +86,8 @@ async def append(context: Context, command: c.Append) -> bytes:
         raise RefusedError(Code.CANNOT, "NUL in a message")
     if not raw:
         raise RefusedError(Code.CANNOT, "Empty message")
+    if _by_application(context):
+        raw = await asyncio.to_thread(_undelivered, raw)
     if len(raw) > _INDEX_OFF_LOOP_OCTETS:
         facts = await asyncio.to_thread(index, raw)
     else:
