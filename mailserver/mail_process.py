@@ -54,8 +54,9 @@ VERIFY = "certs.smime:verify_at"
 OPEN_OPAQUE = "certs.smime:content"
 COUNT_DOCUMENTS = "record_bridge.opening:count_occurrences"
 READ_MARKS = "record_bridge.formats.marks:package_marks"
+EXAMINE = "record_bridge.opening:examine"
 READ_DOCUMENT = "mailserver.webmail.narrative:read_document"
-POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, READ_MARKS, READ_DOCUMENT)
+POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, EXAMINE, READ_MARKS, READ_DOCUMENT)
 FORGET_EVERY_S = 24 * 3600.0
 FORGET_SENT_AFTER = timedelta(days=30)
 RENEW_EVERY_S = 600.0
@@ -97,6 +98,13 @@ class SignatureWorkers:
             await self.renew()
         verdict: SignatureVerdict = await self._pool.run(VERIFY, raw, self._trust, at)
         return verdict
+
+    async def examine(self, raw: bytes, at: datetime) -> tuple[SignatureVerdict, int]:
+        """Judge the signature and count the documents of a whole message."""
+        if self._trust is None:
+            await self.renew()
+        found: tuple[SignatureVerdict, int] = await self._pool.run(EXAMINE, raw, self._trust, at)
+        return found
 
     async def open_opaque(self, raw: bytes) -> bytes:
         """Give the content of an opaque signature."""
@@ -169,6 +177,7 @@ async def _build(
             delivery,
             open_opaque=workers.open_opaque,
             count_documents=workers.count_documents,
+            examine=workers.examine,
         ),
         submissions=Submissions(store, directory, keystore, delivery, workers=opening),
         queries=queries,

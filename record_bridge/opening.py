@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from certs import mime, smime
+from certs import mime, path, smime
 from certs.addresses import parse_addr_spec, parse_address_list, single_from
 from certs.errors import CertsError, MalformedAddressError
 from certs.mime import Outline, Part
+from certs.verdict import SignatureVerdict
 from record_bridge import cda_body, identity
 from record_bridge.errors import MalformedDocumentError
 from record_bridge.formats import auth_results, xds_metadata
@@ -77,7 +78,8 @@ def open_message(request: OpenRequest, trust: smime.Trust) -> Opened:
     """
     raw = request.raw
     outline = mime.scan(raw)
-    verdict = smime.verify_at(raw, trust, request.at)
+    evidence = path.Evidence(trust.anchors, trust.crls, request.at)
+    verdict = smime.verify_outline(raw, outline, evidence)
     results = auth_results.parse(
         [f.value for f in outline.fields(auth_results.FIELD_NAME)], request.authserv_id
     )
@@ -120,9 +122,33 @@ def list_occurrences(raw: bytes) -> tuple[Occurrence, ...]:
 def count_occurrences(raw: bytes) -> int:
     """How many occurrences one raw message counts for; 0 without a package.
 
+    The number that `list_occurrences` gives, without reading the documents.
+
     Source: RULES §2.
     """
-    return len(list_occurrences(raw))
+    return _count(raw, mime.scan(raw))
+
+
+def examine(raw: bytes, trust: smime.Trust, at: datetime) -> tuple[SignatureVerdict, int]:
+    """Judge a message's signature and count its occurrences, for the gate, on one scan."""
+    outline = mime.scan(raw)
+    verdict = smime.verify_outline(raw, outline, path.Evidence(trust.anchors, trust.crls, at))
+    return verdict, _count(raw, outline)
+
+
+def _count(raw: bytes, outline: Outline) -> int:
+    return sum(_listed(found.content) for found in _packages(raw, outline))
+
+
+def _listed(content: bytes | None) -> int:
+    """How many documents a package lists; one when it cannot be listed."""
+    if content is None:
+        return 1
+    try:
+        listing = xds_metadata.parse(open_package(content).metadata)
+    except MalformedDocumentError:
+        return 1
+    return max(1, len(listing.entries))
 
 
 def occurrences(package: OpenedPackage) -> tuple[Occurrence, ...]:

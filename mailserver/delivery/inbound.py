@@ -20,12 +20,11 @@ from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.prepare import (
     CountDocuments,
+    Examine,
     OpenOpaque,
     Prepared,
     Verify,
     Workers,
-    judge,
-    look_inside,
     prepared,
     retry_key,
     stored,
@@ -148,11 +147,12 @@ class Inbound:
         *,
         open_opaque: OpenOpaque | None = None,
         count_documents: CountDocuments | None = None,
+        examine: Examine | None = None,
     ) -> None:
         self._store = store
         self._directory = directory
         self._settings = settings
-        self._workers = Workers(verify, open_opaque, count_documents)
+        self._workers = Workers(verify, open_opaque, count_documents, examine=examine)
 
     async def accept(self, message: InboundMessage) -> Delivered | Refused:
         """Store one message for all its recipients.
@@ -165,8 +165,7 @@ class Inbound:
         if isinstance(ready, Refused):
             await self._store.audit.record([_refusal_event(message, ready)])
             return ready
-        verdict = await judge(ready, self._workers.verify, message.at)
-        ready = await look_inside(ready, self._workers)
+        ready, verdict, occurrences = await self._workers.judged(ready, message.at)
         recipients = tuple({mailbox.id: mailbox for mailbox in message.recipients}.values())
         planned = plan(
             MessageFacts(
@@ -177,16 +176,17 @@ class Inbound:
             )
         )
         return await self._store.messages.deliver(
-            await self._delivery(message, ready, verdict, planned)
+            await self._delivery(message, ready, (verdict, occurrences), planned)
         )
 
     async def _delivery(
         self,
         message: InboundMessage,
         ready: Prepared,
-        verdict: SignatureVerdict,
+        found: tuple[SignatureVerdict, int],
         planned: Accept,
     ) -> Delivery:
+        verdict, occurrences = found
         receipt_id = new_receipt_id()
         path = bare_path(message.reverse_path)
         trace = Trace(
@@ -220,7 +220,7 @@ class Inbound:
             peer_dn=message.peer.dn,
             reverse_path=path,
             outbox=None,
-            occurrences=await self._workers.count(ready),
+            occurrences=occurrences,
             events=_events(message, receipt_id, verdict, planned),
             at=message.at,
             octets=message.octets,

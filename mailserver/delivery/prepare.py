@@ -35,6 +35,8 @@ OpenOpaque = Callable[[bytes], Awaitable[bytes]]
 
 CountDocuments = Callable[[bytes], Awaitable[int]]
 """Counts the documents listed in a message's packages, in the worker pool (RULES §2)."""
+Examine = Callable[[bytes, datetime], Awaitable[tuple[SignatureVerdict, int]]]
+"""Judges the signature and counts the documents of a message, in one call of the worker pool."""
 ReadMarks = Callable[[bytes], Awaitable[tuple[tuple[str, str], ...]]]
 """Gives the X-MSS fields of a message by its documents, in the worker pool (threats S17)."""
 
@@ -76,6 +78,25 @@ class Workers:
     open_opaque: OpenOpaque | None = None
     count_documents: CountDocuments | None = None
     read_marks: ReadMarks | None = None
+    examine: Examine | None = None
+
+    async def judged(
+        self, message: Prepared, at: datetime
+    ) -> tuple[Prepared, SignatureVerdict, int]:
+        """Judge a message, look inside it and count its documents.
+
+        A signed report, the usual case, costs one call of the pool. When that call fails the
+        steps are tried one by one, so that a package that breaks the counter does not cost the
+        signature its verdict.
+        """
+        if self.examine is not None and message.packages and is_signed(message):
+            try:
+                return message, *await self.examine(message.raw, at)
+            except CertsError:
+                pass
+        verdict = await judge(message, self.verify, at)
+        message = await look_inside(message, self)
+        return message, verdict, await self.count(message)
 
     async def marks(self, raw: bytes) -> tuple[tuple[str, str], ...]:
         """Give the X-MSS fields of a message; none when its documents cannot be read."""
@@ -138,10 +159,15 @@ def is_opaque(part: Part) -> bool:
     )
 
 
+def is_signed(message: Prepared) -> bool:
+    """Whether the outermost structure claims to be a signature."""
+    root = message.outline.root
+    return root.type in _SMIME_TYPES or is_opaque(root)
+
+
 async def judge(message: Prepared, verify: Verify, at: datetime) -> SignatureVerdict:
     """Judge the signature of a message; a verdict always, whatever happens to the worker."""
-    root = message.outline.root
-    if root.type not in _SMIME_TYPES and not is_opaque(root):
+    if not is_signed(message):
         return NO_SIGNATURE
     try:
         return await verify(message.raw, at)

@@ -380,3 +380,70 @@ async def test_the_receipt_keeps_how_many_documents_came(site, fails):
     receipt = await site.store.messages.receipt(delivered.receipt_id)
     assert receipt is not None
     assert receipt.occurrences == (1 if fails else 3)
+
+
+async def test_a_signed_report_costs_one_call_of_the_worker_pool(site):
+    calls = []
+
+    async def examine(raw, at):
+        calls.append("examine")
+        return await site.verify(raw, at), 3
+
+    async def verify(_raw, _at):
+        calls.append("verify")
+        raise AssertionError
+
+    async def count(_raw):
+        calls.append("count")
+        raise AssertionError
+
+    raw = smime.sign(PACKAGE, site.keystore.seal_for("lab@chu.test", "Chu"))
+    inbound = Inbound(
+        site.store, site.directory, verify, SETTINGS, count_documents=count, examine=examine
+    )
+    delivered = await inbound.accept(await report_of(site, raw))
+
+    receipt = await site.store.messages.receipt(delivered.receipt_id)
+    assert receipt is not None
+    assert (receipt.occurrences, calls) == (3, ["examine"])
+
+
+async def test_a_package_that_breaks_the_counter_keeps_the_verdict_of_its_signature(site):
+    calls = []
+
+    async def examine(_raw, _at):
+        calls.append("examine")
+        raise SandboxCrashError
+
+    async def verify(raw, at):
+        calls.append("verify")
+        return await site.verify(raw, at)
+
+    async def count(_raw):
+        calls.append("count")
+        raise SandboxCrashError
+
+    raw = smime.sign(PACKAGE, site.keystore.seal_for("lab@chu.test", "Chu"))
+    inbound = Inbound(
+        site.store, site.directory, verify, SETTINGS, count_documents=count, examine=examine
+    )
+    delivered = await inbound.accept(await report_of(site, raw))
+
+    receipt = await site.store.messages.receipt(delivered.receipt_id)
+    assert receipt is not None
+    assert (receipt.occurrences, calls) == (1, ["examine", "verify", "count"])
+    (entry,) = await site.inbox(DOCTOR)
+    assert "smime=temperror" not in entry.prefix.decode("ascii")
+
+
+async def report_of(site, raw):
+    return InboundMessage(
+        raw,
+        len(raw),
+        sha256(raw).digest(),
+        "lab@chu.test",
+        (await site.mailbox(DOCTOR),),
+        PEER,
+        AT,
+        "h",
+    )
