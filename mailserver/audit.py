@@ -25,6 +25,7 @@ from mailserver.databases import open_directory, open_store
 from mailserver.sealing import read_roots
 from mailserver.settings import Site
 from mailserver.store.database import MailStore
+from mailserver.store.model import FILING_KEYWORDS
 from record_bridge import accounting
 from record_bridge.accounting import KeptReceipt, ReceivedMail
 from record_bridge.model import Occurrence
@@ -88,7 +89,8 @@ async def _received(
             raw = message.prefix + blob
             receipt = receipt_of(raw)
             there.add(receipt)
-            yield ReceivedMail(structure, receipt, raw)
+            told = not FILING_KEYWORDS.isdisjoint(message.keywords)
+            yield ReceivedMail(structure, receipt, raw, told)
         for kept in await store.messages.filing_receipts(structure):
             if kept.receipt_id not in there:
                 yield KeptReceipt(structure, kept.receipt_id, kept.occurrences)

@@ -8,17 +8,22 @@ the mail was purged; never from the bridge's own tables (RULES §2).
 An occurrence is in exactly one of: a record, quarantine (open, or closed without filing), the
 duplicates. Each one that is in none or in two is named by receipt and place, never by what it
 says or whom it is about. Messages are balanced apart.
+
+A message that nobody judged is pending only while it can still be judged: it lies in the mailbox
+and bears no outcome there. One that was purged, or told an outcome that the record knows nothing
+of, is lost, and named.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from directory.database import Database
 from record_bridge.model import Occurrence, Outcome
-from record_bridge.schema import document, duplicate, inbox_item, quarantine
+from record_bridge.schema import document, document_chunk, duplicate, inbox_item, quarantine
 
 ListOccurrences = Callable[[bytes], Awaitable[tuple[Occurrence, ...] | None]]
 """``record_bridge.opening.list_occurrences`` in a sandbox; None when opening it failed."""
@@ -29,11 +34,16 @@ MAX_PROBLEMS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMail:
-    """A message as it lies in an application mailbox."""
+    """A message as it lies in an application mailbox.
+
+    Attributes:
+        told: the mailbox bears an outcome of it (RULES §10).
+    """
 
     structure_id: str
     receipt_id: str
     raw: bytes
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,8 @@ class AuditReport:
 
 
 _Key = tuple[str, str]
+_Found = tuple[Occurrence, ...] | int | None
+"""What a message lists: values, or their number from a receipt, or None when unreadable."""
 
 
 @dataclass(slots=True)
@@ -127,6 +139,11 @@ class _Message:
     places: dict[int, list[tuple[Outcome, str, bytes | None]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the record says nothing of it at all."""
+        return not self.done and not self.places
 
 
 async def verify(
@@ -142,11 +159,12 @@ async def verify(
         record: open for reading; read first.
         mail: called once the record was read; gives what was received, in any order.
         list_occurrences: opens one raw message again.
-        quick: do not compare digests and identifiers, only places.
+        quick: do not compare digests and identifiers nor read what is stored, only places.
     """
     known = await _known(record)
     report = AuditReport()
     seen: set[_Key] = set()
+    doubtful: list[tuple[_Key, _Found]] = []
     async for each in mail():
         key = (each.structure_id, each.receipt_id)
         if key in seen:
@@ -154,11 +172,24 @@ async def verify(
         seen.add(key)
         report.messages["received"] += 1
         found = await _occurrences(each, list_occurrences)
-        _balance(report, key, found, known.get(key, _Message()), quick=quick)
+        message = known.get(key, _Message())
+        if message.is_unknown and (isinstance(each, KeptReceipt) or each.told):
+            doubtful.append((key, found))
+        else:
+            _balance(report, key, found, message, quick=quick)
     for key, message in known.items():
         if key not in seen and message.places:
             for position in sorted(message.places):
                 report.note(AuditProblem("not_received", *key, position))
+    if doubtful:
+        # Judged since the record was read, or never: only a second look tells.
+        known = await _known(record)
+        for key, found in doubtful:
+            message = known.get(key, _Message())
+            message.done = True
+            _balance(report, key, found, message, quick=quick)
+    if not quick:
+        await _check_contents(record, report)
     return report
 
 
@@ -203,17 +234,42 @@ async def _known(record: Database) -> Mapping[_Key, _Message]:
 
 async def _occurrences(
     each: ReceivedMail | KeptReceipt, list_occurrences: ListOccurrences
-) -> tuple[Occurrence, ...] | int | None:
-    """What a message lists: values, or their number from a receipt, or None when unreadable."""
+) -> _Found:
     if isinstance(each, KeptReceipt):
         return each.occurrences
     return await list_occurrences(each.raw)
 
 
+_DIGESTS = select(
+    document.c.id,
+    document.c.sha256,
+    document.c.structure_id,
+    document.c.receipt,
+    document.c.position,
+).order_by(document.c.id)
+_CONTENT = (
+    select(document_chunk.c.data)
+    .where(document_chunk.c.document_id == bindparam("id"))
+    .order_by(document_chunk.c.position)
+)
+
+
+async def _check_contents(record: Database, report: AuditReport) -> None:
+    """Name the documents whose stored bytes are not those that were filed."""
+    async with record.connect() as connection:
+        rows = (await connection.execute(_DIGESTS)).all()
+    for document_id, sha256, structure_id, receipt, position in rows:
+        digest = hashlib.sha256()
+        for (data,) in await record.all(_CONTENT.params(id=document_id)):
+            digest.update(data)
+        if digest.digest() != sha256:
+            report.note(AuditProblem("altered", structure_id, receipt, position))
+
+
 def _balance(
     report: AuditReport,
     key: _Key,
-    found: tuple[Occurrence, ...] | int | None,
+    found: _Found,
     message: _Message,
     *,
     quick: bool,
@@ -223,7 +279,7 @@ def _balance(
     )
     report.received += count
     _count_message(report, found, count, message)
-    if not message.done and not message.places:
+    if message.is_unknown:
         report.pending += count
         return
     places = dict(message.places)
@@ -250,7 +306,7 @@ def _balance(
 
 def _count_message(
     report: AuditReport,
-    found: tuple[Occurrence, ...] | int | None,
+    found: _Found,
     count: int,
     message: _Message,
 ) -> None:

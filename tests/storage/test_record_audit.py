@@ -1,5 +1,6 @@
 """``pli audit verify``: what balances, and what is named when it does not."""
 
+import dataclasses
 import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
@@ -88,6 +89,65 @@ async def test_what_was_not_opened_yet_is_pending(record: Record, raws: tuple[by
     audit = await _verify(record, *raws, message(9, report(9)))
 
     assert (audit.received, audit.pending, audit.balanced, audit.exit_code) == (7, 1, True, 3)
+
+
+async def test_what_was_purged_before_anybody_opened_it_is_lost_not_pending(
+    record: Record, raws: tuple[bytes, ...]
+) -> None:
+    async def purged() -> AsyncIterator[ReceivedMail | KeptReceipt]:
+        yield KeptReceipt(CABINET.id, "R00000009", 2)
+        async for each in mails(*raws):
+            yield each
+
+    audit = await accounting.verify(record.database, purged, _list)
+
+    assert (audit.pending, audit.balanced, audit.exit_code) == (0, False, 1)
+    assert [(each.kind, each.receipt_id, each.position) for each in audit.problems] == [
+        ("in_none", "R00000009", 0),
+        ("in_none", "R00000009", 1),
+    ]
+
+
+async def test_what_the_mailbox_was_told_and_the_record_lost_is_named(
+    record: Record, raws: tuple[bytes, ...]
+) -> None:
+    """Whoever deletes a document with all that the record knows of its message."""
+    _change(record, "DELETE FROM document WHERE receipt = 'R00000001'")
+    _change(record, "DELETE FROM duplicate")
+    _change(record, "DELETE FROM inbox_item WHERE receipt = 'R00000001'")
+
+    async def told() -> AsyncIterator[ReceivedMail | KeptReceipt]:
+        async for each in mails(*raws):
+            yield dataclasses.replace(each, told=True)
+
+    audit = await accounting.verify(record.database, told, _list)
+
+    named = [(each.kind, each.receipt_id, each.position) for each in audit.problems]
+    assert ("in_none", "R00000001", 0) in named
+    assert (audit.balanced, audit.exit_code) == (False, 1)
+
+
+async def test_what_is_judged_while_the_audit_reads_is_no_problem(record: Record) -> None:
+    async def judged_meanwhile() -> AsyncIterator[ReceivedMail | KeptReceipt]:
+        raw = message(1, report(1))
+        await record.one(raw)
+        async for each in mails(raw):
+            yield dataclasses.replace(each, told=True)
+
+    audit = await accounting.verify(record.database, judged_meanwhile, _list)
+
+    assert (audit.quarantined, audit.balanced, audit.exit_code) == (1, True, 0)
+
+
+@pytest.mark.parametrize(("quick", "named"), [(False, ["altered"]), (True, [])])
+async def test_stored_bytes_that_were_changed_are_named_unless_quick(
+    record: Record, raws: tuple[bytes, ...], *, quick: bool, named: list[str]
+) -> None:
+    _change(record, "UPDATE document_chunk SET data = x'00' WHERE document_id = 1")
+
+    audit = await accounting.verify(record.database, partial(mails, *raws), _list, quick=quick)
+
+    assert [each.kind for each in audit.problems] == named
 
 
 async def test_a_purged_message_is_counted_from_its_receipt(
