@@ -82,6 +82,7 @@ class DemoSite:
         self.root = root
         self.demo: Mapping[str, Any] = json.loads((root / "demo.json").read_text())
         self._process: subprocess.Popen[str] | None = None
+        self._traced = False
 
     @classmethod
     def create(cls, root: Path, *options: str, base: int | None = None) -> "DemoSite":
@@ -91,6 +92,7 @@ class DemoSite:
 
     def start(self, *, prefix: Sequence[str] = ()) -> None:
         """Start ``pli serve`` in a process group of its own and wait until it listens."""
+        self._traced = bool(prefix)
         with (self.root.parent / "serve.log").open("a") as log:
             self._process = subprocess.Popen(
                 [*prefix, PLI, "serve", str(self.root)],
@@ -122,7 +124,7 @@ class DemoSite:
         """SIGTERM the server; give its exit status."""
         if self._process is None:
             return 0
-        self._process.send_signal(signal.SIGTERM)
+        os.kill(self._supervisor(), signal.SIGTERM)
         try:
             code = self._process.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:
@@ -130,6 +132,13 @@ class DemoSite:
             raise
         self._reap()
         return code
+
+    def _supervisor(self) -> int:
+        """The process to signal: under a tracer, which keeps signals to itself, its child."""
+        if not self._traced:
+            return self.pid
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(children[0])
 
     def _reap(self) -> None:
         if self._process is not None:
