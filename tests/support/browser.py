@@ -20,11 +20,11 @@ class _Forms(HTMLParser):
         self.forms: list[tuple[str, dict[str, str]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note forms and their inputs."""
+        """Note forms and what can be filled in."""
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append((values.get("action", ""), {}))
-        elif tag == "input" and self.forms and "name" in values:
+        elif tag in {"input", "textarea"} and self.forms and "name" in values:
             self.forms[-1][1][values["name"]] = values.get("value", "")
 
 
