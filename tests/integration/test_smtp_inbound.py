@@ -1,4 +1,7 @@
-"""Port 25 with real TLS: who may send, to whom, and what a 250 means (DESIGN §3, S1 to S15)."""
+"""Port 25 with real TLS: who may send, to whom, and what a 250 means (DESIGN §3, S1 to S15).
+
+Source: RFC 5321 §4, RFC 3207 §4.2, RFC 2920 §3.1, RFC 1870 §6.
+"""
 
 import asyncio
 import hashlib

@@ -1,4 +1,7 @@
-"""Submission with real TLS: who may log in, as whom a mailbox may write, and to whom (S10, S16)."""
+"""Submission with real TLS: who may log in, as whom a mailbox may write, and to whom (S10, S16).
+
+Source: RFC 6409 §4, RFC 4954 §4, RFC 8314 §3.3.
+"""
 
 import smtplib
 import ssl

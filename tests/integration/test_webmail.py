@@ -1,4 +1,7 @@
-"""The webmail over real files: who may see what, what every answer carries, what is refused."""
+"""The webmail over real files: who may see what, what every answer carries, what is refused.
+
+Source: RFC 6238 §5.2.
+"""
 
 import re
 

@@ -1,4 +1,7 @@
-"""Unmodified clients against a running server; each is skipped by name when it is not there."""
+"""Unmodified clients against a running server; each is skipped by name when it is not there.
+
+Source: RFC 8314 §3.2.
+"""
 
 import asyncio
 import imaplib

@@ -1,4 +1,7 @@
-"""OpenSSL's ``cms`` command and ours: each verifies, and opens, what the other made."""
+"""OpenSSL's ``cms`` command and ours: each verifies, and opens, what the other made.
+
+Source: RFC 5652 §5, RFC 4056 §3, RFC 5754 §3, RFC 8551 §3.5.
+"""
 
 import shutil
 import subprocess

@@ -1,4 +1,7 @@
-"""Threats I1 to I7 and S4 against a running server."""
+"""Threats I1 to I7 and S4 against a running server.
+
+Source: RFC 3501 §6.2.1.
+"""
 
 import asyncio
 import base64

@@ -1,4 +1,7 @@
-"""Signatures as attackers make them (threats C2 to C6, C9, C10, C12): never good, never a crash."""
+"""Signatures as attackers make them (threats C2 to C6, C9, C10, C12): never good, never a crash.
+
+Source: RFC 8550 §4, RFC 5280 §6.1.
+"""
 
 import base64
 import time

@@ -1,3 +1,9 @@
+"""Conversations as written down in tests/transcripts, against a running server.
+
+Source: RFC 2177 §3, RFC 2342 §5, RFC 3691 §2, RFC 4315 §3, RFC 5258 §3, RFC 5530 §3, RFC 5819 §2,
+RFC 6154 §2, RFC 6851 §3, RFC 7162 §3.1.
+"""
+
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,7 @@
-"""The strict address reader: identity is never guessed."""
+"""The strict address reader: identity is never guessed.
+
+Source: RFC 5322 §3.4, RFC 5321 §4.1.2.
+"""
 
 import pytest
 

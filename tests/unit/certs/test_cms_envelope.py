@@ -1,4 +1,7 @@
-"""Encrypted CMS: what it opens, and that every failure looks the same (threats C1, C13)."""
+"""Encrypted CMS: what it opens, and that every failure looks the same (threats C1, C13).
+
+Source: RFC 5652 §6, RFC 5083 §2, RFC 5084 §3, RFC 3218 §2.3.
+"""
 
 import pytest
 from asn1crypto import cms

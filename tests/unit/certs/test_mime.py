@@ -1,4 +1,7 @@
-"""The one MIME scanner: shapes, limits, anomalies, contents."""
+"""The one MIME scanner: shapes, limits, anomalies, contents.
+
+Source: RFC 2045 §5, RFC 2046 §5.1.
+"""
 
 import base64
 import email

@@ -1,4 +1,7 @@
-"""Encoded words and parameters, read and written."""
+"""Encoded words and parameters, read and written.
+
+Source: RFC 2047 §2, RFC 2231 §3.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Distinguished names in the trust list's form and in the form that compares."""
+"""Distinguished names in the trust list's form and in the form that compares.
+
+Source: RFC 4514 §2, RFC 8550 §3.
+"""
 
 import pytest
 from cryptography import x509

@@ -1,4 +1,7 @@
-"""Revocation lists: which ones prove something, about whom, and how fast a long one is read."""
+"""Revocation lists: which ones prove something, about whom, and how fast a long one is read.
+
+Source: RFC 5280 §5.2, RFC 5280 §6.3.
+"""
 
 import time
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""Whole messages signed by us: what stays outside, what moves inside, and every verdict."""
+"""Whole messages signed by us: what stays outside, what moves inside, and every verdict.
+
+Source: RFC 1847 §2.1, RFC 8551 §3.5.
+"""
 
 from datetime import timedelta
 

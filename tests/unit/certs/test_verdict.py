@@ -1,4 +1,7 @@
-"""Verdicts: which results they stand for, and their stored form."""
+"""Verdicts: which results they stand for, and their stored form.
+
+Source: RFC 7281 §3, RFC 8601 §2.7.
+"""
 
 from datetime import UTC, datetime
 

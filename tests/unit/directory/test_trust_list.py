@@ -1,4 +1,7 @@
-"""The trust list: only what the signer covered is trusted, and nothing shrinks silently."""
+"""The trust list: only what the signer covered is trusted, and nothing shrinks silently.
+
+Source: MSS-OP §3.2.
+"""
 
 import base64
 import hashlib

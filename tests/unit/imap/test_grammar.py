@@ -1,3 +1,8 @@
+"""The commands as clients write them, and what is refused.
+
+Source: RFC 3501 §9, RFC 2971 §3.1, RFC 4731 §3.1, RFC 5161 §3.1.
+"""
+
 import time
 from datetime import UTC, date, datetime
 

@@ -1,3 +1,8 @@
+"""The table of states and commands, and the initial response.
+
+Source: RFC 3501 §3, RFC 4959 §3, RFC 4616 §2.
+"""
+
 import base64
 
 import pytest

@@ -1,3 +1,8 @@
+"""Sections of a message, held against the standard library.
+
+Source: RFC 3501 §6.4.5.
+"""
+
 import email
 import email.policy
 from itertools import product

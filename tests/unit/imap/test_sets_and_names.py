@@ -1,3 +1,8 @@
+"""Sequence sets, folder names and patterns.
+
+Source: RFC 3501 §5.1.3.
+"""
+
 import time
 
 import pytest

@@ -1,3 +1,8 @@
+"""Lines and literals, cut anywhere.
+
+Source: RFC 3501 §4.3, RFC 7888 §3, RFC 7889 §5.
+"""
+
 import random
 
 import pytest

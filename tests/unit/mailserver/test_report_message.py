@@ -1,4 +1,7 @@
-"""The hospital's message: subject, X-MSS fields, package, PDF, and what it refuses to send."""
+"""The hospital's message: subject, X-MSS fields, package, PDF, and what it refuses to send.
+
+Source: MSS-CL §3.8.
+"""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""Where mail goes, and whether it may."""
+"""Where mail goes, and whether it may.
+
+Source: MSS-OP §3.2.
+"""
 
 from datetime import UTC, datetime
 from itertools import product

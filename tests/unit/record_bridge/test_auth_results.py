@@ -1,4 +1,7 @@
-"""The field by which the server tells the bridge who sent (RULES §4)."""
+"""The field by which the server tells the bridge who sent (RULES §4).
+
+Source: RFC 8601 §2.2.
+"""
 
 import pytest
 from hypothesis import given

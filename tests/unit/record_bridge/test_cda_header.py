@@ -1,4 +1,7 @@
-"""The header of a CDA document."""
+"""The header of a CDA document.
+
+Source: CI-SIS §StructMin.
+"""
 
 import pytest
 

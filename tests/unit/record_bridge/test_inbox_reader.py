@@ -1,4 +1,7 @@
-"""The bridge's reading of IMAP: the same responses whole, byte by byte, and cut anywhere."""
+"""The bridge's reading of IMAP: the same responses whole, byte by byte, and cut anywhere.
+
+Source: RFC 3501 §7, RFC 2177 §3.
+"""
 
 import asyncio
 import random

@@ -1,4 +1,7 @@
-"""The INS number: its key, its authorities, the forms of its traits (RULES §5)."""
+"""The INS number: its key, its authorities, the forms of its traits (RULES §5).
+
+Source: MSS-FACTS §5.
+"""
 
 import pytest
 from hypothesis import given

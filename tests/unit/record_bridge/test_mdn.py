@@ -1,4 +1,7 @@
-"""The answer to the sender (RULES §9)."""
+"""The answer to the sender (RULES §9).
+
+Source: RFC 6522 §3, RFC 8098 §3.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime

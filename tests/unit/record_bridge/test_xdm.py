@@ -1,4 +1,7 @@
-"""IHE_XDM.zip: sound packages are read, and every limit is bracketed."""
+"""IHE_XDM.zip: sound packages are read, and every limit is bracketed.
+
+Source: TF-2 §3.32.4.1, APPNOTE §4.3.
+"""
 
 import io
 import zipfile

@@ -1,4 +1,7 @@
-"""METADATA.XML, read and written."""
+"""METADATA.XML, read and written.
+
+Source: TF-3 §4.2.
+"""
 
 import pytest
 

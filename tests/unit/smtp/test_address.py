@@ -1,4 +1,7 @@
-"""Paths of MAIL and RCPT: the forms relays were fooled with, and the parameters (S11 to S13)."""
+"""Paths of MAIL and RCPT: the forms relays were fooled with, and the parameters (S11 to S13).
+
+Source: RFC 5321 §4.1.2, RFC 1870 §6, RFC 6152 §3.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The DATA scanner: one end, no bare control, the same answer however the stream is cut."""
+"""The DATA scanner: one end, no bare control, the same answer however the stream is cut.
+
+Source: RFC 5321 §4.5.2.
+"""
 
 import random
 from collections.abc import Callable, Iterable

@@ -1,4 +1,7 @@
-"""Replies are fixed, printable and shaped as RFC 5321 and RFC 3463 want."""
+"""Replies are fixed, printable and shaped as RFC 5321 and RFC 3463 want.
+
+Source: RFC 3463 §3, RFC 2034 §4.
+"""
 
 import re
 

@@ -1,4 +1,7 @@
-"""AUTH responses (S10)."""
+"""AUTH responses (S10).
+
+Source: RFC 4616 §2, RFC 4954 §4.
+"""
 
 from base64 import b64encode
 

@@ -1,4 +1,7 @@
-"""What stands before a message, and what is cut out of it."""
+"""What stands before a message, and what is cut out of it.
+
+Source: RFC 5321 §4.4, RFC 3848 §1, RFC 8601 §5.
+"""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,7 @@
-"""ENVELOPE, BODY and BODYSTRUCTURE as sent."""
+"""ENVELOPE, BODY and BODYSTRUCTURE as sent.
+
+Source: RFC 3501 §7.4.2, RFC 9051 §7.5.2.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Messages composed here read back as they were meant."""
+"""Messages composed here read back as they were meant.
+
+Source: RFC 2183 §2, RFC 5322 §3.6.
+"""
 
 import email
 import email.policy

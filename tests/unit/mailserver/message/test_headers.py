@@ -1,4 +1,7 @@
-"""The forgiving reader of header fields."""
+"""The forgiving reader of header fields.
+
+Source: RFC 5322 §3.3.
+"""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,7 @@
-"""Delivery status and disposition notifications, written and read."""
+"""Delivery status and disposition notifications, written and read.
+
+Source: RFC 3462 §1, RFC 3464 §2, RFC 8098 §3.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime
