@@ -63,6 +63,11 @@ class Package:
     at: datetime
 
     @property
+    def occurrences(self) -> int:
+        """How many occurrences it counts for (RULES §2)."""
+        return max(len(self.package.documents), 1)
+
+    @property
     def patient_addresses(self) -> tuple[str, ...]:
         """The patients' mailboxes that the message was addressed to."""
         ending = "@" + self.structure.patient_domain
@@ -77,6 +82,7 @@ class Put:
         problem: why all of it waits; then ``waiting`` holds its rows.
         filed: unique ids of what is in a record now because of it.
         hidden: something of it is not shown to its patient.
+        settled: nothing was done now; its outcomes are those of an earlier time.
     """
 
     outcomes: tuple[tuple[Outcome, ErrorCode | None], ...]
@@ -84,6 +90,7 @@ class Put:
     waiting: tuple[Waiting, ...] = ()
     filed: tuple[str, ...] = ()
     hidden: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,16 @@ class _Done:
 
 
 def put_package(connection: sqlite3.Connection, package: Package) -> Put:
-    """File a whole package, or say why it waits."""
+    """File a whole package, or say why it waits.
+
+    One that is judged again and of which nothing waits any more, because it was filed, or closed
+    by a person, is left as it is.
+    """
+    places = range(package.first_position, package.first_position + package.occurrences)
+    message = (package.structure.id, package.receipt)
+    if package.again and not quarantine.is_waiting(connection, message, places):
+        outcomes, hidden = storing.placed(connection, message, places)
+        return Put(tuple((each, None) for each in outcomes), hidden=hidden, settled=True)
     problem = package.package.worst or package.message_problem
     if problem is not None or not package.package.documents:
         return _waits(

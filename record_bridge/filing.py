@@ -152,6 +152,9 @@ def _file_item(connection: sqlite3.Connection, batch: FilingBatch, item: FilingI
         if put.problem is not None:
             quarantine.put(connection, _message(connection, batch, item), put.waiting)
         puts.append(put)
+    if all(put.settled for put in puts):
+        # Another judging, or a person, was faster: there is nothing to tell.
+        return ItemResult(item.item_id, item.uid, ItemOutcome.REPEATED)
     return _finish(
         connection,
         batch,
@@ -252,8 +255,21 @@ def _finish(
     _close_item(connection, batch, item, result)
     if item.again:
         quarantine.forget_message(connection, item.item_id)
-    append(connection, TRAIL, _events(batch, item, outcomes, result))
+    events = _events(batch, item, _news(outcomes, puts), result)
+    append(connection, TRAIL, events)
     return result
+
+
+def _news(
+    outcomes: Sequence[tuple[Outcome, ErrorCode | None]], puts: Sequence[Put]
+) -> list[tuple[int, Outcome, ErrorCode | None]]:
+    """The outcomes with their places, less those that the trail has from an earlier time."""
+    settled = [put.settled for put in puts for _ in put.outcomes] or [False] * len(outcomes)
+    return [
+        (position, *outcome)
+        for position, (outcome, is_old) in enumerate(zip(outcomes, settled, strict=True))
+        if not is_old
+    ]
 
 
 def _outcome(kinds: set[Outcome]) -> ItemOutcome:
@@ -298,7 +314,7 @@ def _close_item(
 def _events(
     batch: FilingBatch,
     item: FilingItem,
-    outcomes: Sequence[tuple[Outcome, ErrorCode | None]],
+    outcomes: Sequence[tuple[int, Outcome, ErrorCode | None]],
     result: ItemResult,
 ) -> list[AuditEvent]:
     """One event per message without a document, else one per occurrence; and the alarms."""
@@ -325,7 +341,7 @@ def _events(
             f"item:{item.item_id}",
             {**facts, "position": position} | ({} if code is None else {"code": code.value}),
         )
-        for position, (outcome, code) in enumerate(outcomes)
+        for position, outcome, code in outcomes
     ]
 
 

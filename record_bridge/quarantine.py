@@ -105,14 +105,28 @@ def settle(
 
 
 def close(connection: sqlite3.Connection, value: tuple[int, str, datetime]) -> bool:
-    """Close a row without filing, as a person decided; whether there was an open one."""
+    """Close a row without filing, as a person decided; whether it was open.
+
+    The rows of its message close with it: what waits is filed whole or not at all (RULES §2).
+    """
     row_id, actor, at = value
     cursor = connection.execute(
         "UPDATE quarantine SET state = 'closed', closed_at = ?, closed_by = ?"
-        " WHERE id = ? AND state = 'open'",
+        " WHERE state = 'open' AND (structure_id, receipt) ="
+        " (SELECT structure_id, receipt FROM quarantine WHERE id = ? AND state = 'open')",
         (micros(at), actor, row_id),
     )
-    return cursor.rowcount == 1
+    return cursor.rowcount > 0
+
+
+def is_waiting(connection: sqlite3.Connection, message: tuple[str, str], positions: range) -> bool:
+    """Whether an occurrence at these places of a message (structure, receipt) still waits."""
+    row = connection.execute(
+        "SELECT 1 FROM quarantine WHERE structure_id = ? AND receipt = ? AND state = 'open'"
+        " AND (whole OR position BETWEEN ? AND ?) LIMIT 1",
+        (*message, positions.start, positions.stop - 1),
+    ).fetchone()
+    return row is not None
 
 
 def waiting_for(

@@ -19,6 +19,7 @@ from record_bridge.model import (
     InsTraits,
     Mark,
     OpenedDocument,
+    Outcome,
     Sex,
     Visibility,
 )
@@ -316,6 +317,33 @@ def hidden_of(connection: sqlite3.Connection, structure_id: str, receipt: str) -
         not is_visible_to_patient(frozenset(Visibility(code) for code in str(row[0]).split()))
         for row in rows
     )
+
+
+def placed(
+    connection: sqlite3.Connection, message: tuple[str, str], positions: range
+) -> tuple[list[Outcome], bool]:
+    """What became of places of a message (structure, receipt), and whether any is hidden."""
+    rows = connection.execute(
+        "SELECT position, 'filed', visibility FROM document"
+        " WHERE structure_id = :s AND receipt = :r AND position BETWEEN :first AND :last"
+        " UNION ALL SELECT c.position, 'duplicate', d.visibility FROM duplicate c"
+        " JOIN document d ON d.id = c.document_id"
+        " WHERE c.structure_id = :s AND c.receipt = :r AND c.position BETWEEN :first AND :last"
+        " UNION ALL SELECT position, 'quarantined', 'awaiting_release' FROM quarantine"
+        " WHERE structure_id = :s AND receipt = :r AND state = 'closed'"
+        " AND (whole OR position BETWEEN :first AND :last) ORDER BY 1",
+        {
+            "s": message[0],
+            "r": message[1],
+            "first": positions.start,
+            "last": positions.stop - 1,
+        },
+    ).fetchall()
+    hidden = any(
+        not is_visible_to_patient(frozenset(Visibility(code) for code in str(row[2]).split()))
+        for row in rows
+    )
+    return [Outcome(row[1]) for row in rows], hidden
 
 
 def tell_again(connection: sqlite3.Connection, structure_id: str, document_id: int) -> None:
