@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO, Final
 
-from certs.errors import CertsError
+from certs.errors import CertsError, SandboxError
 from certs.mime import Outline, Part, find_named, scan, walk
 from certs.verdict import NO_SIGNATURE, UNREADABLE_SIGNATURE, SignatureVerdict
 from mailserver.delivery.errors import Refused
@@ -180,7 +180,8 @@ async def look_inside(message: Prepared, workers: Workers) -> Prepared:
 
     What cannot be opened (encrypted, malformed) holds none that anybody here could read. A
     signature inside the message (forwarded, attached) is opened by the counter, which is the
-    bridge's own reader.
+    bridge's own reader. When the worker itself fails, nobody can tell that there is none: the
+    message counts as a package, so that the bridge says what it is, and a patient's entry waits.
     """
     if message.packages or not any(map(is_opaque, walk(message.outline))):
         return message
@@ -191,6 +192,8 @@ async def look_inside(message: Prepared, workers: Workers) -> Prepared:
         elif workers.open_opaque is not None and is_opaque(message.outline.root):
             inner = await asyncio.to_thread(scan, await workers.open_opaque(message.raw))
             packages = len(find_named(inner, PACKAGE_NAME))
+    except SandboxError:
+        packages = 1
     except CertsError:
         return message
     if not packages:

@@ -31,6 +31,7 @@ from tests.support.clients import (
     until,
 )
 from tests.support.hostile import WorkerKiller, overlapping_bomb, server_process
+from tests.support.openssl import OPENSSL, sign
 from tests.support.reports import discharge_letter, report_maker, unique_root
 from tests.support.site import DemoSite
 from tests.support.xdm import entry_for, mail, package, submission_for
@@ -353,6 +354,24 @@ def test_a_burst_survives_workers_that_die_now_and_then(
     assert killer.killed
     filed, _quarantined = settle(site, names)
     assert filed > 0
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_reports_whose_gate_keeps_crashing_still_reach_the_bridge(
+    site: DemoSite, sender: str, alice: Mapping[str, Any], tmp_path: Path
+) -> None:
+    """An opaque signature is opened by the mail server's workers before it is delivered."""
+    ours = KeyStore(site.root / "pki").load_practice()
+    seal = ours.issue_seal(datetime.now(UTC), sender, LISTED_NAME["O"])
+    names = [f"gate.{number}" for number in range(6)]
+
+    with WorkerKiller(server_process(site, "mail")) as killer:
+        for number, name in enumerate(names):
+            form = ("-nodetach",) if number % 2 else ()
+            deliver(site, sign(tmp_path, report(site, name), seal, *form), alice["address"])
+
+    assert killer.killed
+    assert settle(site, names) == (len(names), 0)
 
 
 class Traffic(threading.Thread):

@@ -353,6 +353,25 @@ async def test_a_package_in_a_forwarded_opaque_message_is_found_by_the_bridges_r
     assert len(await site.inbox(CABINET.application_address)) == 1
 
 
+async def test_an_opaque_message_that_breaks_the_counter_counts_as_a_package(site):
+    async def count(_raw):
+        raise SandboxCrashError
+
+    inbound = Inbound(site.store, site.directory, site.verify, SETTINGS, count_documents=count)
+    raw = opaque(site, PLAIN, "lab@chu.test")
+    recipients = (await site.mailbox(DOCTOR), await site.mailbox(PATIENT))
+    await inbound.accept(
+        InboundMessage(
+            raw, len(raw), sha256(raw).digest(), "lab@chu.test", recipients, PEER, AT, "h"
+        )
+    )
+
+    (entry,) = await site.inbox(DOCTOR)
+    assert entry.index.has_package
+    assert len(await site.inbox(CABINET.application_address)) == 1
+    assert await site.inbox(PATIENT) == []
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_the_receipt_keeps_how_many_documents_came(site, fails):
     async def count(_raw):
