@@ -64,6 +64,19 @@ class OutboundSettings:
     poll_s: float = POLL_S
 
 
+@dataclass(slots=True)
+class _Batch:
+    """The messages for one domain, and the one on the wire.
+
+    Attributes:
+        until: when all of it ends, by the loop's clock.
+    """
+
+    waiting: list[Outgoing]
+    until: float
+    sending: Outgoing | None = None
+
+
 class OutboundWorker:
     """The worker; ``run`` until cancelled."""
 
@@ -116,18 +129,28 @@ class OutboundWorker:
         return bool(due)
 
     async def _send_domain(self, domain: str, items: Sequence[Outgoing]) -> None:
-        """Send the messages for one domain, on one connection; one that fails spares others."""
-        waiting = list(items)
-        try:
-            reason = await self._try_domain(domain, waiting)
-        except Exception as error:
-            log.exception("outbound_failed", phase="domain", error_type=type(error).__name__)
-            reason = UNREACHABLE
-        for item in waiting:
-            await self._settle(item, reason)
+        """Send the messages for one domain; one that breaks its connection spares the others.
 
-    async def _try_domain(self, domain: str, waiting: list[Outgoing]) -> ServerReply:
-        """Take from ``waiting`` what was settled; say why the rest was not."""
+        The others go on over a new connection: were they to wait with it, it would be first again
+        at each try, and hold them up until they expire together.
+        """
+        batch = _Batch(list(items), asyncio.get_running_loop().time() + BATCH_S)
+        while batch.waiting:
+            try:
+                reason = await self._try_domain(domain, batch)
+            except Exception as error:
+                log.exception("outbound_failed", phase="domain", error_type=type(error).__name__)
+                reason = UNREACHABLE
+            if batch.sending is None or reason is TOO_LONG:
+                for item in (batch.sending, *batch.waiting):
+                    if item is not None:
+                        await self._settle(item, reason)
+                return
+            await self._settle(batch.sending, reason)
+            batch.sending = None
+
+    async def _try_domain(self, domain: str, batch: _Batch) -> ServerReply:
+        """Take from the batch what was settled; say why the rest was not."""
         trust = self._directory.trust
         match judge_domain(domain, trust, self._directory.trust_freshness(self._clock())):
             case Judgement.WAIT:
@@ -138,14 +161,16 @@ class OutboundWorker:
                 server = route(domain, self._settings.routes)
         target = Target(server.host, server.port, self._settings.tls, self._settings.ehlo_name)
         try:
-            async with asyncio.timeout(BATCH_S), connect(target) as client:
+            async with asyncio.timeout_at(batch.until), connect(target) as client:
                 identity = client.identity
                 if identity is None or not trust.allows(domain, identity.dn):
                     log.warning("outbound_wrong_certificate", operator=domain)
                     return WRONG_CERTIFICATE
-                while waiting:
-                    reply = await self._send(client, waiting[0])
-                    await self._settle(waiting.pop(0), reply, said_by=server.host)
+                while batch.waiting:
+                    batch.sending = batch.waiting.pop(0)
+                    reply = await self._send(client, batch.sending)
+                    sent, batch.sending = batch.sending, None
+                    await self._settle(sent, reply, said_by=server.host)
         except TlsError:
             log.warning("outbound_no_tls", operator=domain)
             return NO_TLS

@@ -1,7 +1,7 @@
 """Mail to another operator: mutual TLS, its certificate on the list, retries, bounces (S5)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,8 @@ from certs.tls import client_context
 from mailserver.delivery.errors import Reply
 from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.hospital import ReceiverSettings, received_files, serve_receiver
+from mailserver.outbound.client import Client, Transmission
+from mailserver.outbound.errors import PeerReplyError, UnreachableError
 from mailserver.outbound.worker import OutboundSettings, OutboundWorker
 from tests.support.mail_site import (
     DR,
@@ -105,6 +107,28 @@ async def test_several_messages_go_on_one_connection(site: MailSite) -> None:
         await worker(site, port).send_due()
 
     assert len(list(received_files(site.root / "received"))) == 5
+
+
+@pytest.mark.parametrize("error", [UnreachableError, PeerReplyError, RuntimeError])
+async def test_a_message_that_breaks_the_connection_does_not_hold_up_the_others(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    real = Client.send
+
+    async def fragile(self: Client, path: str, to: Sequence[str], octets: bytes) -> Transmission:
+        if b"POISON" in octets:
+            self.abort()
+            raise error
+        return await real(self, path, to, octets)
+
+    monkeypatch.setattr(Client, "send", fragile)
+    async with serve_receiver(receiver(site, site.world.a)) as port:
+        for text in ("POISON 1", "first", "POISON 2", "second"):
+            await submit(site, text)
+        await worker(site, port).send_due()
+
+    assert len(list(received_files(site.root / "received"))) == 2
+    assert [attempts for attempts, _ in await waiting(site)] == [1, 1]
 
 
 @pytest.mark.parametrize("who", ["b", "unlisted"])
