@@ -82,6 +82,24 @@ class _ServerContext(ssl.SSLContext):
         return held is not None and at <= held[0] and certificate.serial_number not in held[1]
 
 
+class _PinnedContext(ssl.SSLContext):
+    """A client's context that asks for one server name, whatever address it is reached by."""
+
+    server_name: str
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begin TLS over memory, as event loops do, with the pinned name."""
+        del server_hostname
+        return super().wrap_bio(incoming, outgoing, server_side, self.server_name, session)
+
+
 def server_context(
     cert: Path, key: Path, *, client_ca: Path | None = None, crls: Path | None = None
 ) -> ssl.SSLContext:
@@ -129,6 +147,7 @@ def client_context(
     key: Path | None = None,
     *,
     check_hostname: bool = True,
+    server_name: str = "",
     crls: Path | None = None,
 ) -> ssl.SSLContext:
     """The context of an outgoing connection.
@@ -139,12 +158,14 @@ def client_context(
         key: its private key.
         check_hostname: whether the server's name is checked; an operator's peer is known by
             its DN on the trust list, which the caller then must check.
+        server_name: the name that the server's certificate must bear instead of the address
+            connected to; for event loops only.
         crls: as for ``server_context``; the whole chain is checked.
 
     Raises:
         KeyStoreError: a file is missing or unusable.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _client(server_name)
     _harden(context)
     context.check_hostname = check_hostname
     context.verify_mode = ssl.CERT_REQUIRED
@@ -155,6 +176,14 @@ def client_context(
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         add_crls(context, load_crls(crls))
     return context
+
+
+def _client(server_name: str) -> ssl.SSLContext:
+    if not server_name:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    pinned = _PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
+    pinned.server_name = server_name
+    return pinned
 
 
 def peer_identity(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> PeerIdentity | None:

@@ -110,7 +110,7 @@ def _bridge_settings(
         environment=Environment(settings.environment.value),
         anchors=keystore.anchors(),
         crls=keystore.crls,
-        check_hostname=False,
+        server_name=settings.host,
     )
 
 

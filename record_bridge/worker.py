@@ -74,6 +74,7 @@ class BridgeSettings:
     anchors: TrustAnchors
     crls: Path
     check_hostname: bool = True
+    server_name: str = ""
 
 
 def _now() -> datetime:
@@ -215,7 +216,11 @@ class BridgeWorker:
 
     def _watcher(self, record: Database, opener: Opener, each: StructureInbox) -> Watcher:
         settings = self._settings
-        tls = client_context(settings.ca_file, check_hostname=settings.check_hostname)
+        tls = client_context(
+            settings.ca_file,
+            check_hostname=settings.check_hostname,
+            server_name=settings.server_name,
+        )
         return Watcher(
             WatcherParts(
                 record=record,

@@ -229,6 +229,58 @@ async def test_the_client_checks_the_server_and_its_name(site):
         await visit(site.context(), site.client())
 
 
+async def test_a_client_in_use_goes_on_with_newer_lists_and_refuses_the_newly_revoked(site):
+    """The queue's context lives for months: longer than the lists it was made with."""
+    ran_out = site.now - timedelta(days=2)
+    for branch in Branch:
+        (site.dir / f"{branch.value}.crl").write_bytes(
+            site.pki.issue_crl(branch, ran_out, valid_for=timedelta(days=1))
+        )
+    server = tls.server_context(site.dir / "server.pem", site.dir / "server.key")
+    client = tls.client_context(site.dir / "root.pem", crls=site.dir)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await visit(server, client)
+
+    for branch in Branch:
+        (site.dir / f"{branch.value}.crl").write_bytes(
+            site.pki.issue_crl(branch, site.now - timedelta(hours=1))
+        )
+    tls.add_crls(client, tls.load_crls(site.dir))
+    assert await visit(server, client) == "nobody"
+
+    (site.dir / "operators-ca.crl").write_bytes(
+        site.pki.issue_crl(Branch.OPERATORS, site.now, [site.server.serial])
+    )
+    tls.add_crls(client, tls.load_crls(site.dir))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await visit(server, client)
+
+
+def pinned(site: Site, name: str) -> ssl.SSLContext:
+    return tls.client_context(site.dir / "root.pem", crls=site.dir, server_name=name)
+
+
+async def test_a_pinned_name_is_asked_for_whatever_address_is_connected_to(site):
+    """The bridge reaches its own server on loopback: any other server of the practice is not it."""
+    server = site.context()
+
+    for reached_by in ("localhost", "127.0.0.1", "elsewhere.test"):
+        assert await visit(server, pinned(site, "localhost"), name=reached_by) == "nobody"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await visit(server, pinned(site, "mail.cabinet.test"), name=reached_by)
+
+
+def test_a_pinned_name_is_asked_for_on_uvloop(site):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        assert await visit(site.context(), pinned(site, "localhost"), name="x.test") == "nobody"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await visit(site.context(), pinned(site, "other.test"))
+
+    uvloop.run(main())
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 async def test_tls_below_1_2_is_refused(site, version):
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
