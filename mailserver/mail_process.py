@@ -76,6 +76,7 @@ class _Parts:
     queries: RecordQueries
     pool: SandboxPool
     keystore: KeyStore
+    outbound_tls: ssl.SSLContext
 
 
 class SignatureWorkers:
@@ -183,6 +184,13 @@ async def _build(
         queries=queries,
         pool=pool,
         keystore=keystore,
+        outbound_tls=client_context(
+            keystore.root,
+            keystore.server_cert,
+            keystore.server_key,
+            check_hostname=False,  # the worker holds the DN against the list
+            crls=keystore.crls,
+        ),
     )
     tasks = await stack.enter_async_context(Background())
     tasks.start(keep_fresh(directory.refresh_trust, now))
@@ -199,19 +207,12 @@ async def _build(
 
 
 def _outbound(parts: _Parts, delivery: DeliverySettings) -> OutboundWorker:
-    keystore = parts.keystore
     return OutboundWorker(
         parts.store,
         parts.directory,
         OutboundSettings(
             routes=parts.settings.route_targets(),
-            tls=client_context(
-                keystore.root,
-                keystore.server_cert,
-                keystore.server_key,
-                check_hostname=False,
-                crls=keystore.crls,
-            ),
+            tls=parts.outbound_tls,
             ehlo_name=parts.settings.host,
         ),
         bounces=Bounces(parts.store, delivery),
@@ -305,10 +306,15 @@ async def _renew_lists(workers: SignatureWorkers) -> None:
         await workers.renew()
 
 
-async def _renew_practice(parts: _Parts, context: ssl.SSLContext) -> None:
-    """Keep the practice lists young, and give the listener in use the newest revocations."""
+async def _renew_practice(parts: _Parts, listener: ssl.SSLContext) -> None:
+    """Keep the practice lists young, and give the contexts in use the newest revocations.
+
+    The queue's too: with lists that ran out it would find every peer's certificate unknown.
+    """
     while True:
         await asyncio.sleep(RENEW_EVERY_S)
         await asyncio.to_thread(parts.keystore.refresh_crls)
         await asyncio.to_thread(keep_young, parts.site, now())
-        add_crls(context, await asyncio.to_thread(load_crls, parts.keystore.crls))
+        lists = await asyncio.to_thread(load_crls, parts.keystore.crls)
+        for context in (listener, parts.outbound_tls):
+            add_crls(context, lists)
