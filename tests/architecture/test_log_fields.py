@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from mailserver import logs
+from tests.support import phi
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
@@ -115,7 +116,7 @@ def test_nothing_but_structlog_writes_logs() -> None:
 def written() -> Iterator[io.StringIO]:
     """Our logging as a process configures it, writing into a string."""
     root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+    before, level, configured = root.handlers[:], root.level, structlog.get_config()
     stream = io.StringIO()
     with redirect_stderr(stream):
         logs.configure(level="DEBUG")
@@ -124,7 +125,7 @@ def written() -> Iterator[io.StringIO]:
     root.setLevel(level)
     for name in logs.OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.NOTSET)
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 def test_a_field_that_is_not_listed_is_dropped(written: io.StringIO) -> None:
@@ -153,3 +154,12 @@ def test_what_a_library_logs_never_reaches_the_handler(written: io.StringIO, nam
     logging.getLogger(name).error("ZZCANARY %s", "ZZCANARY")
 
     assert written.getvalue() == ""
+
+
+def test_the_watch_over_every_test_sees_a_person_in_a_line() -> None:
+    log = structlog.get_logger("mailserver")
+
+    log.info("clean", count=1, address="somebody@example.test")
+    assert phi.take_leaks() == []
+    log.info("leaks", where="somebody@example.test", phase="ZZcanary", item="279039999000178")
+    assert len(phi.take_leaks()) == 3

@@ -1,0 +1,20 @@
+"""For every test of the run: no log line of ours may show a person."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import phi
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watched_logs() -> None:
+    """Our loggers write as a server would, and each line is looked at."""
+    phi.watch_logs()
+
+
+@pytest.fixture(autouse=True)
+def no_person_in_the_logs(watched_logs: None) -> Iterator[None]:
+    """Fail the test during which a log line showed a canary, an INS or an address."""
+    yield
+    assert phi.take_leaks() == []
