@@ -97,11 +97,15 @@ class OutboundWorker:
         self._schedule = Schedule(settings.schedule_s, settings.give_up_after)
 
     async def run(self) -> None:
-        """Send what is due, wait for more, for ever."""
+        """Take back what an earlier run left leased, send what is due, wait for more, for ever."""
+        fresh = True
         with self._store.changes.subscribe(OUTBOX) as news:
             while True:
                 news.clear()
                 try:
+                    if fresh:
+                        await self._store.outbox.take_back(self._clock())
+                        fresh = False
                     busy = await self.send_due()
                 except Exception as error:
                     log.exception(

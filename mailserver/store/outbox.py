@@ -68,6 +68,7 @@ _DUE = (
     " LIMIT :limit"
 )
 _LEASE = "UPDATE outbox_recipient SET state = 'leased', next_at = :until WHERE id = :id"
+_TAKE_BACK = "UPDATE outbox_recipient SET state = 'queued', next_at = :at WHERE state = 'leased'"
 _LATER = (
     "UPDATE outbox_recipient SET state = 'queued', attempts = attempts + 1, next_at = :next_at,"
     " reply = :reply WHERE id = :id AND state IN ('queued', 'leased')"
@@ -135,6 +136,14 @@ class Outbox:
             return []
         until = to_micros(at + timedelta(seconds=lease_s))
         return await self._database.write(_lease, _Lease(now, until, limit))
+
+    async def take_back(self, at: datetime) -> int:
+        """Make due now what a worker that is gone had leased; give how many.
+
+        For the one worker of a site, before it leases anything itself: after a crash nothing
+        waits for leases that nobody holds.
+        """
+        return await self._database.write(_take_back, to_micros(at))
 
     async def next_at(self) -> datetime | None:
         """Say when something is due, None when nothing waits; leases count by their end."""
@@ -252,6 +261,10 @@ def _lease(connection: sqlite3.Connection, lease: _Lease) -> list[Outgoing]:
         )
         for row in rows
     ]
+
+
+def _take_back(connection: sqlite3.Connection, at: int) -> int:
+    return connection.execute(_TAKE_BACK, {"at": at}).rowcount
 
 
 def _later(connection: sqlite3.Connection, value: _Verdict) -> None:

@@ -100,6 +100,19 @@ async def test_the_running_worker_wakes_on_new_mail(site: MailSite) -> None:
     assert len(list(received_files(site.root / "received"))) == 1
 
 
+async def test_a_worker_that_starts_sends_what_a_killed_one_had_taken(site: MailSite) -> None:
+    await submit(site)
+    assert len(await site.store.outbox.due(site.now(), 1, 900)) == 1
+    async with serve_receiver(receiver(site, site.world.a)) as port:
+        task = asyncio.create_task(worker(site, port).run())
+        async with asyncio.timeout(5):
+            while not await site.store.outbox.idle():
+                await asyncio.sleep(0.01)
+        task.cancel()
+
+    assert len(list(received_files(site.root / "received"))) == 1
+
+
 async def test_several_messages_go_on_one_connection(site: MailSite) -> None:
     async with serve_receiver(receiver(site, site.world.a)) as port:
         for number in range(5):

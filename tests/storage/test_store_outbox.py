@@ -51,6 +51,19 @@ async def test_a_lease_that_is_over_is_due_again_even_after_a_crash(practice):
     assert again == before
 
 
+async def test_a_worker_that_starts_takes_back_what_the_last_one_had_leased(practice):
+    await queue(practice, 3)
+    sent, put_off, held = await practice.store.outbox.due(AT, 10, 900)
+    await practice.store.outbox.done(sent.id, "250 ok", AT)
+    await practice.store.outbox.later(put_off.id, "451 later", AT + 5 * MINUTE)
+    async with await MailStore.open(practice.path, hash_key=HASH_KEY) as restarted:
+        assert await restarted.outbox.take_back(AT + MINUTE) == 1
+        assert await restarted.outbox.due(AT + MINUTE, 10, 900) == [held]
+        assert [item.id for item in await restarted.outbox.due(AT + 5 * MINUTE, 10, 900)] == [
+            put_off.id
+        ]
+
+
 async def test_nothing_due_writes_nothing(practice):
     counter = interpose(practice.store)
     assert await practice.store.outbox.due(AT, 10, 60) == []
