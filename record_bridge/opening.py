@@ -44,6 +44,7 @@ MAX_NESTING: Final = 4
 """Signatures inside forwarded messages inside signatures..."""
 
 _NO_CLAIM: Final = Claim(None, None)
+_NOTIFICATIONS: Final = frozenset({"message/disposition-notification", "message/delivery-status"})
 _CMS_TYPES: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 
 
@@ -185,7 +186,7 @@ def _packages(raw: bytes, outline: Outline) -> Iterator[_Found]:
             part, inside = parts.pop()
             parts.extend(
                 (child, inside or part.type in mime.MESSAGE_TYPES)
-                for child in reversed(part.children)
+                for child in reversed(_enclosed(part))
             )
             if mime.is_named(part, PACKAGE_NAME):
                 count += 1
@@ -198,6 +199,22 @@ def _packages(raw: bytes, outline: Outline) -> Iterator[_Found]:
                 inner = _signed_content(source, part)
                 if inner is not None:
                     waiting.append((inner, mime.scan(inner), inside, depth + 1))
+
+
+def _enclosed(part: Part) -> tuple[Part, ...]:
+    """The parts inside a part, less the message that a notification gives back.
+
+    A disposition or delivery notification holds the whole message it is about: a report that was
+    sent from here and comes back with its receipt is nobody's new document.
+
+    Source: RFC 8098 §3, RFC 3464 §2, CI-SIS §LPS-MSS.
+    """
+    is_report = part.type == "multipart/report" and any(
+        child.type in _NOTIFICATIONS for child in part.children
+    )
+    if not is_report:
+        return part.children
+    return tuple(child for child in part.children if child.type not in mime.MESSAGE_TYPES)
 
 
 def _decoded(raw: bytes, part: Part) -> bytes | None:

@@ -4,12 +4,15 @@ import asyncio
 import imaplib
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from record_bridge import mdn
 from record_bridge.formats import auth_results
 from record_bridge.formats.auth_results import AuthResults
+from record_bridge.opening import count_occurrences
 from tests.support.bridge_site import (
     SENDER,
     BridgeSite,
@@ -88,3 +91,49 @@ async def test_an_appended_message_cannot_pass_for_one_that_waits(site: BridgeSi
 
     (shown,) = await site.entries(PATIENT)
     assert "$Filed" in shown.keywords
+
+
+async def test_a_report_that_comes_back_with_its_receipt_is_not_filed(site: BridgeSite) -> None:
+    """The national form of a receipt holds the whole message: not a document of who answers."""
+    back = mdn.build(
+        mdn.MdnRequest(
+            final_recipient=SENDER,
+            send_to=DR,
+            code=None,
+            message_id="<mdn@chu-a.mssante.test>",
+            at=datetime(2026, 11, 2, 10, 0, tzinfo=UTC),
+            boundary="zzback",
+            original_message_id="<m1@x.test>",
+            original_subject="x",
+            original=letter(1, report(1)),
+            authserv_id="elsewhere.test",
+        )
+    )
+    assert b"IHE_XDM.zip" in back
+    async with running(site) as bridge:
+        await register(bridge)
+
+        await site.receive(back, DR, PATIENT)
+        await settled(site, bridge)
+
+        assert await documents(bridge) == []
+    for address in (DR, APP, PATIENT):
+        (entry,) = await site.entries(address)
+        assert "$NoDocument" in entry.keywords
+
+
+def test_only_what_a_notification_gives_back_is_left_out() -> None:
+    inside = letter(1, report(1))
+
+    def multipart(kind: str, *parts: bytes) -> bytes:
+        body = b"".join(b"--zzo\r\n" + part + b"\r\n" for part in parts)
+        return f"Content-Type: {kind}; boundary=zzo\r\n\r\n".encode() + body + b"--zzo--\r\n"
+
+    forwarded = b"Content-Type: message/rfc822\r\n\r\n" + inside
+    told = b"Content-Type: message/disposition-notification\r\n\r\nx: y\r\n"
+    attached = inside[inside.index(b"Content-Type: multipart") :]
+
+    assert count_occurrences(multipart("multipart/report", told, forwarded)) == 0
+    assert count_occurrences(multipart("multipart/report", forwarded)) == 1
+    assert count_occurrences(multipart("multipart/mixed", told, forwarded)) == 1
+    assert count_occurrences(multipart("multipart/report", told, attached)) == 1
