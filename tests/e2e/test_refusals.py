@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import smtplib
 import ssl
@@ -33,7 +34,7 @@ from tests.support.clients import (
 from tests.support.hostile import WorkerKiller, overlapping_bomb, server_process
 from tests.support.openssl import OPENSSL, sign
 from tests.support.reports import discharge_letter, report_maker, unique_root
-from tests.support.site import DemoSite
+from tests.support.site import DemoSite, receiver
 from tests.support.xdm import entry_for, mail, package, submission_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -375,7 +376,7 @@ def test_reports_whose_gate_keeps_crashing_still_reach_the_bridge(
 
 
 class Traffic(threading.Thread):
-    """Sends reports, each until it is acknowledged; a context manager."""
+    """Sends reports that ask for an answer, each until it is acknowledged; a context manager."""
 
     def __init__(self, site: DemoSite, name: str) -> None:
         super().__init__(daemon=True)
@@ -386,10 +387,12 @@ class Traffic(threading.Thread):
 
     def run(self) -> None:
         to = self._site.demo["practitioners"][0]["address"]
+        author = self._site.demo["operators"][0]["sender"]
         while not self._stopping.is_set():
             name = f"{self._name}.{len(self.sent)}"
+            asking = f"Disposition-Notification-To: <{author}>\r\n".encode()
             try:
-                deliver(self._site, report(self._site, name), to)
+                deliver(self._site, asking + report(self._site, name), to)
             except (OSError, smtplib.SMTPException):
                 time.sleep(0.1)
             else:
@@ -404,19 +407,35 @@ class Traffic(threading.Thread):
         self.join()
 
 
+def answers(inbox: Path, names: list[str]) -> dict[str, set[bytes]]:
+    """Give the Message-IDs of the answers to each of these messages."""
+    found: dict[str, set[bytes]] = {}
+    for file in inbox.glob("*.eml"):
+        octets = file.read_bytes()
+        about = re.search(rb"(?im)^Original-Message-ID:\s*(\S+)", octets)
+        own = re.search(rb"(?im)^Message-ID:\s*(\S+)", octets)
+        assert about is not None
+        assert own is not None
+        found.setdefault(about[1].decode(), set()).add(own[1])
+    return {name: found.get(message_id(name), set()) for name in names}
+
+
 @pytest.mark.parametrize("role", ["bridge", "mail"])
 def test_one_child_killed_during_traffic_is_started_again_and_nothing_is_lost(
     site: DemoSite, role: str
 ) -> None:
     victim = server_process(site, role)
 
-    with Traffic(site, f"kill-{role}") as traffic:
-        until(lambda: len(traffic.sent) >= 5, "traffic flows")
-        os.kill(victim, signal.SIGKILL)
-        before = len(traffic.sent)
-        until(lambda: len(traffic.sent) >= before + 10, "traffic flows again")
+    with receiver(site) as inbox:
+        with Traffic(site, f"kill-{role}") as traffic:
+            until(lambda: len(traffic.sent) >= 5, "traffic flows")
+            os.kill(victim, signal.SIGKILL)
+            before = len(traffic.sent)
+            until(lambda: len(traffic.sent) >= before + 10, "traffic flows again")
+        filed, quarantined = settle(site, traffic.sent)
+        said = answers(inbox, traffic.sent)
 
     assert server_process(site, role) != victim
-    filed, quarantined = settle(site, traffic.sent)
     assert (filed, quarantined) == (len(traffic.sent), 0)
+    assert {name: len(each) for name, each in said.items()} == dict.fromkeys(traffic.sent, 1)
     assert_alive(site, f"after-killing-{role}")
