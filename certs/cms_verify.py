@@ -261,13 +261,26 @@ def _find(
         serial = sid.chosen["serial_number"].native
         issuer = sid.chosen["issuer"]
         for each in certificates:
-            if each.serial_number == serial and (
-                each.issuer.dump() == issuer.dump() or each.issuer == issuer
-            ):
+            held = _named(each.dump())
+            if held.serial == serial and (held.issuer == issuer.dump() or each.issuer == issuer):
                 return each
         return None
     wanted = sid.chosen.native
     return next((each for each in certificates if each.key_identifier == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a signer names a certificate by."""
+
+    serial: int
+    issuer: bytes
+
+
+@lru_cache(maxsize=256)
+def _named(der: bytes) -> _Named:
+    certificate = asn1_x509.Certificate.load(der)
+    return _Named(certificate.serial_number, certificate.issuer.dump())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ Source: RFC 4514 §2, RFC 5280 §4.2.1.6, RFC 5280 §7.1, MSS-OP §3.2.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -55,6 +56,7 @@ def dn_string(name: x509.Name) -> str:
     )
 
 
+@lru_cache(maxsize=256)
 def normalise_dn(text: str) -> str:
     """Bring a written distinguished name into the form used to compare.
 

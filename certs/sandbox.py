@@ -42,7 +42,7 @@ _CALLS_PER_WORKER = 20_000  # then it is replaced: libraries leak
 _MAX_RESULT_BYTES = 256 * 1024 * 1024
 _ERROR_MODULES = ("certs.errors", "record_bridge.errors")
 _VALUE_PACKAGES = frozenset({"certs", "directory", "record_bridge", "mailserver"})
-_PLAIN: dict[tuple[str, str], object] = {
+_ALLOWED: dict[tuple[str, str], object] = {
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("builtins", "bytearray"): bytearray,
@@ -252,7 +252,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # a library's message may quote its input
-                env={"LANG": "C.UTF-8"},
+                env={"LANG": "C.UTF-8", **sandbox_worker.ALLOCATOR},
                 cwd="/",
             )
 
@@ -367,9 +367,9 @@ class _ResultUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse every global but those that only hold data."""
-        plain = _PLAIN.get((module, name))
-        if plain is not None:
-            return plain
+        known = _ALLOWED.get((module, name))
+        if known is not None:
+            return known
         if module.partition(".")[0] not in _VALUE_PACKAGES or module not in sys.modules:
             raise SandboxCrashError("WorkerProtocol")
         found: object = importlib.import_module(module)
@@ -381,6 +381,7 @@ class _ResultUnpickler(pickle.Unpickler):
             or (issubclass(found, tuple) and hasattr(found, "_fields"))
         ):
             raise SandboxCrashError("WorkerProtocol")
+        _ALLOWED[module, name] = found
         return found
 
 

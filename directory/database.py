@@ -57,20 +57,30 @@ class _Job:
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
-    def resolve(self, result: Any, error: BaseException | None) -> None:
-        def set_it() -> None:
-            if self.future.done():
-                return
-            if error is None:
-                self.future.set_result(result)
-            else:
-                self.future.set_exception(error)
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Tell the caller; on its loop."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)
 
+
+def _settle(jobs: Sequence[tuple[_Job, Any, BaseException | None]]) -> None:
+    for job, result, error in jobs:
+        job.settle(result, error)
+
+
+def _tell(jobs: Sequence[tuple[_Job, Any, BaseException | None]]) -> None:
+    """Wake the callers, each loop once: a call into a loop is a system call."""
+    loops = {id(job.loop): job.loop for job, _, _ in jobs}
+    for loop in loops.values():
         try:
-            self.loop.call_soon_threadsafe(set_it)
+            loop.call_soon_threadsafe(_settle, [each for each in jobs if each[0].loop is loop])
         except RuntimeError:
             # The loop was closed while the commit ran: nobody is left to tell.
-            return
+            continue
 
 
 class _Writer(threading.Thread):
@@ -127,14 +137,13 @@ class _Writer(threading.Thread):
             results = self._transaction(group)
         except Exception as error:  # noqa: BLE001 - the writer's loop top: the caller gets it
             if len(group) == 1:
-                group[0].resolve(None, error)
+                _tell([(group[0], None, error)])
                 return
             # One of them failed: none is committed; each gets a transaction of its own.
             for job in group:
                 self._run_group([job])
             return
-        for job, result in zip(group, results, strict=True):
-            job.resolve(result, None)
+        _tell([(job, result, None) for job, result in zip(group, results, strict=True)])
 
     def _transaction(self, group: list[_Job]) -> list[Any]:
         connection = self._connection

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from certs.sandbox_worker import ALLOCATOR
 from mailserver.control import Owner
 from mailserver.errors import SiteError
 
@@ -109,6 +110,7 @@ async def _start(root: Path, role: Owner) -> _Child:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(writing,),
+            env={**os.environ, **ALLOCATOR},
         )
     finally:
         os.close(writing)

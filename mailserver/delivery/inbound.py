@@ -19,11 +19,7 @@ from directory.lookup import Directory
 from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.prepare import (
-    CountDocuments,
-    Examine,
-    OpenOpaque,
     Prepared,
-    Verify,
     Workers,
     prepared,
     retry_key,
@@ -138,21 +134,17 @@ def to_entry(planned: PlannedEntry, written: bytes, at: datetime) -> NewEntry:
 class Inbound:
     """Takes what operators send."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each optional one is a job of the worker pool
         self,
         store: MailStore,
         directory: Directory,
-        verify: Verify,
         settings: DeliverySettings,
-        *,
-        open_opaque: OpenOpaque | None = None,
-        count_documents: CountDocuments | None = None,
-        examine: Examine | None = None,
+        workers: Workers,
     ) -> None:
         self._store = store
         self._directory = directory
         self._settings = settings
-        self._workers = Workers(verify, open_opaque, count_documents, examine=examine)
+        self._workers = workers
 
     async def accept(self, message: InboundMessage) -> Delivered | Refused:
         """Store one message for all its recipients.

@@ -15,6 +15,9 @@ Source: RFC 5321 §4.5.2, RFC 5321 §4.1.1.4, RFC 5321 §4.5.3.1.6.
 from dataclasses import dataclass
 from enum import Enum
 
+from certs.mime import line_ends
+
+_CRLF_ONLY = frozenset({"\r\n"})
 _END = b"\r\n.\r\n"
 _STUFFED = b"\r\n."
 LINE_OCTETS = 1000
@@ -149,8 +152,7 @@ class DataScanner:
 
 
 def _has_bare_control(text: bytes) -> bool:
-    pairs = text.count(b"\r\n")
-    return text.count(b"\n") != pairs or text.count(b"\r") != pairs or b"\0" in text
+    return not line_ends(text) <= _CRLF_ONLY or b"\0" in text
 
 
 def _end_prefix(buffer: bytes) -> int:

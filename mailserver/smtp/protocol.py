@@ -154,6 +154,10 @@ class Hangup(Exception):  # noqa: N818 (it ends a conversation, it is no error)
 class _NoHooks:
     """aiosmtpd's handler object, which it searches for hooks at each connection."""
 
+    def __dir__(self) -> list[str]:
+        """Give nothing to search."""
+        return []
+
 
 _NO_HOOKS = _NoHooks()
 _Verb = Callable[[str], Awaitable[Reply | None]]
@@ -220,6 +224,14 @@ class SmtpConnection(SMTP):
         }
         if transaction.login_required:
             self._verbs["AUTH"] = self.smtp_AUTH
+
+    def __dir__(self) -> list[str]:
+        """Give nothing to search.
+
+        aiosmtpd's constructor goes twice through every attribute for verbs and mechanisms, of
+        which nothing here is used: 0.25 ms of each connection.
+        """
+        return []
 
     # -- the stream ---------------------------------------------------------------------------
 

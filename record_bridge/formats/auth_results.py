@@ -144,6 +144,8 @@ def parse(values: Sequence[bytes], authserv_id: str) -> AuthResults | None:
 
 def _quoted(value: str) -> bytes:
     octets = value.encode("utf-8", "surrogatepass")
+    if _PLAIN.issuperset(octets):
+        return b'"' + octets + b'"'
     return b'"' + b"".join(bytes((o,)) if o in _PLAIN else b"%%%02X" % o for o in octets) + b'"'
 
 

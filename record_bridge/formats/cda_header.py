@@ -10,6 +10,7 @@ Source: CDA R2 §4.2, CI-SIS §StructMin.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lxml import etree
 
@@ -250,15 +251,22 @@ def _one(parts: dict[str, list[etree._Element]], name: str) -> etree._Element | 
     return found[0] if found else None
 
 
+@lru_cache(maxsize=64)
+def _steps(path: str) -> str:
+    return "/".join(HL7 + step for step in path.split("/"))
+
+
 def _child(element: etree._Element | None, path: str) -> etree._Element | None:
     if element is None:
         return None
-    return element.find("/".join(HL7 + step for step in path.split("/")))
+    if "/" not in path:
+        return next(element.iterchildren(HL7 + path), None)  # in C: a path is walked in Python
+    return element.find(_steps(path))
 
 
 def _children(element: etree._Element | None, path: str) -> Iterator[etree._Element]:
     if element is not None:
-        found = element.iterfind("/".join(HL7 + step for step in path.split("/")))
+        found = element.iterfind(_steps(path)) if "/" in path else element.iterchildren(HL7 + path)
         for count, child in enumerate(found):
             if count >= MAX_REPEATS:
                 raise MalformedCdaError("too many repetitions")

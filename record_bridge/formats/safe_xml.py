@@ -103,4 +103,6 @@ def text_of(element: etree._Element | None, limit: int = 1000) -> str:
     """All text inside an element, blanks squeezed, cut at a limit; "" for None."""
     if element is None:
         return ""
+    if not len(element):  # a leaf, most often
+        return " ".join((element.text or "").split())[:limit]
     return " ".join("".join(map(str, element.itertext())).split())[:limit]

@@ -6,6 +6,7 @@ Source: RFC 2045 §5, RFC 2046 §5.1.
 import base64
 import email
 import email.policy
+import random
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from certs.mime import (
     fields_of,
     find_named,
     find_section,
+    line_ends,
     scan,
     walk,
 )
@@ -506,3 +508,16 @@ def test_a_megabyte_of_base64_is_scanned_in_one_look():
     outline = scan(raw, replace(MimeLimits(), candidates=2))
     assert outline.anomalies == frozenset()
     assert decode_body(raw, outline.root.children[0]) == bytes(750_000)
+
+
+def test_line_ends_are_told_apart_as_counting_would():
+    chance = random.Random(20)
+    for _ in range(3000):
+        text = bytes(chance.choices(b"\r\na\xe9\x85\x1c", k=chance.randrange(9)))
+        pairs = text.count(b"\r\n")
+
+        ends = line_ends(text)
+
+        assert ("\r\n" in ends) == bool(pairs)
+        assert ("\n" in ends) == (text.count(b"\n") != pairs)
+        assert ("\r" in ends) == (text.count(b"\r") != pairs)
