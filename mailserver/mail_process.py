@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -171,15 +171,7 @@ async def _build(
         settings=settings,
         store=store,
         directory=directory,
-        inbound=Inbound(
-            store,
-            directory,
-            workers.verify,
-            delivery,
-            open_opaque=workers.open_opaque,
-            count_documents=workers.count_documents,
-            examine=workers.examine,
-        ),
+        inbound=Inbound(store, directory, delivery, replace(opening, examine=workers.examine)),
         submissions=Submissions(store, directory, keystore, delivery, workers=opening),
         queries=queries,
         pool=pool,

@@ -14,6 +14,7 @@ from certs.mime import scan
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.inbound import Inbound, InboundMessage
+from mailserver.delivery.prepare import Workers
 from mailserver.message.compose import base64_lines
 from mailserver.store.model import Delivered
 from record_bridge.formats import auth_results
@@ -210,7 +211,7 @@ async def test_a_crash_of_the_verifying_worker_refuses_nothing(site):
     async def crash(_raw, _at):
         raise SandboxCrashError
 
-    inbound = Inbound(site.store, site.directory, crash, SETTINGS)
+    inbound = Inbound(site.store, site.directory, SETTINGS, Workers(crash))
     seal = site.keystore.seal_for("lab@chu.test", "CHU")
     raw = smime.sign(PLAIN, seal)
     await inbound.accept(
@@ -335,7 +336,9 @@ async def test_a_package_in_a_forwarded_opaque_message_is_found_by_the_bridges_r
         assert raw == forwarded
         return 2
 
-    inbound = Inbound(site.store, site.directory, site.verify, SETTINGS, count_documents=count)
+    inbound = Inbound(
+        site.store, site.directory, SETTINGS, Workers(site.verify, count_documents=count)
+    )
     await inbound.accept(
         InboundMessage(
             forwarded,
@@ -357,7 +360,9 @@ async def test_an_opaque_message_that_breaks_the_counter_counts_as_a_package(sit
     async def count(_raw):
         raise SandboxCrashError
 
-    inbound = Inbound(site.store, site.directory, site.verify, SETTINGS, count_documents=count)
+    inbound = Inbound(
+        site.store, site.directory, SETTINGS, Workers(site.verify, count_documents=count)
+    )
     raw = opaque(site, PLAIN, "lab@chu.test")
     recipients = (await site.mailbox(DOCTOR), await site.mailbox(PATIENT))
     await inbound.accept(
@@ -382,7 +387,7 @@ async def test_the_receipt_keeps_how_many_documents_came(site, fails):
     async def verify(_raw, _at):
         raise AssertionError
 
-    inbound = Inbound(site.store, site.directory, verify, SETTINGS, count_documents=count)
+    inbound = Inbound(site.store, site.directory, SETTINGS, Workers(verify, count_documents=count))
     delivered = await inbound.accept(
         InboundMessage(
             PACKAGE,
@@ -418,7 +423,10 @@ async def test_a_signed_report_costs_one_call_of_the_worker_pool(site):
 
     raw = smime.sign(PACKAGE, site.keystore.seal_for("lab@chu.test", "Chu"))
     inbound = Inbound(
-        site.store, site.directory, verify, SETTINGS, count_documents=count, examine=examine
+        site.store,
+        site.directory,
+        SETTINGS,
+        Workers(verify, count_documents=count, examine=examine),
     )
     delivered = await inbound.accept(await report_of(site, raw))
 
@@ -444,7 +452,10 @@ async def test_a_package_that_breaks_the_counter_keeps_the_verdict_of_its_signat
 
     raw = smime.sign(PACKAGE, site.keystore.seal_for("lab@chu.test", "Chu"))
     inbound = Inbound(
-        site.store, site.directory, verify, SETTINGS, count_documents=count, examine=examine
+        site.store,
+        site.directory,
+        SETTINGS,
+        Workers(verify, count_documents=count, examine=examine),
     )
     delivered = await inbound.accept(await report_of(site, raw))
 

@@ -30,6 +30,7 @@ from directory.model import Structure
 from directory.trust_list import ListedDomain, encode
 from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound
+from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
@@ -219,7 +220,7 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
             Structure("cabinet", "Cabinet", "330000001", OURS, PATIENTS, APP)
         )
         settings = DeliverySettings("mail.pli.test", "mail.pli.test", OURS)
-        inbound = Inbound(store, directory, _no_signature, settings)
+        inbound = Inbound(store, directory, settings, Workers(_no_signature))
         keystore = KeyStore(where.root / "pki", key_kind=KeyKind.EC_P256)
         submissions = Submissions(store, directory, keystore, settings)
         site = MailSite(where, root, store, directory, None, Bounces(store, settings))  # type: ignore[arg-type]

@@ -156,7 +156,7 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
             directory,
             practice,
             keystore,
-            Inbound(store, directory, verify, SETTINGS, open_opaque=open_opaque),
+            Inbound(store, directory, SETTINGS, Workers(verify, open_opaque)),
             Submissions(
                 store, directory, keystore, SETTINGS, workers=Workers(verify, open_opaque)
             ),
