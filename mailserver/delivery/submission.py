@@ -169,10 +169,19 @@ class Submissions:
         if refused is not None:
             return refused
         others = {}
-        if message.mailbox.type is MailboxType.APP:
+        if self._is_the_application(message.mailbox):
             same = await self._store.accounts.mailboxes(message.mailbox.structure_id)
             others = {mailbox.address.lower(): mailbox for mailbox in same}
         return judge_author(outline, message.mailbox, others)
+
+    def _is_the_application(self, mailbox: Mailbox) -> bool:
+        """Whether a mailbox is its structure's own: no other speaks for the structure's people."""
+        structure = self._directory.structure(mailbox.structure_id)
+        return (
+            mailbox.type is MailboxType.APP
+            and structure is not None
+            and structure.application_address.lower() == mailbox.address.lower()
+        )
 
     async def _refused(self, message: SubmissionMessage, refused: Refused) -> Refused:
         event = AuditEvent(

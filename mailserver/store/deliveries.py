@@ -44,7 +44,12 @@ _INSERT_RECEIPT = (
     " retry_of, received_at) VALUES (:receipt_id, :sha256, :octets, :peer_dn, :reverse_path,"
     " :occurrences, :retry_of, :at)"
 )
-_INSERT_FILING = "INSERT INTO receipt_filing (receipt_id, structure_id) VALUES (?, ?)"
+_INSERT_FILING = (
+    "INSERT INTO receipt_filing (receipt_id, structure_id) SELECT ?, m.structure_id"
+    " FROM mailbox AS m WHERE m.id = ? AND m.id = (SELECT min(first.id) FROM mailbox AS first"
+    " WHERE first.structure_id = m.structure_id AND first.type = m.type)"
+)
+"""For the application mailbox that was opened with its structure; later ones file nothing."""
 _INSERT_KEY = (
     "INSERT INTO receipt_key (key, receipt_id, kept_at) VALUES (:key, :receipt_id, :at)"
     " ON CONFLICT (key) DO UPDATE SET receipt_id = excluded.receipt_id,"
@@ -90,10 +95,10 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
     blob_id, octets = put_blob(connection, delivery.blob, delivery.index)
     _put_receipt(connection, delivery, octets, first_receipt)
     filing = {
-        folder.structure_id for folder in folders.values() if folder.type == MailboxType.APP.value
+        folder.mailbox_id for folder in folders.values() if folder.type == MailboxType.APP.value
     }
     if filing:
-        rows = [(delivery.receipt_id, structure_id) for structure_id in sorted(filing)]
+        rows = [(delivery.receipt_id, mailbox_id) for mailbox_id in sorted(filing)]
         connection.executemany(_INSERT_FILING, rows)
     entry_ids, folder_ids = _put_entries(
         connection, delivery.receipt_id, (blob_id, octets), (entries, folders)

@@ -8,7 +8,7 @@ it is released, so that UIDs stay in commit order. Source: RULES §7, §10.
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from directory.model import MailboxType
 from mailserver.store.errors import ServerKeywordError
@@ -43,6 +43,7 @@ _ENTRIES = (
     "SELECT id, uid, modseq, flags, keywords, octets, internal_at, blob_id, receipt_id FROM entry"
     " WHERE folder_id = :folder_id AND uid IN (SELECT value FROM json_each(:uids)) ORDER BY uid"
 )
+_APPLICATION = "SELECT min(id) FROM mailbox WHERE structure_id = :structure_id AND type = :app"
 _UPDATE = "UPDATE entry SET flags = :flags, keywords = :keywords, modseq = :modseq WHERE id = :id"
 _SIBLINGS = (
     "SELECT e.id AS entry_id, e.uid, e.modseq, e.keywords, e.receipt_id, f.id, f.mailbox_id,"
@@ -86,7 +87,9 @@ def change_flags(connection: sqlite3.Connection, change: FlagChange) -> FlagResu
         TooManyKeywordsError: an entry would bear too many.
     """
     folder = open_folder(connection, change.folder_id)
-    _refuse_server_keywords(change, folder)
+    if change.by_application and not _is_the_application(connection, folder):
+        change = replace(change, by_application=False)
+    _refuse_server_keywords(change)
     rows = connection.execute(
         _ENTRIES, {"folder_id": folder.id, "uids": as_list(change.uids)}
     ).fetchall()
@@ -129,13 +132,23 @@ def change_flags(connection: sqlite3.Connection, change: FlagChange) -> FlagResu
     return FlagResult(answered, touched | {folder.mailbox_id})
 
 
-def _refuse_server_keywords(change: FlagChange, folder: OpenFolder) -> None:
+def _is_the_application(connection: sqlite3.Connection, folder: OpenFolder) -> bool:
+    """Whether a folder is of the application mailbox that was opened with its structure.
+
+    Other software of the structure may have an application mailbox too; it says no outcomes.
+    """
+    value = {"structure_id": folder.structure_id, "app": MailboxType.APP.value}
+    row = connection.execute(_APPLICATION, value).fetchone()
+    return bool(row[0] == folder.mailbox_id)
+
+
+def _refuse_server_keywords(change: FlagChange) -> None:
     named = {server_keyword(keyword) for keyword in change.keywords} - {None}
     if not change.by_application:
         if named:
             raise ServerKeywordError
         return
-    if folder.type != MailboxType.APP.value or named - _APPLICATION_KEYWORDS:
+    if named - _APPLICATION_KEYWORDS:
         raise ServerKeywordError
 
 

@@ -108,6 +108,14 @@ _RECEIPT = select(
     RECEIPT.c.retry_of,
     RECEIPT.c.received_at,
 ).where(RECEIPT.c.receipt_id == bindparam("receipt_id"))
+_FIRST = MAILBOX.alias("first")
+_IS_APPLICATION = MAILBOX.c.id.in_(
+    select(func.min(_FIRST.c.id))
+    .where(_FIRST.c.type == MailboxType.APP.value)
+    .group_by(_FIRST.c.structure_id)
+)
+"""The application mailbox of a structure is the one opened with it; later ones belong to other
+software and file nothing."""
 _FILING_MESSAGES = (
     select(
         ENTRY.c.id,
@@ -128,7 +136,7 @@ _FILING_MESSAGES = (
     )
     .where(
         MAILBOX.c.structure_id == bindparam("structure_id"),
-        MAILBOX.c.type == MailboxType.APP.value,
+        _IS_APPLICATION,
         ENTRY.c.uid > 0,
     )
     .order_by(ENTRY.c.id)
@@ -154,7 +162,7 @@ _AWAITING = (
         )
     )
     .where(
-        MAILBOX.c.type == MailboxType.APP.value,
+        _IS_APPLICATION,
         FOLDER.c.name == INBOX,
         ENTRY.c.uid > 0,
         *(

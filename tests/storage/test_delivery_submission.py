@@ -8,11 +8,12 @@ import pytest
 from certs import smime
 from certs.addresses import single_from
 from certs.mime import scan
+from directory.codes import MailboxType
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.submission import SubmissionMessage, Submissions, Submitted, Via
 from mailserver.message.reports import DeliveryReport, read_report
-from mailserver.store.model import Outgoing
+from mailserver.store.model import NewMailbox, Outgoing
 from record_bridge.formats import auth_results
 from tests.support.mailsite import (
     AT,
@@ -319,6 +320,20 @@ async def test_a_package_submitted_here_reaches_the_bridge_and_holds_the_patient
     assert f'smtp.auth="{DOCTOR}"' in outline.text("authentication-results")
     assert await site.inbox(PATIENT) == []
     assert entry.index.has_package
+
+
+async def test_another_application_of_the_structure_speaks_for_nobody_else(site):
+    """Only the bridge's mailbox signs as the doctor whose mail it answers (threats S16)."""
+    other = "lps@cabinet.mssante.test"
+    await site.store.accounts.add_mailbox(
+        NewMailbox(other, MailboxType.APP, CABINET.id, "LPS", None, filing=False, at=AT)
+    )
+
+    refused = await submit(site, message(DOCTOR), REMOTE, by=other, reverse_path="")
+    own = await submit(site, message(other), REMOTE, by=other)
+
+    assert refused == Refused(errors.NOT_YOUR_ADDRESS)
+    assert isinstance(own, Submitted)
 
 
 async def test_an_application_answers_for_the_mailbox_that_was_addressed(site):

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from directory.codes import MailboxType
 from mailserver.store.errors import ServerKeywordError
 from mailserver.store.model import (
     FILING_KEYWORDS,
@@ -12,8 +13,9 @@ from mailserver.store.model import (
     Flag,
     FlagChange,
     FlagMode,
+    NewMailbox,
 )
-from tests.support.mailstore import entry, open_practice
+from tests.support.mailstore import AT, entry, open_practice
 
 
 @pytest.fixture
@@ -167,3 +169,26 @@ async def test_the_bridge_is_awaited_until_it_said_an_outcome(practice):
     assert await practice.store.messages.awaiting_outcome() == 1
     await practice.say(["$NoDocument"])
     assert await practice.store.messages.awaiting_outcome() == 0
+
+
+async def test_another_application_of_the_structure_says_no_outcome(tmp_path):
+    """The first one is the bridge's; software that came later releases nobody's mail (RULES §10)."""
+    async with open_practice(tmp_path) as practice:
+        other = await practice.store.accounts.add_mailbox(
+            NewMailbox("lps@cab.test", MailboxType.APP, "cab", "LPS", None, filing=False, at=AT)
+        )
+        await practice.store.messages.deliver(
+            practice.delivery([entry(practice.patient, held=True), entry(other)])
+        )
+        folder = await practice.inbox(other)
+        change = FlagChange(
+            folder.id, (1,), FlagMode.ADD, NO_FLAGS, frozenset({"$Filed"}), by_application=True
+        )
+
+        with pytest.raises(ServerKeywordError):
+            await practice.store.messages.store_flags(change)
+
+        assert await practice.entries(practice.patient) == []
+        assert await practice.store.messages.awaiting_outcome() == 0
+        assert await practice.store.messages.filing_messages("cab") == []
+        assert await practice.store.messages.filing_receipts("cab") == []
