@@ -291,7 +291,7 @@ def check_schema(path: Path, migrations: Path) -> None:
     """Refuse a file whose schema is not exactly this program's. Blocking.
 
     Raises:
-        SchemaMismatchError: older (run ``pli init`` again to migrate) or newer, or no database.
+        SchemaMismatchError: older (``pli migrate`` brings it up) or newer, or no database.
     """
     if not path.exists() or _revision(path) != _script(migrations).get_current_head():
         raise SchemaMismatchError

@@ -95,7 +95,7 @@ def _schemas(site: Site) -> Iterator[Finding]:
         try:
             check_schema(path, migrations)
         except DirectoryError:
-            text = "is missing, or of another version of pli"
+            text = "is missing or of another version: stop the server, run pli migrate"
             yield Finding(f"database {path.stem}", State.PROBLEM, text)
         else:
             yield Finding(f"database {path.stem}", State.OK, "has this version's schema")

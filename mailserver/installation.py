@@ -6,6 +6,7 @@ site that could not be made whole is not left half made under the name asked for
 
 import secrets
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ import mailserver.store.database
 import record_bridge.repository
 from certs.issue import Branch, PracticePki
 from directory.database import migrate
+from mailserver.control import Owner, sole_owner
 from mailserver.errors import SiteError
 from mailserver.settings import Environment, Ports, Settings, Site, write_private
 
@@ -92,6 +94,20 @@ def _fill(site: Site, options: SiteOptions, at: datetime) -> None:
             plaintext_on_loopback=options.plaintext_on_loopback,
         )
     )
+
+
+def migrate_site(site: Site) -> None:
+    """Bring every database of a stopped site to this program's schema. Blocking.
+
+    Raises:
+        SiteError: a server is running on it.
+        SchemaMismatchError: a database is of a newer program.
+    """
+    with ExitStack() as stack:
+        for owner in Owner:
+            stack.enter_context(sole_owner(site.run / f"{owner.value}.lock"))
+        for path, migrations in databases(site).items():
+            migrate(path, migrations)
 
 
 def databases(site: Site) -> dict[Path, Path]:

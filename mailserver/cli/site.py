@@ -34,7 +34,7 @@ _IDLE_LOOKS = 2
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the program."""
-    for command in (init, serve, status, check, wait):
+    for command in (init, serve, status, check, wait, migrate):
         app.command()(command)
 
 
@@ -169,3 +169,12 @@ async def _is_idle(place: Site) -> bool:
         if not (await ask(place, owner, "idle", {}))["idle"]:
             return False
     return True
+
+
+def migrate(site: SiteArgument) -> None:
+    """Bring the databases of a stopped site to this version's schema; back them up first."""
+    from mailserver.installation import migrate_site  # noqa: PLC0415 - as in init
+
+    place = opened(site)
+    guarded(lambda: migrate_site(place))
+    say(f"The databases of {place.root} have this version's schema.")
