@@ -1,6 +1,7 @@
 """The worker pool: each way a call may end, and that the pool is whole after each."""
 
 import asyncio
+import enum
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from certs.errors import (
     SandboxTimeoutError,
 )
 from certs.sandbox import SandboxPool, Shared
-from certs.sandbox_worker import INLINE_BYTES
+from certs.sandbox_worker import INLINE_BYTES, dump
 from certs.smime import sign
 from certs.verdict import PathStatus
 from tests.support import pki, sandboxed
@@ -67,6 +68,17 @@ async def test_arguments_and_results_of_every_size_travel(octets):
 async def test_values_of_the_product_come_back_as_themselves():
     async with pool() as workers:
         assert await workers.run(HERE + "verdict") == sandboxed.verdict()
+
+
+async def test_an_enum_travels_on_every_supported_python(monkeypatch):
+    """Debian 12's 3.11.2 pickles an enum as a call of getattr, which no reader may accept."""
+
+    def as_in_3_11_2(member: enum.Enum, _protocol: int) -> tuple[object, ...]:
+        return getattr, (member.__class__, member.name)
+
+    monkeypatch.setattr(enum.Enum, "__reduce_ex__", as_in_3_11_2)
+    assert b"getattr" not in dump(PathStatus.EXPIRED)
+    assert b"getattr" not in dump([sandboxed.verdict()])
 
 
 async def test_a_shared_value_travels_once_for_each_worker():
