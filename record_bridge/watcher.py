@@ -171,9 +171,12 @@ class Watcher:
         claimed = await parts.record.write(progress.claim, claim)
         if not claimed:
             return []
-        fetched = {
-            each.uid: each.raw for each in await inbox.fetch([each.uid for each in claimed])
-        }
+        try:
+            found = await inbox.fetch([each.uid for each in claimed])
+        except InboxError:
+            await parts.record.write(progress.not_tried, [each.item_id for each in claimed])
+            raise
+        fetched = {each.uid: each.raw for each in found}
         missing = tuple(each.uid for each in claimed if each.uid not in fetched)
         if missing:
             gone = progress.Claim(structure.id, inbox.uidvalidity, missing, at)

@@ -1,13 +1,13 @@
 """The bridge against the real IMAP server and the real submission service."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from record_bridge import accounting, inbox, mdn
+from record_bridge import accounting, inbox, mdn, watcher
 from record_bridge.inbox import Inbox, InboxError, InboxLogin, Phase
 from record_bridge.watcher import Watcher
 from tests.support.bridge_site import (
@@ -220,3 +220,26 @@ async def test_a_stopped_bridge_leaves_nothing_half_done(site: BridgeSite) -> No
     async with running(site) as bridge:
         await settled(site, bridge)
         assert len(await documents(bridge)) == 40
+
+
+async def test_a_mailbox_that_fails_does_not_count_against_its_messages(
+    site: BridgeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five lost connections in FETCH are no crash on a message: it is opened, not given up."""
+    real, failures = Inbox.fetch, [Phase.FETCH] * 5
+
+    async def flapping(self: Inbox, uids: Sequence[int]) -> list[inbox.Fetched]:
+        if failures:
+            raise InboxError(failures.pop())
+        return await real(self, uids)
+
+    monkeypatch.setattr(Inbox, "fetch", flapping)
+    monkeypatch.setattr(watcher, "BACKOFF_S", (0.01,))
+    async with running(site) as bridge:
+        await register(bridge)
+        await site.receive(letter(1, report(1)), DR)
+        await settled(site, bridge)
+
+        assert len(await documents(bridge)) == 1
+    assert not failures
+    assert [{"$Filed"}] == _keywords(await site.entries(DR))
