@@ -6,7 +6,7 @@ databases; listeners start last and stop first.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -60,6 +60,8 @@ POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, EXAMINE, READ_MARKS, REA
 FORGET_EVERY_S = 24 * 3600.0
 FORGET_SENT_AFTER = timedelta(days=30)
 RENEW_EVERY_S = 600.0
+LATE_AFTER = timedelta(minutes=15)
+LATE_EVERY_S = 60.0
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
@@ -194,6 +196,7 @@ async def _build(
     tasks.start(sealer.run())
     tasks.start(_forget_daily(store))
     tasks.start(_renew_lists(workers))
+    tasks.start(watch_bridge(store, now))
     tasks.start(_outbound(parts, delivery).run())
     return parts, tasks
 
@@ -290,6 +293,20 @@ async def _forget_daily(store: MailStore) -> None:
         await store.messages.forget_keys(now())
         await store.outbox.forget(now() - FORGET_SENT_AFTER)
         await asyncio.sleep(FORGET_EVERY_S)
+
+
+async def watch_bridge(
+    store: MailStore, clock: Callable[[], datetime], *, every_s: float = LATE_EVERY_S
+) -> None:
+    """Raise an alarm while mail waits for the bridge for a quarter of an hour (RULES §7).
+
+    Patients do not see what is held until the bridge has spoken; nobody else would notice.
+    """
+    while True:
+        late = await store.messages.awaiting_outcome(clock() - LATE_AFTER)
+        if late:
+            log.error("bridge_late", count=late)
+        await asyncio.sleep(every_s)
 
 
 async def _renew_lists(workers: SignatureWorkers) -> None:

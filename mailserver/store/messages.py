@@ -171,6 +171,7 @@ _AWAITING = (
         ),
     )
 )
+_AWAITING_SINCE = _AWAITING.where(ENTRY.c.internal_at <= bindparam("before"))
 _MANY_ROWS = 2000
 """Rows that cost more than about 3 ms to build: they are built off the event loop."""
 _LAST_UID = 0xFFFFFFFF
@@ -362,9 +363,16 @@ class Messages:
         rows = await fetch_all(self._database, _FILING_RECEIPTS, {"structure_id": structure_id})
         return [FilingReceipt(*[*row[:4], from_micros(row[4])]) for row in rows]
 
-    async def awaiting_outcome(self) -> int:
-        """Count the messages that no bridge has said an outcome of yet, on the whole site."""
-        row = await fetch_first(self._database, _AWAITING)
+    async def awaiting_outcome(self, before: datetime | None = None) -> int:
+        """Count the messages that no bridge has said an outcome of yet, on the whole site.
+
+        Args:
+            before: only those received until then.
+        """
+        if before is None:
+            row = await fetch_first(self._database, _AWAITING)
+        else:
+            row = await fetch_first(self._database, _AWAITING_SINCE, {"before": to_micros(before)})
         return 0 if row is None else int(row[0])
 
     async def forget_keys(self, at: datetime) -> int:
