@@ -23,7 +23,7 @@ from record_bridge import cda_body, identity
 from record_bridge.errors import MalformedDocumentError
 from record_bridge.formats import auth_results, xds_metadata
 from record_bridge.formats.cda_header import CdaHeader, load_cda, read_header
-from record_bridge.formats.xdm import XdmPackage, open_package
+from record_bridge.formats.xdm import XdmPackage, open_package, read_metadata
 from record_bridge.formats.xds_metadata import DocumentEntry, SubmissionSet
 from record_bridge.model import (
     AgendaAct,
@@ -146,6 +146,10 @@ def _listed(content: bytes | None) -> int:
     if content is None:
         return 1
     try:
+        # What lists one document and what cannot be opened are both one occurrence: the
+        # documents are inflated only for a listing of several.
+        if not xds_metadata.lists_several(read_metadata(content)):
+            return 1
         listing = xds_metadata.parse(open_package(content).metadata)
     except MalformedDocumentError:
         return 1

@@ -108,6 +108,23 @@ def open_package(archive: bytes, limits: XdmLimits = DEFAULT_LIMITS) -> XdmPacka
     )
 
 
+def read_metadata(archive: bytes, limits: XdmLimits = DEFAULT_LIMITS) -> bytes:
+    """The METADATA.XML of an archive, alone: no document is inflated.
+
+    Raises:
+        MalformedPackageError: `open_package` would raise it, too; that it is not raised does not
+            say that `open_package` would succeed.
+    """
+    found = [
+        (entry, data_at)
+        for entry, data_at in _checked(archive, limits)
+        if _is_metadata(entry.name) and not entry.name.endswith("/")
+    ]
+    if len(found) != 1:
+        raise MalformedPackageError("no METADATA.XML" if not found else "several submission sets")
+    return _content(archive, *found[0])
+
+
 def build_package(
     metadata: bytes,
     documents: Sequence[PackagedDocument],
@@ -203,6 +220,14 @@ def _refuse(*, when: bool, reason: str) -> None:
 
 def _inflated(archive: bytes, limits: XdmLimits) -> list[tuple[_Entry, bytes]]:
     """Every file with its content; all checks are done before the first byte is inflated."""
+    contents = [
+        (entry, _content(archive, entry, data_at)) for entry, data_at in _checked(archive, limits)
+    ]
+    return [(entry, content) for entry, content in contents if not entry.name.endswith("/")]
+
+
+def _checked(archive: bytes, limits: XdmLimits) -> list[tuple[_Entry, int]]:
+    """Every entry with where its data begins, once the archive's structure is sound."""
     try:
         entries, directory_at = _central_directory(archive, limits)
         spans = sorted((_span(archive, entry) for entry in entries), key=lambda span: span[0])
@@ -215,8 +240,7 @@ def _inflated(archive: bytes, limits: XdmLimits) -> list[tuple[_Entry, bytes]]:
         reached = end
     _refuse(when=reached != directory_at, reason="hidden bytes")
     where = {start: data_at for start, data_at, _ in spans}
-    contents = [(entry, _content(archive, entry, where[entry.offset])) for entry in entries]
-    return [(entry, content) for entry, content in contents if not entry.name.endswith("/")]
+    return [(entry, where[entry.offset]) for entry in entries]
 
 
 def _central_directory(archive: bytes, limits: XdmLimits) -> tuple[list[_Entry], int]:

@@ -43,6 +43,7 @@ _PRACTICE_CODE: Final = "urn:uuid:cccf5598-8b07-4b77-a05e-ae952c785ead"
 HAS_MEMBER: Final = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
 REPLACES: Final = "urn:ihe:iti:2007:AssociationType:RPLC"
 
+_LISTED: Final = re.compile(rb"<[^<>/!?\s]*ExtrinsicObject[\s/>]")
 _PREFIXED = re.compile(rb"<\s*/?\s*([A-Za-z_][\w.-]*):|\s([A-Za-z_][\w.-]*):[\w.-]+\s*=")
 
 
@@ -162,6 +163,15 @@ def parse(content: bytes) -> SubmissionSet:
     if not sets and not entries:
         raise MalformedMetadataError("no submission set")
     return _set(sets[0] if sets else None, entries, associations)
+
+
+def lists_several(content: bytes) -> bool:
+    """Whether METADATA.XML may list more than one document, without parsing it.
+
+    False is certain: an element needs its name behind a ``<``, the encodings that `parse` takes
+    write it in ASCII, and comments or unknown prefixes only make it True.
+    """
+    return len(_LISTED.findall(content)) > 1
 
 
 def _registry_objects(root: etree._Element) -> dict[str, list[etree._Element]]:

@@ -16,10 +16,16 @@ from certs.smime import Trust
 from record_bridge import cda_body, mdn
 from record_bridge.errors import MalformedDocumentError
 from record_bridge.formats.cda_header import load_cda, parse_cda, read_header
-from record_bridge.formats.xdm import open_package
+from record_bridge.formats.xdm import PackagedDocument, build_package, open_package
 from record_bridge.formats.xds_metadata import encode, parse
 from record_bridge.model import Environment
-from record_bridge.opening import OpenRequest, list_occurrences, occurrences, open_message
+from record_bridge.opening import (
+    OpenRequest,
+    count_occurrences,
+    list_occurrences,
+    occurrences,
+    open_message,
+)
 from tests.support.cda import PDF, CdaSpec, cda, follow_up, prescription, vaccination
 from tests.support.xdm import entry_for, mail, package, submission_for
 
@@ -28,6 +34,7 @@ DOCUMENT = cda(
 )
 PACKAGE = package(cda(), cda(CdaSpec(unique_id="1.9", pdf=PDF)))
 METADATA = encode(submission_for([entry_for(cda())]))
+SEVERAL = encode(submission_for([entry_for(cda()), entry_for(cda(), "DOC0002.XML")]))
 MESSAGE = mail(PACKAGE)
 TRUST = Trust(TrustAnchors(()), ())
 
@@ -116,12 +123,23 @@ def test_any_message_is_opened_and_counted_alike(raw: bytes):
     found = open_message(request, TRUST)
 
     assert list(list_occurrences(raw)) == [o for p in found.packages for o in occurrences(p)]
+    assert count_occurrences(raw) == len(list_occurrences(raw))
 
 
 @settings(settings.get_profile("formats"))
 @given(damaged(PACKAGE))
 def test_any_archive_in_a_message_is_at_least_one_occurrence(content: bytes):
-    assert len(list_occurrences(mail(content))) >= 1
+    raw = mail(content)
+
+    assert count_occurrences(raw) == len(list_occurrences(raw)) >= 1
+
+
+@settings(settings.get_profile("formats"))
+@given(damaged(METADATA) | damaged(SEVERAL))
+def test_any_listing_is_counted_as_it_is_read(content: bytes):
+    raw = mail(build_package(content, [PackagedDocument("DOC0001.XML", DOCUMENT)]))
+
+    assert count_occurrences(raw) == len(list_occurrences(raw)) >= 1
 
 
 @settings(settings.get_profile("formats"))

@@ -10,7 +10,9 @@ from certs import smime
 from certs.anchors import TrustAnchors
 from certs.cms_sign import sign_opaque
 from certs.smime import Trust
+from record_bridge.formats import xdm
 from record_bridge.formats.auth_results import AuthResults, encode
+from record_bridge.formats.xds_metadata import lists_several
 from record_bridge.model import Environment, Opened, Reason
 from record_bridge.opening import (
     OpenRequest,
@@ -224,3 +226,32 @@ def test_what_is_encrypted_holds_nothing_to_file():
     at = raw.index(b"\r\n\r\n") + 4
 
     assert opened(raw[:at] + base64.encodebytes(b"\x30\x03\x02\x01\x00")).packages == ()
+
+
+@pytest.mark.parametrize(
+    ("listing", "several"),
+    [
+        (b"<a/>", False),
+        (b'<rim:ExtrinsicObject id="1"></rim:ExtrinsicObject>', False),
+        (b"<ExtrinsicObject/><ExtrinsicObject/>", True),
+        (b"<ExtrinsicObject\n></ExtrinsicObject\n><\xc3\xa9:ExtrinsicObject>", True),
+        (b"<x:ExtrinsicObjectRef/><ExtrinsicObject>", False),
+    ],
+)
+def test_a_listing_of_several_documents_is_never_taken_for_one(listing, several):
+    assert lists_several(listing) is several
+
+
+def test_a_package_of_one_document_is_counted_without_inflating_it(monkeypatch):
+    inflated = []
+    content = xdm._content
+
+    def counted(archive, entry, data_at):
+        inflated.append(entry.name)
+        return content(archive, entry, data_at)
+
+    raw = mail(package(DOCUMENT))
+    monkeypatch.setattr(xdm, "_content", counted)
+
+    assert count_occurrences(raw) == 1
+    assert [name.rpartition("/")[2] for name in inflated] == ["METADATA.XML"]
