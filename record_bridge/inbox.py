@@ -6,7 +6,8 @@ read from the server enters a log or an exception text.
 
 aioimaplib's own reader formats every chunk for a debug line, recurses once per response line
 (a thousand lines end in a swallowed RecursionError) and leaves commands waiting when the
-connection is lost, so the reading half of its protocol is replaced here (DESIGN §7).
+connection is lost, those begun after it too, so the reading half of its protocol is replaced here
+(DESIGN §7).
 
 Source: RFC 9051 §6.4.9, RFC 2177 §3, RFC 4315 §3.
 """
@@ -114,6 +115,16 @@ class ClientProtocol(library.IMAP4ClientProtocol):  # type: ignore[misc]  # unty
         self._literal: bytearray | None = None
         self._missing = 0
         self._parts: list[bytes | bytearray] = []
+
+    async def execute(self, command: library.Command, scrub: str | None = None) -> Any:
+        """Run a command; at once an error when the connection is gone.
+
+        The library would write into the closed transport and wait for the command's time to pass.
+        Any: its responses are untyped.
+        """
+        if self.lost:
+            raise library.Abort("connection lost")
+        return await super().execute(command, scrub)
 
     def data_received(self, data: bytes) -> None:
         """Cut what came into responses; a literal is copied once."""

@@ -112,6 +112,16 @@ async def test_a_lost_connection_wakes_who_waits() -> None:
     assert protocol.activity.is_set()
 
 
+async def test_a_command_on_a_lost_connection_fails_at_once() -> None:
+    protocol = ClientProtocol(asyncio.get_running_loop())
+    protocol.state = library.SELECTED
+    protocol.connection_lost(None)
+
+    with pytest.raises(library.Abort):
+        async with asyncio.timeout(1):
+            await protocol.execute(library.Command("STORE", "T1", untagged_resp_name="FETCH"))
+
+
 def test_batches_are_bound_by_number_and_by_octets() -> None:
     small = [Listed(uid, 10) for uid in range(1, 70)]
     large = [Listed(1, 10), Listed(2, 16 * 1024 * 1024), Listed(3, 10)]
