@@ -245,7 +245,12 @@ class Database:
 
 
 def _reader_engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=12)
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        pool_size=4,
+        max_overflow=12,
+        hide_parameters=True,  # they are addresses and identifiers: never in an error's text
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _only_read(connection: Any, _record: Any) -> None:

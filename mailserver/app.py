@@ -15,14 +15,11 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from certs.errors import CertsError
-from directory.errors import DirectoryError
 from mailserver import logs
 from mailserver.bridge_process import bridge_process, record_commands
 from mailserver.commands import MailCommands
 from mailserver.control import Command, Owner
 from mailserver.databases import now, open_directory, open_store
-from mailserver.errors import MailServerError
 from mailserver.mail_process import mail_process
 from mailserver.settings import Settings, Site
 from mailserver.supervisor import announce, die_with_parent
@@ -62,7 +59,8 @@ def main(arguments: list[str]) -> int:
         settings = site.settings()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(role, site, settings, descriptor))
-    except (MailServerError, DirectoryError, CertsError):
+    except Exception:
+        # Python's own last words would print the texts of exceptions that are not ours.
         log.exception("child_cannot_run", process=role.value)
         return 1
 

@@ -1,9 +1,27 @@
 """The tasks that run as long as a process does, under one roof with one end."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Self
+
+import structlog
+
+log = structlog.get_logger("mailserver.background")
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[object]], phase: str) -> None:
+    """Do ``work`` now and every so many seconds; when it fails say so, and try again then.
+
+    For upkeep, whose failure (a full disk, a file half written) must not take the mail down with
+    it: a process that ends for it would end again at once, and the whole server after five times.
+    """
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            log.exception("upkeep_failed", phase=phase, error_type=type(error).__name__)
+        await asyncio.sleep(seconds)
 
 
 class Background:

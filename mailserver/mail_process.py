@@ -6,7 +6,7 @@ databases; listeners start last and stop first.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from certs.tls import add_crls, client_context, load_crls, server_context
 from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
 from directory.refresh import keep_fresh
-from mailserver.background import Background
+from mailserver.background import Background, every
 from mailserver.commands import MailCommands
 from mailserver.control import call, serve_control, sole_owner
 from mailserver.databases import now, open_directory, open_store
@@ -139,7 +139,7 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
             client_ca=site.peers_ca,
             crls=parts.keystore.crls,
         )
-        tasks.start(_renew_practice(parts, smtp_tls))
+        tasks.start(every(RENEW_EVERY_S, partial(_renew_practice, parts, smtp_tls), "renew"))
         yield await _listen(stack, parts, smtp_tls)
         log.info("mail_stopping")
 
@@ -194,9 +194,9 @@ async def _build(
         site.roots / "mail.jsonl",
     )
     tasks.start(sealer.run())
-    tasks.start(_forget_daily(store))
-    tasks.start(_renew_lists(workers))
-    tasks.start(watch_bridge(store, now))
+    tasks.start(every(FORGET_EVERY_S, partial(_forget, store), "forget"))
+    tasks.start(every(RENEW_EVERY_S, workers.renew, "renew"))
+    tasks.start(every(LATE_EVERY_S, lambda: watch_bridge(store, now()), "late"))
     tasks.start(_outbound(parts, delivery).run())
     return parts, tasks
 
@@ -287,32 +287,20 @@ def _smtp_bind(
     )
 
 
-async def _forget_daily(store: MailStore) -> None:
+async def _forget(store: MailStore) -> None:
     """Let go of what is over: retry keys after five days, queue rows after thirty."""
-    while True:
-        await store.messages.forget_keys(now())
-        await store.outbox.forget(now() - FORGET_SENT_AFTER)
-        await asyncio.sleep(FORGET_EVERY_S)
+    await store.messages.forget_keys(now())
+    await store.outbox.forget(now() - FORGET_SENT_AFTER)
 
 
-async def watch_bridge(
-    store: MailStore, clock: Callable[[], datetime], *, every_s: float = LATE_EVERY_S
-) -> None:
-    """Raise an alarm while mail waits for the bridge for a quarter of an hour (RULES §7).
+async def watch_bridge(store: MailStore, at: datetime) -> None:
+    """Raise an alarm when mail waits for the bridge for a quarter of an hour (RULES §7).
 
     Patients do not see what is held until the bridge has spoken; nobody else would notice.
     """
-    while True:
-        late = await store.messages.awaiting_outcome(clock() - LATE_AFTER)
-        if late:
-            log.error("bridge_late", count=late)
-        await asyncio.sleep(every_s)
-
-
-async def _renew_lists(workers: SignatureWorkers) -> None:
-    while True:
-        await asyncio.sleep(RENEW_EVERY_S)
-        await workers.renew()
+    late = await store.messages.awaiting_outcome(at - LATE_AFTER)
+    if late:
+        log.error("bridge_late", count=late)
 
 
 async def _renew_practice(parts: _Parts, listener: ssl.SSLContext) -> None:
@@ -320,10 +308,8 @@ async def _renew_practice(parts: _Parts, listener: ssl.SSLContext) -> None:
 
     The queue's too: with lists that ran out it would find every peer's certificate unknown.
     """
-    while True:
-        await asyncio.sleep(RENEW_EVERY_S)
-        await asyncio.to_thread(parts.keystore.refresh_crls)
-        await asyncio.to_thread(keep_young, parts.site, now())
-        lists = await asyncio.to_thread(load_crls, parts.keystore.crls)
-        for context in (listener, parts.outbound_tls):
-            add_crls(context, lists)
+    await asyncio.to_thread(parts.keystore.refresh_crls)
+    await asyncio.to_thread(keep_young, parts.site, now())
+    lists = await asyncio.to_thread(load_crls, parts.keystore.crls)
+    for context in (listener, parts.outbound_tls):
+        add_crls(context, lists)
