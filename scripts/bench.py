@@ -37,6 +37,8 @@ LARGEST_TEXT_KB = 100
 """Larger documents are a PDF in base64 (level 1), as the published ones are."""
 _LETTERS = "etaoinsrlucdpm"
 VOCABULARY = ["".join(random.Random(n).choices(_LETTERS, k=8)) for n in range(2000)]
+WARM_UP = 32
+"""Messages sent before each kind of run and not counted: caches, worker processes, files."""
 _POLL_S = 0.02
 
 
@@ -217,6 +219,11 @@ def main() -> int:
                     tag = f"{round_number}.{size}.{int(kept)}.{time.time_ns()}"
                     raw = messages(site, size, count, tag)
                     runs = {"connections": options.connections, "kept": kept}
+                    if round_number == 0:
+                        warm = messages(site, size, WARM_UP, f"{tag}.warm")
+                        measure_pli(site, warm, **runs)
+                        if peer is not None:
+                            measure_peer(site, peer, warm, **runs)
                     figures.append(
                         figure("pli", size, kept=kept, run=measure_pli(site, raw, **runs))
                     )
