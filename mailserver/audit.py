@@ -22,6 +22,7 @@ from certs.sandbox import SandboxPool
 from directory import trail
 from directory.trail import SignedRoot
 from mailserver.databases import open_directory, open_store
+from mailserver.errors import SiteError
 from mailserver.sealing import read_roots
 from mailserver.settings import Site
 from mailserver.store.database import MailStore
@@ -116,8 +117,11 @@ def outside_roots(folder: Path | None) -> dict[str, tuple[SignedRoot, ...]]:
     """Read copies of ``DIR/roots/*.jsonl`` that were kept elsewhere, by trail.
 
     Raises:
-        SiteError: a file does not hold roots.
+        SiteError: a file does not hold roots, or there is none.
     """
     if folder is None:
         return {}
-    return {path.stem: read_roots(path) for path in sorted(folder.glob("*.jsonl"))}
+    found = {path.stem: read_roots(path) for path in sorted(folder.glob("*.jsonl"))}
+    if not found:
+        raise SiteError(f"{folder.resolve()} holds no *.jsonl: copy DIR/roots/*.jsonl there")
+    return found

@@ -39,6 +39,7 @@ _ORGANIZATION = re.compile(r"[0-9][0-9AB][0-9]{7}|[0-9]{14}")
 _PASSWORD_ALPHABET = string.ascii_letters + string.digits
 _PASSWORD_LENGTH = 20
 _TRUE = frozenset({"", "true", "yes", "1", "oui", "o"})
+_FALSE = frozenset({"false", "no", "0", "non", "n"})
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{2,63}")
 _MATRICULE_DIGITS = re.compile(r"[0-9]{13,15}")
 
@@ -116,7 +117,12 @@ class MailCommands:
             raise CommandError("national_domain", "A patients' domain is never under mssante.fr.")
         application = f"bal-app@{domain}"
         for candidate in (application, f"x@{patient_domain}"):
-            _checked_address(candidate)
+            try:
+                _checked_address(candidate)
+            except CommandError as error:
+                raise CommandError(
+                    "bad_domain", "A domain is written like cabinet.example.org."
+                ) from error
         taken = {domain, patient_domain} & {
             name
             for known in self.directory.structures()
@@ -210,9 +216,8 @@ class MailCommands:
         """Open many mailboxes; each line succeeds or fails alone."""
         results: list[dict[str, Any]] = []
         for number, row in enumerate(args["rows"], start=2):
-            filing = str(row.get("filing") or "").strip().lower() in _TRUE
             try:
-                await self.account_add({**row, "filing": filing})
+                await self.account_add({**row, "filing": _yes(row.get("filing"))})
             except CommandError as refusal:
                 results.append({"line": number, "outcome": refusal.code, "text": refusal.text})
             else:
@@ -243,7 +248,8 @@ class MailCommands:
             )
         except StoreError as error:
             raise CommandError(
-                "weak_password", "A device password needs 100 bits: let pli make it."
+                "weak_password",
+                "A device password needs 20 characters or more: give another, or let pli make it.",
             ) from error
         return {
             "id": device.id,
@@ -326,6 +332,14 @@ class MailCommands:
             }
             for item in await self.store.outbox.list()
         ]
+
+
+def _yes(text: str | None) -> bool:
+    """Read a yes or no of a spreadsheet; nothing is yes."""
+    word = (text or "").strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise CommandError("bad_filing", "The column filing takes yes or no.")
+    return word in _TRUE
 
 
 def _checked_address(text: str) -> str:

@@ -5,6 +5,7 @@ nothing is read as its opposite or silently dropped. Paths are absolute.
 """
 
 import os
+import re
 import tomllib
 from enum import Enum
 from pathlib import Path
@@ -164,13 +165,20 @@ class Site:
             raw: dict[str, Any] = tomllib.loads(self.settings_file.read_text("utf-8"))
         except FileNotFoundError as error:
             raise SettingsError(f"{self.root} is not a site: run 'pli init' first") from error
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"{self.settings_file} cannot be read as TOML") from error
+        except OSError as error:
+            raise SettingsError(
+                f"{self.settings_file} cannot be read: run pli as the site's own user"
+            ) from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            where = re.search(r"\(at [^()]*\)", str(error))
+            raise SettingsError(
+                f"{self.settings_file} is not TOML {where.group() if where else ''}".rstrip()
+            ) from error
         try:
             return Settings.model_validate(raw)
         except ValidationError as error:
             wrong = ", ".join(
-                ".".join(str(part) for part in item["loc"]) or item["msg"]
+                ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"])))
                 for item in error.errors()
             )
             raise SettingsError(f"{self.settings_file}: not accepted: {wrong}") from error

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support.browser import Browser
 from tests.support.reports import discharge_letter
-from tests.support.site import DemoSite, PliError, pli, receiver
+from tests.support.site import PLI, DemoSite, PliError, pli, receiver
 
 ANSWER_S = 60.0
 PREFERRED_BASE = 10000
@@ -155,10 +155,13 @@ def say_where_to_look(site: DemoSite) -> None:
     say(f"  webmail of the patient    https://localhost:{site.port('https')}/")
     say(f"    login       {patient['webmail_login']}")
     say(f"    password    {patient['webmail_password']}")
-    say(f"    TOTP        {patient['webmail_totp_secret']} (add it to an authenticator)")
+    secret = patient["webmail_totp_secret"]
+    say(f"    TOTP        {secret} (add it to an authenticator, or for a code:")
+    code = f'import pyotp; print(pyotp.TOTP("{secret}").now())'
+    say(f"                {sys.executable} -c '{code}' )")
     say(f"  all accounts              {site.root / 'demo.json'}")
     say(
-        f"  what was filed            pli record list {site.root} --ins {patient['ins']} "
+        f"  what was filed            {PLI} record list {site.root} --ins {patient['ins']} "
         f"--oid {patient['oid']} --structure {patient['structure']}"
     )
 
@@ -181,9 +184,10 @@ def play(root: Path, *, check: bool) -> None:
         if not check:
             say_where_to_look(site)
             say("")
-            say("Serving until Ctrl-C.")
+            say("Serving until Ctrl-C; the demo site is removed then.")
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
+            say("")
         stack.pop_all().close()
     say("stopped cleanly")
 
@@ -196,12 +200,20 @@ def main() -> int:
     options = parser.parse_args()
     folder = (options.dir or Path(tempfile.mkdtemp(prefix="pli-demo-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # However it is ended, the server that it started ends with it.
+        signal.signal(number, signal.default_int_handler)
     try:
         play(folder / "site", check=options.check)
     except (DemoFailedError, PliError, RuntimeError) as failure:
         print(f"FAILED: {failure}", file=sys.stderr)
         print(f"the site and its logs are kept in {folder}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the server was stopped", file=sys.stderr)
+        if options.dir is None:
+            shutil.rmtree(folder)
+        return 130
     if options.dir is None:
         shutil.rmtree(folder)
     return 0

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from directory.errors import DirectoryError
@@ -34,8 +35,13 @@ _out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WI
 
 def fail(text: str, *, code: int = 1) -> NoReturn:
     """Say what is wrong on stderr and end the program."""
-    _errors.print(f"[bold red]error:[/] {text}", soft_wrap=True)
+    complain(text)
     raise typer.Exit(code)
+
+
+def complain(text: str) -> None:
+    """Say what is wrong on stderr."""
+    _errors.print("[bold red]error:[/]", escape(text), soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -69,6 +75,8 @@ def show_rows(
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     return str(value)

@@ -1,6 +1,7 @@
 """``pli structure``, ``pli account``, ``pli device`` and ``pli patient``."""
 
 import csv
+import io
 import sys
 from enum import Enum
 from pathlib import Path
@@ -45,6 +46,7 @@ _ACCOUNT_COLUMNS = {
     "rpps": "RPPS",
     "filing": "filing",
 }
+_CSV_COLUMNS = ("address", "type", "structure", "rpps", "name", "filing")
 _PATIENT_COLUMNS = {
     "structure": "structure",
     "ins": "INS",
@@ -157,7 +159,8 @@ def add_account(
     if as_json:
         print_json(result)
         return
-    say(f"Mailbox {address} opened. Give its holder a device password: pli device add DIR ...")
+    say(f"Mailbox {address} opened. Give its holder a device password:")
+    say(f"  pli device add {site.resolve()} {address} NAME-OF-THE-DEVICE")
 
 
 @accounts.command("import")
@@ -177,15 +180,28 @@ def import_accounts(
 ) -> None:
     """Open the mailboxes of a CSV file; lines that fail are named, the others are kept."""
     place = opened(site)
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    wanted = {"address", "type", "structure"}
-    if not rows or not wanted <= set(rows[0]):
-        fail(f"{file.resolve()} needs a header line with at least {', '.join(sorted(wanted))}")
+    rows = _csv_rows(file)
     results = run(ask(place, Owner.MAIL, "account_import", {"rows": rows}))
     show_rows(results, {"line": "line", "outcome": "outcome", "text": ""}, as_json=as_json)
     if any(row["outcome"] != "added" for row in results):
         raise typer.Exit(1)
+
+
+def _csv_rows(file: Path) -> list[dict[str, Any]]:
+    """Read the file as a spreadsheet writes it: commas, or the semicolons of a French one."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        fail(f"{file.resolve()} is not UTF-8: save it as CSV UTF-8")
+    header = text.partition("\n")[0]
+    delimiter = ";" if header.count(";") > header.count(",") else ","
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    wanted = ("address", "type", "structure")
+    if not set(wanted) <= {name.strip() for name in header.split(delimiter)}:
+        fail(f"{file.resolve()} needs a header line with at least {', '.join(wanted)}")
+    if not rows:
+        fail(f"{file.resolve()} holds no line under its header")
+    return [{name: row[name] for name in _CSV_COLUMNS if name in row} for row in rows]
 
 
 @accounts.command("list")
@@ -222,6 +238,8 @@ def add_device(
     say(f"Login:    {result['login']}")
     if secret is None:
         say(f"Password: {result['password']}   (shown once; it expires {result['expires_at']})")
+    else:
+        say(f"Password: the one given (it expires {result['expires_at']})")
 
 
 @devices.command("list")
@@ -254,7 +272,7 @@ def add_patient(
     oid: Annotated[str, typer.Option(help="OID of the matricule, e.g. 1.2.250.1.213.1.4.8.")],
     family: Annotated[str, typer.Option(help="Birth name.")],
     given: Annotated[str, typer.Option(help="First birth name.")],
-    birth_date: Annotated[str, typer.Option(help="AAAA-MM-JJ.")],
+    birth_date: Annotated[str, typer.Option(help="YYYY-MM-DD.")],
     sex: Annotated[Sex, typer.Option(help="M or F.")],
     birth_place: Annotated[str | None, typer.Option(help="Commune code, 5 characters.")] = None,
     status: Annotated[IdentityStatusOption, typer.Option()] = IdentityStatusOption.QUALIFIEE,
@@ -337,4 +355,11 @@ def list_patients(
     """List the patients; the look is written in the trail."""
     place, given = opened_for_reading(site, reason)
     rows = run(ask(place, Owner.BRIDGE, "patient_list", {"structure": structure, "reason": given}))
+    if not as_json:
+        rows = [{**row, "birth_date": _dashed(row["birth_date"])} for row in rows]
     show_rows(rows, _PATIENT_COLUMNS, as_json=as_json)
+
+
+def _dashed(day: str) -> str:
+    """Write a day as it is given on the command line."""
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}"

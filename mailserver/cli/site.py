@@ -1,8 +1,10 @@
 """``pli init``, ``pli serve``, ``pli status``, ``pli check`` and ``pli wait``."""
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +23,16 @@ from mailserver.cli.output import (
     show_rows,
 )
 from mailserver.cli.reach import ask
-from mailserver.control import Owner, call
-from mailserver.errors import CommandError
+from mailserver.control import Owner, call, sole_owner
+from mailserver.errors import CommandError, SiteError
 from mailserver.settings import PORT_OFFSETS, Environment, Ports, Site
 
 HIGHEST_BASE = 65535 - max(PORT_OFFSETS.values())
 EXIT_TIMEOUT = 1
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _POLL_S = 0.05
+_PASSING_COMMAND_S = 2.0
 _IDLE_LOOKS = 2
 """Nothing queued and nothing pending must be seen this often in a row: work moves between them."""
 
@@ -66,6 +71,8 @@ def init(
     from mailserver.demo import make_demo  # noqa: PLC0415
     from mailserver.installation import SiteOptions, create_site  # noqa: PLC0415
 
+    if not _HOST.fullmatch(host) and not _is_address(host):
+        fail("--host takes a DNS name or an IP address, such as mail.example.org", code=2)
     place = Site(site)
     options = SiteOptions(
         environment=environment,
@@ -84,13 +91,45 @@ def init(
     say(f"Start it with: pli serve {place.root}")
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def serve(site: SiteArgument) -> None:
     """Run the server until SIGTERM; stdout says 'ready {ports}' once it listens."""
     from mailserver.supervisor import supervise  # noqa: PLC0415
 
     place = opened(site)
+    guarded(lambda: _not_served_yet(place))
     logs.configure()
-    raise typer.Exit(asyncio.run(supervise(place.root)))
+    code = asyncio.run(supervise(place.root))
+    if code:
+        fail(f"the server ended with an error; 'pli check {place.root}' says what is wrong")
+    raise typer.Exit(code)
+
+
+def _not_served_yet(place: Site) -> None:
+    """Refuse a second server with a sentence; a passing command is waited for."""
+    until = time.monotonic() + _PASSING_COMMAND_S
+    for owner in Owner:
+        while True:
+            try:
+                with sole_owner(place.run / f"{owner.value}.lock"):
+                    break
+            except SiteError as error:
+                if time.monotonic() > until:
+                    raise SiteError(
+                        f"{place.root} is served already: see 'pli status {place.root}'"
+                    ) from error
+                time.sleep(_POLL_S)
+            except OSError as error:
+                raise SiteError(
+                    f"{place.run} cannot be written: run pli as the site's own user"
+                ) from error
 
 
 def status(site: SiteArgument, *, as_json: JsonOption = False) -> None:
@@ -101,7 +140,15 @@ def status(site: SiteArgument, *, as_json: JsonOption = False) -> None:
         print_json(result)
         return
     for key, value in result.items():
-        say(f"{key}: {value}")
+        if isinstance(value, dict):
+            held = ", ".join(
+                f"{name.replace('_', ' ')} {count}"
+                for name, count in value.items()
+                if name != "running"
+            )
+            say(f"{key}: running; {held}")
+        else:
+            say(f"{key}: {value}")
 
 
 async def _status(place: Site) -> dict[str, object]:
@@ -139,7 +186,11 @@ def wait(
     """Wait for the server; exit 1 when the time is over."""
     place = opened(site)
     if not run(_wait(place, idle=idle, until=time.monotonic() + timeout)):
-        fail("not there yet when the time was over", code=EXIT_TIMEOUT)
+        fail(
+            f"not {'idle' if idle else 'up'} after {timeout:g} s: see 'pli status {place.root}'"
+            + (f" and 'pli queue list {place.root}'" if idle else ""),
+            code=EXIT_TIMEOUT,
+        )
 
 
 async def _wait(place: Site, *, idle: bool, until: float) -> bool:
