@@ -2,7 +2,7 @@
 
 Invariants: stdout gets exactly one line, ``ready {ports}``, flushed, once every listener is up;
 a child never outlives this process (it is told by the kernel); a child that dies is started
-again, at most five times a minute, then the whole server ends with 1 and says so in the log.
+again for as long as the server runs, at once at first, then after pauses of up to half a minute.
 SIGTERM and SIGINT let both children finish what is in flight, the bridge first.
 """
 
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,8 @@ log = structlog.get_logger("mailserver.supervisor")
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-RESTARTS_ALLOWED = 5
+RESTARTS_AT_ONCE = 5
+LONGEST_PAUSE_S = 30.0
 RESTART_WINDOW_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
@@ -71,13 +73,16 @@ async def supervise(root: Path) -> int:
         ports = {name: port for child in children for name, port in child.ports.items()}
         sys.stdout.write(f"ready {json.dumps(ports)}\n")
         sys.stdout.flush()
-        return await _watch(root, children, stopping)
+        async with asyncio.TaskGroup() as group:
+            for child in children:
+                group.create_task(_keep_running(root, child, stopping))
     except SiteError:
         log.error("start_failed")  # noqa: TRY400 - the child logged why
         return 1
     finally:
         for child in reversed(children):
             await _stop(child)
+    return 0
 
 
 async def _start_unless_stopped(root: Path, role: Owner, stopping: asyncio.Event) -> _Child | None:
@@ -134,37 +139,51 @@ async def _start(root: Path, role: Owner) -> _Child:
     return _Child(role, process, json.loads(line))
 
 
-async def _watch(root: Path, children: list[_Child], stopping: asyncio.Event) -> int:
-    while not stopping.is_set():
-        waits = {asyncio.ensure_future(child.process.wait()): child for child in children}
-        stop = asyncio.ensure_future(stopping.wait())
-        done, rest = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
-        for future in rest:
-            future.cancel()
-        if stop in done:
-            return 0
-        for future in done:
-            child = waits[future]
-            log.error("child_died", process=child.role.value, code=child.process.returncode)
-            if not await _replace(root, child):
-                return 1
-    return 0
+async def _keep_running(root: Path, child: _Child, stopping: asyncio.Event) -> None:
+    """Start one child again whenever it dies, until told to stop.
+
+    The first deaths of a minute are answered at once, later ones after a pause that grows: a
+    fault that stays must neither take the other child with it nor burn a core.
+    """
+    while True:
+        await _either(child.process.wait(), stopping.wait())
+        if stopping.is_set():
+            return
+        pause = _pause_after_death(child, time.monotonic())
+        log.error(
+            "child_died",
+            process=child.role.value,
+            code=child.process.returncode,
+            count=len(child.deaths),
+        )
+        if pause:
+            await _either(asyncio.sleep(pause), stopping.wait())
+        try:
+            again = await _start_unless_stopped(root, child.role, stopping)
+        except SiteError:
+            continue  # it is dead already: the next turn counts it
+        if again is None:
+            return
+        child.process = again.process
 
 
-async def _replace(root: Path, child: _Child) -> bool:
-    """Start a dead child again; False when it has died too often."""
-    now = time.monotonic()
+def _pause_after_death(child: _Child, now: float) -> float:
+    """Note a death and give how long to wait before the next start, in seconds."""
     child.deaths.append(now)
-    while child.deaths and child.deaths[0] < now - RESTART_WINDOW_S:
+    while child.deaths[0] < now - RESTART_WINDOW_S:
         child.deaths.popleft()
-    if len(child.deaths) > RESTARTS_ALLOWED:
-        log.error("child_keeps_dying", process=child.role.value, count=len(child.deaths))
-        return False
+    late = len(child.deaths) - RESTARTS_AT_ONCE
+    return 0.0 if late <= 0 else min(LONGEST_PAUSE_S, 2.0**late)
+
+
+async def _either(*waits: Coroutine[object, object, object]) -> None:
+    """Wait for the first of these, and leave nothing of the others behind."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
-        child.process = (await _start(root, child.role)).process
-    except SiteError:
-        return await _replace(root, child)
-    return True
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _stop(child: _Child) -> None:
