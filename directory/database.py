@@ -151,7 +151,8 @@ class _Writer(threading.Thread):
         try:
             results = [job.apply(connection, job.value) for job in group]
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a full disk has rolled back by itself
+                connection.execute("ROLLBACK")
             raise
         try:
             connection.execute("COMMIT")

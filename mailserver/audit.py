@@ -26,6 +26,7 @@ from mailserver.errors import SiteError
 from mailserver.sealing import read_roots
 from mailserver.settings import Site
 from mailserver.store.database import MailStore
+from mailserver.store.errors import NoSuchBlobError
 from mailserver.store.model import FILING_KEYWORDS
 from record_bridge import accounting
 from record_bridge.accounting import KeptReceipt, ReceivedMail
@@ -68,7 +69,7 @@ async def verify_audit(
 
         structures = tuple(structure.id for structure in directory.structures())
         report = await accounting.verify(
-            record, partial(_received, store, structures), list_occurrences, quick=quick
+            record, partial(received_mail, store, structures), list_occurrences, quick=quick
         )
     key = Ed25519PrivateKey.from_private_bytes(site.trail_key.read_bytes()).public_key()
     result = report.to_json()
@@ -80,13 +81,18 @@ async def verify_audit(
     return {**result, "trails": trails, "exit_code": report.exit_code if sound else 1}
 
 
-async def _received(
+async def received_mail(
     store: MailStore, structures: tuple[str, ...]
 ) -> AsyncIterator[ReceivedMail | KeptReceipt]:
+    """Give what was received for filing: the raw mail, or its receipt once it was purged."""
     for structure in structures:
         there: set[str] = set()
         for message in await store.messages.filing_messages(structure):
-            blob = await store.blobs.read(message.blob_id, 0, message.octets - len(message.prefix))
+            octets = message.octets - len(message.prefix)
+            try:
+                blob = await store.blobs.read(message.blob_id, 0, octets)
+            except NoSuchBlobError:
+                continue  # purged since it was listed; its receipt is kept
             raw = message.prefix + blob
             receipt = receipt_of(raw)
             there.add(receipt)

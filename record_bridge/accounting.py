@@ -76,13 +76,19 @@ class AuditProblem:
 
 @dataclass(slots=True)
 class AuditReport:
-    """The balance of a site."""
+    """The balance of a site.
+
+    Attributes:
+        gone: messages that left their mailbox before the bridge had opened them; what they
+            listed is in no place, and named so from the receipts.
+    """
 
     received: int = 0
     filed: int = 0
     quarantined: int = 0
     duplicates: int = 0
     pending: int = 0
+    gone: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     problem_count: int = 0
     problems: list[AuditProblem] = field(default_factory=list)
@@ -116,6 +122,7 @@ class AuditReport:
                 name: self.messages[name]
                 for name in ("received", "with_documents", "other", "unreadable", "pending")
             },
+            "gone": self.gone,
         }
 
     def note(self, problem: AuditProblem) -> None:
@@ -188,6 +195,7 @@ async def verify(
             message = known.get(key, _Message())
             message.done = True
             _balance(report, key, found, message, quick=quick)
+    report.gone = len(await record.all(_GONE))
     if not quick:
         await _check_contents(record, report)
     return report
@@ -213,6 +221,9 @@ _QUARANTINED = select(
 _ITEMS = select(inbox_item.c.structure_id, inbox_item.c.receipt).where(
     inbox_item.c.state == "done", inbox_item.c.receipt.is_not(None)
 )
+
+
+_GONE = select(inbox_item.c.id).where(inbox_item.c.outcome == "gone")
 
 
 async def _known(record: Database) -> Mapping[_Key, _Message]:

@@ -30,7 +30,8 @@ logging.getLogger("aioimaplib.aioimaplib").disabled = True  # prints raw server 
 BATCH_ITEMS = 32
 """Messages of one FETCH and of one filing transaction (DESIGN §3 row 13, §7: at most 50)."""
 BATCH_OCTETS = 16 * 1024 * 1024
-MAX_LITERAL_OCTETS = 128 * 1024 * 1024
+MAX_LITERAL_OCTETS = 257 * 1024 * 1024
+"""The largest message that a site may be set to take, with what its server writes before it."""
 MAX_LINE_OCTETS = 1024 * 1024
 COMMAND_TIMEOUT_S = 120.0
 """DESIGN §7."""
@@ -39,6 +40,9 @@ _LITERAL = re.compile(rb"\{(\d{1,10})\}$")
 _UID = re.compile(rb"\bUID (\d{1,10})")
 _SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,10})")
 _UIDVALIDITY = re.compile(rb"\[UIDVALIDITY (\d{1,10})\]", re.IGNORECASE)
+_QUOTED = re.compile(rb'\bBODY\[\] "((?:[^"\\\r\n]|\\.)*)"', re.IGNORECASE)
+_EMPTY = re.compile(rb"\bBODY\[\] \{0\}$", re.IGNORECASE)
+_EXPUNGED = re.compile(rb"\[EXPUNGEISSUED\]", re.IGNORECASE)
 _EXISTS = re.compile(rb"\* \d{1,10} EXISTS$", re.IGNORECASE)
 
 
@@ -281,13 +285,17 @@ class Inbox:
         return [Listed(number, found[number]) for number in sorted(found)]
 
     async def fetch(self, uids: Sequence[int]) -> list[Fetched]:
-        """The messages of these UIDs that are still there, whole, in UID order; none is marked.
+        """The messages of these UIDs that the server gives, whole, in UID order; none is marked.
 
-        Source: RFC 9051 §6.4.5.
+        One that it names without a body (NIL) is left out, like one that is gone: ``present``
+        tells them apart.
+
+        Source: RFC 9051 §6.4.5, RFC 9051 §4.5 (nstring).
         """
         async with _phase(Phase.FETCH):
             answer = await self._client.uid("fetch", _uid_set(uids), "(UID BODY.PEEK[])")
-            _expect(answer)
+            if not _is_partial(answer):
+                _expect(answer)
         found: dict[int, bytes] = {}
         wanted = frozenset(uids)
         uid, raw = 0, None
@@ -299,9 +307,24 @@ class Inbox:
                 uid, raw = 0, None
             if match := _UID.search(part):
                 uid = int(match[1])
+            if _EMPTY.search(part):
+                raw = b""
+            elif match := _QUOTED.search(part):
+                raw = re.sub(rb"\\(.)", rb"\1", match[1])
             if uid in wanted and raw is not None:
                 found[uid] = raw
         return [Fetched(number, found[number]) for number in sorted(found)]
+
+    async def present(self, uids: Sequence[int]) -> frozenset[int]:
+        """Which of these UIDs the mailbox still lists.
+
+        Source: RFC 9051 §6.4.9.
+        """
+        async with _phase(Phase.LIST):
+            answer = await self._client.uid("fetch", _uid_set(uids), "(UID RFC822.SIZE)")
+            _expect(answer)
+        found = [int(match[1]) for line in answer.lines if (match := _UID.search(line))]
+        return frozenset(found).intersection(uids)
 
     async def mark(
         self, uids: Sequence[int], keywords: Iterable[str], cleared: Iterable[str]
@@ -356,6 +379,13 @@ async def _phase(phase: Phase, deadline_s: float = COMMAND_TIMEOUT_S) -> AsyncIt
 def _expect(answer: Any) -> None:
     if answer.result != "OK":
         raise InboxError(Phase.CONNECT)  # the enclosing phase replaces it
+
+
+def _is_partial(answer: Any) -> bool:
+    """Whether a FETCH gave all but what was expunged meanwhile. Source: RFC 5530 §3."""
+    return answer.result == "NO" and any(
+        _EXPUNGED.match(bytes(line)) for line in answer.lines[-1:]
+    )
 
 
 def _quoted(text: str) -> str:

@@ -1,9 +1,11 @@
 """How far the bridge is with each application mailbox: rows, so that a crash loses nothing.
 
 One row per UID seen, written before the message is opened; the cursor only says up to where rows
-exist (DESIGN D1). A row's attempts are counted before each try, so that a message that kills the
-bridge is found out: after ``MAX_ATTEMPTS`` it goes to quarantine unopened. After a crash, what
-was claimed is tried one message at a time, so that the others of its batch are not blamed.
+exist (DESIGN D1). A row's attempts are counted once the message is here and before each try to
+open it, so that a message that kills the bridge is found out: after ``MAX_ATTEMPTS`` it goes to
+quarantine unopened. What failed outside of the message (network, disk, database) counts for
+nothing. After a crash, what was claimed is tried one message at a time, so that the others of its
+batch are not blamed.
 """
 
 import sqlite3
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from directory.database import Database
+from record_bridge.inbox import InboxError
 from record_bridge.repository import micros, words
 
 MAX_ATTEMPTS = 3
@@ -30,12 +33,19 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one worker is about to open."""
+    """What one worker has fetched and is about to open.
+
+    Attributes:
+        absent: those of ``uids`` that the server did not give: a row each, no attempt.
+        unspent: items whose attempt was counted before and given back since.
+    """
 
     structure_id: str
     uidvalidity: int
     uids: tuple[int, ...]
     at: datetime
+    absent: frozenset[int] = frozenset()
+    unspent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +103,19 @@ def _position(connection: sqlite3.Connection, value: tuple[Position, datetime]) 
 
 
 def claim(connection: sqlite3.Connection, value: Claim) -> list[Claimed]:
-    """Write a row per message, count the attempt, and move the cursor."""
+    """Write a row per message, count the attempt of those that are here, and move the cursor."""
+    give_back(connection, value.unspent)
     lease = micros(value.at + LEASE)
     connection.executemany(
         "INSERT INTO inbox_item (structure_id, uidvalidity, uid, state, attempts, lease_until_at)"
-        " VALUES (?, ?, ?, 'claimed', 1, ?)"
+        " VALUES (?, ?, ?, 'claimed', ?, ?)"
         " ON CONFLICT (structure_id, uidvalidity, uid) DO UPDATE"
-        " SET attempts = attempts + 1, lease_until_at = excluded.lease_until_at"
+        " SET attempts = attempts + excluded.attempts, lease_until_at = excluded.lease_until_at"
         " WHERE state = 'claimed'",
-        [(value.structure_id, value.uidvalidity, uid, lease) for uid in value.uids],
+        [
+            (value.structure_id, value.uidvalidity, uid, int(uid not in value.absent), lease)
+            for uid in value.uids
+        ],
     )
     connection.execute(
         "UPDATE cursor SET uid = max(uid, ?) WHERE structure_id = ? AND uidvalidity = ?",
@@ -113,7 +127,19 @@ def claim(connection: sqlite3.Connection, value: Claim) -> list[Claimed]:
         f" AND state = 'claimed' AND uid IN ({marks}) ORDER BY uid",
         (value.structure_id, value.uidvalidity, *value.uids),
     )
-    return [Claimed(int(row[0]), int(row[1]), int(row[2])) for row in rows]
+    return [
+        Claimed(int(row[0]), int(row[1]), int(row[2]))
+        for row in rows
+        if row[1] not in value.absent
+    ]
+
+
+def give_back(connection: sqlite3.Connection, items: Sequence[int]) -> None:
+    """Uncount the last attempt of items that are still to be judged: it was no fault of theirs."""
+    connection.executemany(
+        "UPDATE inbox_item SET attempts = max(attempts - 1, 0) WHERE id = ? AND state = 'claimed'",
+        [(item_id,) for item_id in items],
+    )
 
 
 def interrupted(connection: sqlite3.Connection, where: Position) -> list[int]:
@@ -145,7 +171,10 @@ def not_tried(connection: sqlite3.Connection, item_ids: Sequence[int]) -> None:
 
 
 def gone(connection: sqlite3.Connection, value: Claim) -> None:
-    """Close rows whose message is no longer in the mailbox (expunged before it was opened)."""
+    """Close rows whose message is no longer in the mailbox (expunged before it was opened).
+
+    ``reopen`` takes them up again, should the server list them after all.
+    """
     connection.executemany(
         "UPDATE inbox_item SET state = 'done', outcome = 'gone', done_at = ?, marked_at = ?"
         " WHERE structure_id = ? AND uidvalidity = ? AND uid = ? AND state = 'claimed'",
@@ -153,6 +182,25 @@ def gone(connection: sqlite3.Connection, value: Claim) -> None:
             (micros(value.at), micros(value.at), value.structure_id, value.uidvalidity, uid)
             for uid in value.uids
         ],
+    )
+
+
+def gone_uids(connection: sqlite3.Connection, where: Position) -> list[int]:
+    """Give the UIDs that left unopened, the last hundred of them."""
+    rows = connection.execute(
+        "SELECT uid FROM inbox_item WHERE structure_id = ? AND uidvalidity = ?"
+        " AND state = 'done' AND outcome = 'gone' ORDER BY uid DESC LIMIT 100",
+        (where.structure_id, where.uidvalidity),
+    )
+    return sorted(int(row[0]) for row in rows)
+
+
+def reopen(connection: sqlite3.Connection, value: Claim) -> None:
+    """Take up again rows that were closed as gone: the server lists their messages."""
+    connection.executemany(
+        "UPDATE inbox_item SET state = 'claimed', outcome = NULL, done_at = NULL, marked_at = NULL"
+        " WHERE structure_id = ? AND uidvalidity = ? AND uid = ? AND outcome = 'gone'",
+        [(value.structure_id, value.uidvalidity, uid) for uid in value.uids],
     )
 
 
@@ -196,3 +244,18 @@ def pending(connection: sqlite3.Connection) -> int:
         " + (SELECT count(*) FROM reply_outbox WHERE state = 'waiting')"
     ).fetchone()
     return int(row[0])
+
+
+def is_outside(error: BaseException) -> bool:
+    """Whether a failure is the network's, the disk's or a database's, and of no message.
+
+    A statement that SQLite refuses as such (SQLITE_ERROR) is our own code's failure: it may be
+    one message that makes it, and its attempts must count.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_outside, error.exceptions))
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
+    if isinstance(error.__cause__, sqlite3.Error):
+        return is_outside(error.__cause__)
+    return isinstance(error, InboxError | OSError)

@@ -1,17 +1,18 @@
-"""One application mailbox: claim, fetch, open, file, tell, answer, wait.
+"""One application mailbox: fetch, claim, open, file, tell, answer, wait.
 
 Broad exceptions are caught at the tops of the two loops, watching and answering, and nowhere else.
 
-Invariants: a message is opened only after its row is written and its attempt counted; the
-mailbox is told only what the filing transaction committed; after a crash, what was claimed is
-tried alone. A message that three times breaks its opening or its filing is quarantined (906).
+Invariants: a message is opened only after its row is written and its attempt counted; an attempt
+that failed for the network's, the disk's or the database's sake is given back; the mailbox is told
+only what the filing transaction committed; after a crash, what was claimed is tried alone. A
+message that three times breaks its opening or its filing is quarantined (906).
 """
 
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -43,6 +44,8 @@ BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before the mailbox is opened again; the last one repeats."""
 IDLE_S = 600.0
 """IDLE is renewed well before servers end it (RFC 2177 §3: 29 minutes)."""
+WITHHELD_S = 60.0
+"""What the server lists and does not give is asked for again after this."""
 REPLY_POLL_S = 30.0
 
 
@@ -69,6 +72,8 @@ class Watcher:
         self._answers = asyncio.Event()
         self._originals = Originals()
         self._inbox: Inbox | None = None
+        self._unspent: set[int] = set()
+        self._withheld = False
         self.idle = False
 
     def wake(self) -> None:
@@ -131,8 +136,8 @@ class Watcher:
             parts.record, parts.structure_id, inbox.uidvalidity, parts.clock()
         )
         log.info("bridge_connected", structure_id=parts.structure_id, count=where.uid)
-        for uid in await parts.record.write(progress.interrupted, where):
-            await self._round_until_done(inbox, [uid])
+        await self._take_back_gone(inbox, where)
+        await self._resume(inbox, where)
         await self._tell_rest(inbox)
         cursor = where.uid
         while not self._stopping.is_set():
@@ -149,8 +154,29 @@ class Watcher:
                 self._wake.clear()
                 await self._tell_rest(inbox)
             self.idle = True
-            await inbox.wait(self._wake, IDLE_S)
+            await inbox.wait(self._wake, WITHHELD_S if self._withheld else IDLE_S)
             self.idle = False
+            if self._withheld:
+                await self._resume(inbox, where)
+
+    async def _take_back_gone(self, inbox: Inbox, where: progress.Position) -> None:
+        """Try again what had left unopened, when the server lists it after all."""
+        parts = self._parts
+        gone = await parts.record.write(progress.gone_uids, where)
+        back = await inbox.present(gone) if gone else frozenset()
+        if back:
+            again = progress.Claim(
+                where.structure_id, where.uidvalidity, tuple(sorted(back)), parts.clock()
+            )
+            await parts.record.write(progress.reopen, again)
+
+    async def _resume(self, inbox: Inbox, where: progress.Position) -> None:
+        """Try alone each message that an earlier round left open."""
+        self._withheld = False
+        for uid in await self._parts.record.write(progress.interrupted, where):
+            if self._stopping.is_set():
+                return
+            await self._round_until_done(inbox, [uid])
 
     async def _round_until_done(self, inbox: Inbox, uids: Sequence[int]) -> None:
         """A batch, then alone and again whatever our own code failed on."""
@@ -161,40 +187,32 @@ class Watcher:
                 failed += await self._round(inbox, [uid])
 
     async def _round(self, inbox: Inbox, uids: Sequence[int]) -> list[int]:
-        """Claim, fetch, open, file and tell one batch; give the UIDs that failed."""
+        """Fetch, claim, open, file and tell one batch; give the UIDs that failed."""
         parts = self._parts
         structure = parts.directory.structure(parts.structure_id)
         if structure is None:
             raise InboxError(Phase.CLAIM)
-        at = parts.clock()
-        claim = progress.Claim(structure.id, inbox.uidvalidity, tuple(uids), at)
+        fetched = {each.uid: each.raw for each in await inbox.fetch(uids)}
+        claim = progress.Claim(
+            structure.id,
+            inbox.uidvalidity,
+            tuple(uids),
+            parts.clock(),
+            frozenset(uids) - fetched.keys(),
+            tuple(self._unspent),
+        )
         claimed = await parts.record.write(progress.claim, claim)
+        self._unspent.difference_update(claim.unspent)
+        if claim.absent:
+            await self._note_absent(inbox, claim)
         if not claimed:
             return []
         try:
-            found = await inbox.fetch([each.uid for each in claimed])
-        except InboxError:
-            await parts.record.write(progress.not_tried, [each.item_id for each in claimed])
+            items, results = await self._judge(structure, claimed, fetched, claim.at)
+        except Exception as error:
+            if progress.is_outside(error):
+                await self._give_back(claimed)
             raise
-        fetched = {each.uid: each.raw for each in found}
-        missing = tuple(each.uid for each in claimed if each.uid not in fetched)
-        if missing:
-            gone = progress.Claim(structure.id, inbox.uidvalidity, missing, at)
-            await parts.record.write(progress.gone, gone)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._item(structure, each, fetched[each.uid], at))
-                for each in claimed
-                if each.uid in fetched
-            ]
-        items = tuple(task.result() for task in tasks)
-        if not items:
-            return []
-        results = await parts.record.write(
-            file_batch,
-            FilingBatch(structure, parts.opener.environment, items, parts.clock()),
-            octets=sum(len(item.raw) for item in items),
-        )
         self._note(items, results)
         done = [each for each in results if each.outcome is not ItemOutcome.FAILED]
         await self._tell(
@@ -207,6 +225,52 @@ class Watcher:
             ],
         )
         return [each.uid for each in results if each.outcome is ItemOutcome.FAILED]
+
+    async def _judge(
+        self,
+        structure: Structure,
+        claimed: Sequence[Claimed],
+        fetched: Mapping[int, bytes],
+        at: datetime,
+    ) -> tuple[Sequence[FilingItem], Sequence[ItemResult]]:
+        """Open the messages side by side, and file them in one transaction."""
+        parts = self._parts
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._item(structure, each, fetched[each.uid], at))
+                for each in claimed
+            ]
+        items = tuple(task.result() for task in tasks)
+        batch = FilingBatch(structure, parts.opener.environment, items, parts.clock())
+        octets = sum(len(item.raw) for item in items)
+        return items, await parts.record.write(file_batch, batch, octets=octets)
+
+    async def _note_absent(self, inbox: Inbox, claim: progress.Claim) -> None:
+        """Close what left the mailbox unopened; what is still listed is asked for again."""
+        there = await inbox.present(sorted(claim.absent))
+        lost = tuple(sorted(claim.absent - there))
+        if lost:
+            closed = replace(claim, uids=lost, absent=frozenset(), unspent=())
+            await self._parts.record.write(progress.gone, closed)
+            log.error("messages_gone_unopened", structure_id=claim.structure_id, count=len(lost))
+        if there:
+            self._withheld = True
+            log.warning(
+                "messages_not_given",
+                structure_id=claim.structure_id,
+                phase=Phase.FETCH.value,
+                count=len(there),
+            )
+
+    async def _give_back(self, claimed: Sequence[Claimed]) -> None:
+        """Uncount this attempt now, or with the next claim when the database cannot."""
+        self._unspent.update(each.item_id for each in claimed)
+        items = tuple(self._unspent)
+        try:
+            await self._parts.record.write(progress.give_back, items)
+        except sqlite3.Error:
+            return
+        self._unspent.difference_update(items)
 
     async def _item(
         self, structure: Structure, claimed: Claimed, raw: bytes, at: datetime

@@ -198,6 +198,8 @@ def verify(
             f"{result['quarantined']} + duplicates {result['duplicates']} + pending "
             f"{result['pending']}; mail without documents: {result['other']}"
         )
+        if result["gone"]:
+            say(f"left the application mailbox before they were opened: {result['gone']}")
         for problem in result["problems"]:
             say(f"problem: {problem}")
         for name, found in result["trails"].items():

@@ -204,6 +204,11 @@ class Interposed:
         self._note(statement)
         return self._connection.executemany(statement, parameters)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._connection.in_transaction
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
