@@ -47,8 +47,8 @@ _CONFIDENTIALITY = {"N": "Normal", "R": "Restreint", "V": "Très restreint"}
 _CONTENT_TYPE = Code("04", "1.2.250.1.213.2.2", "Hospitalisation de jour")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]+")
 _TEXT = (
-    "Bonjour,\n\nVeuillez trouver ci-joint un ou plusieurs documents de santé concernant votre "
-    "patient. Ils sont lisibles par les logiciels de santé dans l'archive IHE_XDM.zip.\n\n"
+    "Bonjour,\n\nVeuillez trouver ci-joint un ou plusieurs documents de santé. Les logiciels de "
+    "santé les lisent dans l'archive IHE_XDM.zip.\n\n"
     "Message envoyé par une messagerie sécurisée de santé.\n"
 )
 

@@ -219,6 +219,16 @@ class Submissions:
             return Refused(errors.BAD_RECIPIENT)
         return _Destinations(tuple(local.values()), tuple(remote.values()))
 
+    def reaches(self, mailbox: Mailbox, recipient: str) -> bool:
+        """Say whether the rules let this mailbox write to that address at all."""
+        try:
+            address = parse_addr_spec(recipient)
+        except MalformedAddressError:
+            return False
+        if self._directory.structure_of_domain(address.domain) is not None:
+            return True
+        return self._judge_remote(address, mailbox) is None
+
     def _judge_remote(self, address: Address, mailbox: Mailbox) -> Refused | None:
         if not self._directory.trust.lists(address.domain):
             return Refused(errors.NOT_LISTED)

@@ -7,6 +7,7 @@ answer of the store, so no page can show them.
 """
 
 import asyncio
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,7 @@ from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from record_bridge.formats import auth_results
 
 PAGE_MESSAGES: Final = 25
+NO_ANSWER: Final = "Il n'est pas possible de répondre à ce message."
 MAX_ANSWER: Final = 20_000
 MAX_SUBJECT: Final = 200
 FRAME_POLICY: Final = (
@@ -135,6 +137,8 @@ async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[st
     formatted = html_part is not None and (
         plain_part is None or request.query_params.get("forme") == "html"
     )
+    answer_to = _answer_address(message, place.mailbox)
+    reachable = bool(answer_to) and services.submissions.reaches(place.mailbox, answer_to)
     text, cut = "", False
     if plain_part is not None and not formatted:
         text, cut = await message.text_of(plain_part)
@@ -153,12 +157,28 @@ async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[st
         "attachments": message.attachments(),
         "filed": "$Filed" in detail.row.keywords or "$Duplicate" in detail.row.keywords,
         "is_patient": place.mailbox.type is MailboxType.PAT,
-        "answer_to": _answer_address(message, place.mailbox),
+        "answer_to": answer_to if reachable else "",
+        "no_answer": NO_ANSWER if not answer_to or reachable else _unreachable(place.mailbox),
         "answer": "",
         "answer_error": "",
         "nonce": secrets.token_hex(16),
-        "to": plain(detail.index.to, 1000),
+        "to": _recipients(plain(detail.index.to, 1000), place.mailbox),
     }
+
+
+def _recipients(to: str, mailbox: Mailbox) -> str:
+    """Show the reader as "vous": a patient's own address holds the INS (RULES §11)."""
+    own = re.escape(mailbox.address)
+    return re.sub(rf"(?:[^,<]*<)?{own}>?", "vous", to, flags=re.IGNORECASE)
+
+
+def _unreachable(mailbox: Mailbox) -> str:
+    if mailbox.type is MailboxType.PAT:
+        return (
+            "Vous ne pouvez pas répondre d'ici à cet expéditeur : votre messagerie écrit"
+            " seulement aux professionnels de votre structure. Appelez-le, ou écrivez-leur."
+        )
+    return "Cet expéditeur n'est pas joignable : son domaine n'est pas dans l'espace de confiance."
 
 
 async def _note_reading(
@@ -294,7 +314,7 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
     nonce = await field_of(request, "nonce", 32)
     error = ""
     if not to:
-        error = "Il n'est pas possible de répondre à ce message."
+        error = NO_ANSWER
     elif not text.strip():
         error = "Écrivez votre réponse avant de l'envoyer."
     elif len(text) > MAX_ANSWER:
@@ -315,7 +335,8 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
             "Votre réponse n'a pas pu être envoyée : ce destinataire ne peut pas être joint d'ici."
         )
     values = await _shown(request, place, detail)
-    values |= {"answer": text[:MAX_ANSWER], "answer_error": error}
+    # The form again, so that what was written is not lost.
+    values |= {"answer": text[:MAX_ANSWER], "answer_error": error, "answer_to": to}
     return render("message.html", visitor, values, status=422)
 
 

@@ -209,7 +209,9 @@ class _Renderer:
             case "table":
                 self._table(element, depth)
             case "renderMultiMedia":
-                self._wrap("p", lambda: self._write("[Fichier joint au document]"))
+                self._wrap(
+                    "p", lambda: self._write("[Fichier joint : il se télécharge plus haut]")
+                )
             case "footnoteRef":
                 self._wrap("sup", lambda: self._write("note"))
             case _:

@@ -38,6 +38,7 @@ _ENVIRONMENT.filters.update(
     sex=text_fr.sex,
     short_month=text_fr.short_month,
     named_address=named_address,
+    subject_title=text_fr.subject_title,
 )
 _ENVIRONMENT.tests.update(
     unread=lambda summary: not summary.row.flags & Flag.SEEN,

@@ -1,10 +1,12 @@
 """What people read, in French: dates, sizes, labels, verdicts."""
 
+import re
+import unicodedata
 from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from directory.codes import MailboxType
+from directory.codes import MailboxType, known_types, type_label
 from mailserver.store.model import Folder
 
 PARIS: Final = ZoneInfo("Europe/Paris")
@@ -46,7 +48,7 @@ _FOLDERS: Final = {
 }
 _MARKS: Final = {
     "signature_unverifiable": "signature non vérifiable",
-    "other_sender": "expéditeur différent",
+    "other_sender": "transmis par un autre établissement que celui de l'auteur",
     "forwarded": "transféré par un professionnel de la structure",
     "replaces_unknown": "remplace un document non reçu ici",
     "filed_after_registration": "rangé après votre enregistrement",
@@ -112,6 +114,53 @@ ERRORS: Final = {
         "Votre dossier ne peut pas être ouvert pour le moment. Réessayez dans quelques minutes.",
     ),
 }
+
+
+_PACKAGE_SUBJECT: Final = "XDM/1.0/DDM+"
+"""Source: MSS-CL §3.1: ``XDM/1.0/DDM+<label> NOM prénom JJ/MM/AAAA``, in plain ASCII."""
+_REPLACES: Final = "[Annule et remplace] "
+_CUT_LABEL: Final = 30
+"""A label this long may have been cut by its sender."""
+_BORN: Final = re.compile(r" ?\d\d/\d\d/\d{4}\Z")
+
+
+def _bare(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    return decomposed.encode("ascii", "ignore").decode("ascii").lower()
+
+
+_LABELS: Final = {_bare(label): label for label in map(type_label, known_types()) if label}
+
+
+def subject_title(subject: str, *, own: bool) -> str:
+    """Give a title for people: a package's subject is written for programs.
+
+    Args:
+        subject: as the sender wrote it.
+        own: whether the reader is the patient, who needs neither name nor birth date.
+    """
+    replaces = subject.startswith(_REPLACES)
+    written = subject.removeprefix(_REPLACES)
+    if not written.startswith(_PACKAGE_SUBJECT):
+        return subject
+    label, who = _split(written.removeprefix(_PACKAGE_SUBJECT).strip())
+    title = label if own or not who else f"{label} {who}"
+    return f"{title} (remplace un envoi précédent)" if replaces else title
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Tell the document's label from its patient: a known label, else up to a name in capitals."""
+    bare = _bare(text)
+    known = [key for key in _LABELS if f"{bare} ".startswith(f"{key} ")]
+    if known and text.isascii():
+        longest = max(known, key=len)
+        return _LABELS[longest], text[len(longest) :].strip()
+    words = _BORN.sub("", text).split(" ")
+    number = next((n for n, word in enumerate(words) if n and word.isupper()), len(words))
+    label = " ".join(words[:number])
+    cut = [key for key in _LABELS if key.startswith(_bare(label))]
+    whole = _LABELS[cut[0]] if len(cut) == 1 and len(label) >= _CUT_LABEL else label
+    return whole or "Document de santé", text[len(label) :].strip()
 
 
 def day(moment: datetime | date | None) -> str:

@@ -423,9 +423,27 @@ async def test_an_answer_to_an_address_elsewhere_is_refused_and_keeps_the_text(s
             f"{path}/repondre",
             data={"csrf": token_of(page), "nonce": "a" * 32, "text": "ZZGARDE"},
         )
+    assert "<textarea" not in page
+    assert "Vous ne pouvez pas répondre d'ici à cet expéditeur" in page.replace("&#39;", "'")
     assert answer.status_code == 422
     assert "ZZGARDE" in answer.text
     assert "ne peut pas être joint" in answer.text
+
+
+async def test_a_package_is_shown_in_words_and_the_reader_as_vous(site):
+    raw = re.sub(
+        rb"Subject: [^\r]*",
+        b"Subject: XDM/1.0/DDM+CR d'examens biologiques DURAND CAMILLE 14/03/1985",
+        MESSAGE,
+    )
+    path = await deliver(site, raw=raw)
+    async with site.signed_in() as client:
+        for page in (path, path[: path.rindex("/")]):
+            text = (await client.get(page)).text.replace("&#39;", "'")
+            assert "CR d'examens biologiques" in text
+            assert "XDM/1.0" not in text
+            assert "DURAND" not in text
+        assert PATIENT not in (await client.get(path)).text
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,37 @@ def test_who_opened_a_record_is_never_more_than_a_kind_of_person():
     assert text_fr.actor("account:3", "account:3") == "Vous"
     assert text_fr.actor("account:4", "account:3") == "Un professionnel de la structure"
     assert text_fr.actor("cli:1000", "account:3") == "L'administration du site"
+
+
+@pytest.mark.parametrize(
+    ("subject", "own", "shown"),
+    [
+        (
+            "XDM/1.0/DDM+CR d'examens biologiques PAT-TROIS DOMINIQUE 28/03/1979",
+            "CR d'examens biologiques",
+            "CR d'examens biologiques PAT-TROIS DOMINIQUE 28/03/1979",
+        ),
+        (
+            "[Annule et remplace] XDM/1.0/DDM+Synthese medicale DURAND Camille 14/03/1985",
+            "Synthèse médicale (remplace un envoi précédent)",
+            "Synthèse médicale DURAND Camille 14/03/1985 (remplace un envoi précédent)",
+        ),
+        (
+            "XDM/1.0/DDM+Lettre de liaison a la sortie d'un etabl DURAND Camille 14/03/1985",
+            "Lettre de liaison à la sortie d'un établissement de soins",
+            "Lettre de liaison à la sortie d'un établissement de soins DURAND Camille 14/03/1985",
+        ),
+        (
+            "XDM/1.0/DDM+2 documents DE LA TOUR Jean-Paul 14/03/1985",
+            "2 documents",
+            "2 documents DE LA TOUR Jean-Paul 14/03/1985",
+        ),
+        ("XDM/1.0/DDM+", "Document de santé", "Document de santé"),
+        ("XDM/1.0/DDM", "XDM/1.0/DDM", "XDM/1.0/DDM"),
+        ("Bonjour", "Bonjour", "Bonjour"),
+        ("", "", ""),
+    ],
+)
+def test_a_subject_written_for_programs_becomes_a_title(subject, own, shown):
+    assert text_fr.subject_title(subject, own=True) == own
+    assert text_fr.subject_title(subject, own=False) == shown
