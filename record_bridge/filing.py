@@ -226,22 +226,9 @@ def _finish(
     keywords = {_WORD[kind] for kind in kinds} or {NO_DOCUMENT}
     if _must_hold(batch, item, kinds, puts):
         keywords.add(HELD)
-    origin = item.origin.domain
-    told = replying.code_told(connection, origin, code, batch.at)
-    answers = 0
-    if item.opened is not None and kinds and not item.again:
-        answers = replying.put_answers(
-            connection,
-            item.opened,
-            replying.Answer(
-                batch.structure.id,
-                batch.structure.application_address,
-                item.item_id,
-                item.receipt,
-                told,
-                batch.at,
-            ),
-        )
+    told, answers = replying.code_told(connection, item.origin.domain, code, batch.at), 0
+    if kinds and not item.again:
+        told, answers = _answer(connection, batch, item, code)
     result = ItemResult(
         item.item_id,
         item.uid,
@@ -258,6 +245,24 @@ def _finish(
     events = _events(batch, item, _news(outcomes, puts), result)
     append(connection, TRAIL, events)
     return result
+
+
+def _answer(
+    connection: sqlite3.Connection, batch: FilingBatch, item: FilingItem, code: ErrorCode | None
+) -> tuple[ErrorCode | None, int]:
+    """Put the answers that were asked for; give the code they tell and how many they are."""
+    told = replying.code_told(connection, item.origin.domain, code, batch.at)
+    if item.opened is None:
+        return told, 0
+    structure = batch.structure
+    answer = replying.Answer(
+        structure.id, structure.application_address, item.item_id, item.receipt, told, batch.at
+    )
+    return told, replying.put_answers(connection, item.opened, answer)
+
+
+def _code(text: str | None) -> ErrorCode | None:
+    return ErrorCode(int(text)) if text else None
 
 
 def _news(
@@ -359,7 +364,7 @@ def _known(
 ) -> sqlite3.Row | None:
     """The row of the same message, already done under another UID."""
     row: sqlite3.Row | None = connection.execute(
-        "SELECT id, keywords, code, origin FROM inbox_item WHERE structure_id = ? AND receipt = ?"
+        "SELECT id, keywords, code, outcome FROM inbox_item WHERE structure_id = ? AND receipt = ?"
         " AND id <> ? AND state = 'done' AND outcome <> 'repeated' ORDER BY id LIMIT 1",
         (batch.structure.id, item.receipt, item.item_id),
     ).fetchone()
@@ -369,20 +374,38 @@ def _known(
 def _repeat(
     connection: sqlite3.Connection, batch: FilingBatch, item: FilingItem, known: sqlite3.Row
 ) -> ItemResult:
-    """A message that was filed under another UID: tell the same, count nothing, file nothing."""
+    """A message that was filed under another UID: tell the same, count nothing, file nothing.
+
+    A repetition may bring a recipient more: who asked is answered for that one too (RULES §9).
+    """
     keywords = set(str(known[1] or "").split())
+    structure_id = batch.structure.id
     ending = "@" + batch.structure.patient_domain
-    to_patient = item.opened is not None and any(
-        address.endswith(ending) for address in item.opened.delivered_to
-    )
-    if to_patient and storing.hidden_of(connection, batch.structure.id, item.receipt):
+    delivered_to = () if item.opened is None else item.opened.delivered_to
+    patients = {address for address in delivered_to if address.endswith(ending)}
+    if patients and (
+        storing.hidden_of(connection, structure_id, item.receipt)
+        or (
+            not keywords.isdisjoint({FILED, DUPLICATE})
+            and patients - storing.addresses_of(connection, structure_id, item.receipt)
+        )
+    ):
         keywords.add(HELD)
+    answers = 0
+    if known[3] != ItemOutcome.OTHER.value:
+        answers = _answer(connection, batch, item, _code(known[2]))[1]
     # The quarantine rows follow the message to where its entry can be marked.
     connection.execute(
         "UPDATE quarantine SET item_id = ? WHERE item_id = ? AND state = 'open'",
         (item.item_id, known[0]),
     )
-    result = ItemResult(item.item_id, item.uid, ItemOutcome.REPEATED, keywords=frozenset(keywords))
+    result = ItemResult(
+        item.item_id,
+        item.uid,
+        ItemOutcome.REPEATED,
+        keywords=frozenset(keywords),
+        answers=answers,
+    )
     _close_item(connection, batch, item, result)
     append(connection, TRAIL, _events(batch, item, (), result))
     return result

@@ -16,6 +16,10 @@ from record_bridge.repository import micros
 
 PROBING_WINDOW = timedelta(hours=1)
 _PROBED = frozenset({ErrorCode.UNKNOWN_PATIENT, ErrorCode.TRAITS_DIFFER})
+_ANSWERED = (
+    "SELECT r.final_recipient FROM reply_outbox r JOIN inbox_item i ON i.id = r.item_id"
+    " WHERE i.structure_id = ? AND i.receipt = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Answer:
 
 
 def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) -> int:
-    """Insert one row per addressed mailbox; give how many.
+    """Insert one row per addressed mailbox that has none for this message yet; give how many.
 
     A message sent to the application mailbox itself is answered to its forwarder in the name of
     that mailbox; everyone else's answer names their own (RULES §3, RULES §9).
@@ -39,6 +43,10 @@ def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) 
     send_to = asked_by(opened)
     if send_to is None:
         return 0
+    answered = {
+        str(row[0]) for row in connection.execute(_ANSWERED, (answer.structure_id, answer.receipt))
+    }
+    added = [each for each in dict.fromkeys(opened.delivered_to) if each not in answered]
     rows = [
         {
             "structure_id": answer.structure_id,
@@ -50,7 +58,7 @@ def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) 
             "original_message_id": opened.message_id,
             "at": micros(answer.at),
         }
-        for place, recipient in enumerate(dict.fromkeys(opened.delivered_to))
+        for place, recipient in enumerate(added, start=len(answered))
     ]
     connection.executemany(
         "INSERT INTO reply_outbox (structure_id, item_id, final_recipient, send_to, message_id,"

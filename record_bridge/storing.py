@@ -319,6 +319,19 @@ def hidden_of(connection: sqlite3.Connection, structure_id: str, receipt: str) -
     )
 
 
+def addresses_of(
+    connection: sqlite3.Connection, structure_id: str, receipt: str
+) -> frozenset[str]:
+    """The mailboxes of the patients whose documents a message put or repeated."""
+    rows = connection.execute(
+        "SELECT DISTINCT p.address FROM document d JOIN patient p ON p.id = d.patient_id"
+        " WHERE d.structure_id = :s AND (d.receipt = :r OR d.id IN"
+        " (SELECT document_id FROM duplicate WHERE structure_id = :s AND receipt = :r))",
+        {"s": structure_id, "r": receipt},
+    )
+    return frozenset(str(row[0]) for row in rows)
+
+
 def placed(
     connection: sqlite3.Connection, message: tuple[str, str], positions: range
 ) -> tuple[list[Outcome], bool]:
