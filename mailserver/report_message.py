@@ -72,6 +72,8 @@ _REASONS = {
     Refusal.BAD_ADDRESS: "an address is not well formed",
     Refusal.BAD_SEAL: "the seal's certificate or key cannot be used",
 }
+WAIVED_AS_IS = frozenset({Refusal.UNREADABLE, Refusal.NO_INS_KEY, Refusal.TWO_PATIENTS})
+"""What ``--as-is`` sends all the same."""
 
 
 class RefusedReportError(ValueError):

@@ -1,6 +1,7 @@
 """``pli report send`` and ``pli hospital serve``: the hospital's side of the main job."""
 
 import asyncio
+import errno
 import signal
 from enum import IntEnum
 from pathlib import Path
@@ -79,6 +80,7 @@ def send(
         send_report,
     )
     from mailserver.outbound.errors import UnreachableError  # noqa: PLC0415
+    from mailserver.report_message import WAIVED_AS_IS  # noqa: PLC0415
 
     request = SendRequest(
         host=host,
@@ -100,7 +102,8 @@ def send(
         result = asyncio.run(send_report(request))
     except RefusedReportError as refusal:
         _show_nothing_sent(request)
-        fail(f"{refusal} (--as-is sends it anyway)", code=Exit.FORBIDDEN)
+        hint = " (--as-is sends it anyway)" if refusal.reason in WAIVED_AS_IS else ""
+        fail(f"{refusal}{hint}", code=Exit.FORBIDDEN)
     except TlsFailureError as failure:
         _show_nothing_sent(request)
         fail(str(failure), code=Exit.TLS_FAILURE)
@@ -129,9 +132,17 @@ def serve(
     directory: Annotated[Path, typer.Option("--dir", file_okay=False, help="Where mail goes.")],
 ) -> None:
     """Receive mail over mutual TLS, one file a message; stdout says 'ready {port}'."""
+    from certs.errors import KeyStoreError  # noqa: PLC0415
     from mailserver.hospital import ReceiverSettings  # noqa: PLC0415
 
-    asyncio.run(_serve(ReceiverSettings(port, ca, cert, key, directory.resolve())))
+    try:
+        asyncio.run(_serve(ReceiverSettings(port, ca, cert, key, directory.resolve())))
+    except KeyStoreError:
+        fail("--ca, --cert and --key cannot be used: PEM files, and the key must be the cert's")
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        fail(f"port {port} cannot be listened on: another program has it, or this user may not")
 
 
 async def _serve(settings: "ReceiverSettings") -> None:

@@ -140,3 +140,20 @@ def test_a_taken_port_sends_the_operator_to_pli_check(site):
 
 def test_waiting_for_a_server_that_does_not_run_says_where_to_look(site):
     assert f"'pli status {site}'" in refused("wait", str(site), "--timeout", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("server.key", "cannot be listened on"), ("private/root.key", "PEM files")]
+)
+def test_a_receiver_that_cannot_start_says_why(made, tmp_path, key, told):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        pki = made / "pki"
+        errors = refused(
+            "hospital", "serve", "--port", str(other.getsockname()[1]),
+            "--ca", str(pki / "root.pem"), "--cert", str(pki / "server.pem"),
+            "--key", str(pki / key), "--dir", str(tmp_path / "in"),
+        )  # fmt: skip
+
+    assert told in errors
