@@ -8,6 +8,7 @@ missing (DESIGN §3 step 8).
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 from directory import trail
@@ -32,6 +33,7 @@ _KNOWN_KEYS = (
     "SELECT key, receipt_id FROM receipt_key WHERE key IN (SELECT value FROM json_each(:keys))"
     " AND kept_at > :since"
 )
+_ADDRESSES = "SELECT address FROM mailbox WHERE id IN (SELECT value FROM json_each(:ids))"
 _FOLDERS = (
     "SELECT f.id, f.mailbox_id, f.name, f.uidvalidity, f.uidnext, f.highestmodseq, m.type,"
     " m.structure_id FROM json_each(:wanted) AS w"
@@ -84,7 +86,8 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
         mailbox_id for key, mailbox_id in delivery.retry_keys if key.hex() in known
     )
     whole = delivery.whole_key is not None and delivery.whole_key.hex() in known
-    entries = () if whole else tuple(_missing(delivery, repeated))
+    served = _served(connection, repeated)
+    entries = () if whole else tuple(_missing(delivery, repeated, served))
     first_receipt = next(iter(known.values()), None)
     if whole or (first_receipt is not None and not entries and delivery.outbox is None):
         drop_body(connection, delivery.blob)
@@ -135,14 +138,32 @@ def _known_keys(connection: sqlite3.Connection, delivery: Delivery) -> dict[str,
     return {key: found[key] for key in keys if key in found}
 
 
-def _missing(delivery: Delivery, repeated: frozenset[int]) -> Iterable[NewEntry]:
+def _served(connection: sqlite3.Connection, repeated: frozenset[int]) -> frozenset[bytes]:
+    """Give the trace fields of the recipients who have the message already."""
+    if not repeated:
+        return frozenset()
+    rows = connection.execute(_ADDRESSES, {"ids": json.dumps(sorted(repeated))})
+    return frozenset(b"Delivered-To: %s\r\n" % row[0].encode("ascii", "replace") for row in rows)
+
+
+def _missing(
+    delivery: Delivery, repeated: frozenset[int], served: frozenset[bytes]
+) -> Iterable[NewEntry]:
+    """Give the entries that are still to be made.
+
+    The application's says for whom it is now: each recipient is answered for once (RULES §9).
+    """
     recipients = tuple(mailbox_id for _key, mailbox_id in delivery.retry_keys)
     for entry in delivery.entries:
         owners = entry.on_behalf_of
         if not owners:
             owners = (entry.mailbox_id,) if entry.mailbox_id in recipients else recipients
-        if not owners or not repeated.issuperset(owners):
-            yield entry
+        if owners and repeated.issuperset(owners):
+            continue
+        if served and entry.on_behalf_of:
+            lines = entry.prefix.splitlines(keepends=True)
+            entry = replace(entry, prefix=b"".join(x for x in lines if x not in served))  # noqa: PLW2901
+        yield entry
 
 
 def _visible(entries: tuple[NewEntry, ...]) -> frozenset[int]:

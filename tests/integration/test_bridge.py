@@ -107,6 +107,27 @@ async def test_the_sender_who_asked_is_answered_from_the_addressed_mailbox(
     assert sorted(reports) == [(SENDER, DR, 0), (SENDER, DR, 903)]
 
 
+async def test_a_retry_with_a_recipient_more_is_answered_for_that_one_only(
+    site: BridgeSite,
+) -> None:
+    """RULES §9: one notification for each message and final recipient."""
+    raw = letter(1, report(1), notify_to=SENDER)
+    async with running(site) as bridge:
+        await register(bridge)
+        await site.receive(raw, DR)
+        await settled(site, bridge)
+        await site.receive(raw, DR, PATIENT)
+        await settled(site, bridge)
+
+        assert len(await documents(bridge)) == 1
+    answered = []
+    for outgoing in await site.mail.store.outbox.due(site.mail.now(), 10, 60):
+        found = mdn.parse(await site.mail.store.outbox.body(outgoing.message_id))
+        assert found is not None
+        answered.append((found.final_recipient, found.code))
+    assert sorted(answered) == sorted([(DR, None), (PATIENT, None)])
+
+
 async def test_a_crash_between_filing_and_telling_leaves_one_document_and_one_answer(
     site: BridgeSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
