@@ -111,6 +111,7 @@ def _bridge_settings(
         anchors=keystore.anchors(),
         crls=keystore.crls,
         server_name=settings.host,
+        purge_after_days=settings.purge_after_days,
     )
 
 

@@ -91,6 +91,8 @@ class Settings(_Strict):
     patient_session_minutes: int = Field(default=20, ge=1, le=240)
     limits: Limits = Limits()
     trust: TrustSettings = TrustSettings()
+    purge_after_days: int = Field(default=30, ge=1, le=3650)
+    """Days that the application mailbox keeps a message after its outcome (RULES §3)."""
     routes: dict[str, str] = {}
     """Remote domain = "host:port", instead of the domain's MX."""
     nil: str | None = None

@@ -58,6 +58,7 @@ class Phase(Enum):
     OPEN = "open"
     FILE = "file"
     MARK = "mark"
+    PURGE = "purge"
     REPLY = "reply"
     IDLE = "idle"
 
@@ -341,6 +342,22 @@ class Inbox:
                             "store", _uid_set(uids), f"{sign}FLAGS.SILENT", f"({' '.join(words)})"
                         )
                     )
+
+    async def remove(self, uids: Sequence[int]) -> bool:
+        """Delete these messages, and no other that somebody marked.
+
+        Returns:
+            False when the server cannot expunge by UID: nothing was done.
+
+        Source: RFC 4315 §2.1.
+        """
+        if not self._client.has_capability("UIDPLUS"):
+            return False
+        async with _phase(Phase.PURGE):
+            named = _uid_set(uids)
+            _expect(await self._client.uid("store", named, "+FLAGS.SILENT", r"(\Deleted)"))
+            _expect(await self._client.uid("expunge", named))
+        return True
 
     async def wait(self, wake: asyncio.Event, timeout_s: float) -> None:
         """IDLE until the server has news, ``wake`` is set, or the time is over.

@@ -13,7 +13,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -21,7 +21,7 @@ from certs.errors import SandboxError
 from directory.database import Database
 from directory.lookup import Directory
 from directory.model import Structure
-from record_bridge import progress
+from record_bridge import progress, purging
 from record_bridge.filing import FilingBatch, FilingItem, ItemOutcome, ItemResult, file_batch
 from record_bridge.inbox import (
     BATCH_ITEMS,
@@ -46,6 +46,7 @@ IDLE_S = 600.0
 """IDLE is renewed well before servers end it (RFC 2177 §3: 29 minutes)."""
 WITHHELD_S = 60.0
 """What the server lists and does not give is asked for again after this."""
+PURGE_EVERY = timedelta(hours=1)
 REPLY_POLL_S = 30.0
 
 
@@ -60,6 +61,7 @@ class WatcherParts:
     login: InboxLogin
     sender: ReplySender
     clock: Callable[[], datetime]
+    purge_after: timedelta
 
 
 class Watcher:
@@ -74,6 +76,7 @@ class Watcher:
         self._inbox: Inbox | None = None
         self._unspent: set[int] = set()
         self._withheld = False
+        self._purged_at: datetime | None = None
         self.idle = False
 
     def wake(self) -> None:
@@ -153,11 +156,26 @@ class Watcher:
             if self._wake.is_set():
                 self._wake.clear()
                 await self._tell_rest(inbox)
+            await self._purge(inbox)
             self.idle = True
             await inbox.wait(self._wake, WITHHELD_S if self._withheld else IDLE_S)
             self.idle = False
             if self._withheld:
                 await self._resume(inbox, where)
+
+    async def _purge(self, inbox: Inbox) -> None:
+        """Take out of the mailbox what is settled and was told long ago (RULES §3)."""
+        parts, at = self._parts, self._parts.clock()
+        if self._purged_at is not None and at - self._purged_at < PURGE_EVERY:
+            return
+        self._purged_at = at
+        purge = purging.Purge(parts.structure_id, inbox.uidvalidity, at - parts.purge_after)
+        while due := await parts.record.write(purging.due, purge):
+            if self._stopping.is_set() or not await inbox.remove([uid for _, uid in due]):
+                return
+            items = tuple(item_id for item_id, _ in due)
+            await parts.record.write(purging.purged, (items, at))
+            log.info("messages_purged", structure_id=parts.structure_id, count=len(items))
 
     async def _take_back_gone(self, inbox: Inbox, where: progress.Position) -> None:
         """Try again what had left unopened, when the server lists it after all."""

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,6 +64,7 @@ class BridgeSettings:
         anchors: whom the site trusts for signatures.
         crls: folder of revocation lists.
         server_name: name in the servers' certificates, when it is not the host connected to.
+        purge_after_days: how long an entry stays in its mailbox after its outcome (RULES §3).
     """
 
     record: Path
@@ -75,6 +76,7 @@ class BridgeSettings:
     crls: Path
     check_hostname: bool = True
     server_name: str = ""
+    purge_after_days: int = 30
 
 
 def _now() -> datetime:
@@ -242,5 +244,6 @@ class BridgeWorker:
                     _now,
                 ),
                 clock=_now,
+                purge_after=timedelta(days=settings.purge_after_days),
             )
         )

@@ -40,6 +40,8 @@ def test_ports_alone_make_a_site(tmp_path: Path) -> None:
         pytest.param({"patient_session_minutes": 241}, id="session too long"),
         pytest.param({"limits": {"max_message_bytes": 64 * 1024 - 1}}, id="message too small"),
         pytest.param({"limits": {"max_message_bytes": 256 * 1024**2 + 1}}, id="message too big"),
+        pytest.param({"purge_after_days": 0}, id="purged at once"),
+        pytest.param({"purge_after_days": 3651}, id="kept for more than ten years"),
         pytest.param({"limits": {"max_recipients": 0}}, id="no recipient"),
         pytest.param({"trust": {"max_age_hours": 0}}, id="trust list of no age"),
         pytest.param({"routes": {"a.test": "host"}}, id="route without port"),

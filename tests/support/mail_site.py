@@ -36,6 +36,7 @@ from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from mailserver.store.database import MailStore, migrate
 from mailserver.store.model import EntryDetail, Mailbox, NewMailbox
+from record_bridge.opening import count_occurrences
 
 OURS = "cabinet.mssante.test"
 PATIENTS = "patient.mssante.test"
@@ -194,6 +195,10 @@ _MAILBOXES = (
 )
 
 
+async def _count(raw: bytes) -> int:
+    return count_occurrences(raw)
+
+
 async def _no_signature(_raw: bytes, _at: datetime) -> SignatureVerdict:
     return NO_SIGNATURE
 
@@ -220,7 +225,9 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
             Structure("cabinet", "Cabinet", "330000001", OURS, PATIENTS, APP)
         )
         settings = DeliverySettings("mail.pli.test", "mail.pli.test", OURS)
-        inbound = Inbound(store, directory, settings, Workers(_no_signature))
+        inbound = Inbound(
+            store, directory, settings, Workers(_no_signature, count_documents=_count)
+        )
         keystore = KeyStore(where.root / "pki", key_kind=KeyKind.EC_P256)
         submissions = Submissions(store, directory, keystore, settings)
         site = MailSite(where, root, store, directory, None, Bounces(store, settings))  # type: ignore[arg-type]

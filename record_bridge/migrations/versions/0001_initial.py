@@ -47,21 +47,25 @@ CREATE TABLE inbox_item (
     told TEXT,
     marked_at INTEGER,
     done_at INTEGER,
+    purged_at INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT inbox_item_uid UNIQUE (structure_id, uidvalidity, uid)
 )
 """,
     """
-CREATE INDEX inbox_item_origin ON inbox_item (origin, done_at) WHERE code IN ('902', '904')
-""",
-    """
 CREATE INDEX inbox_item_receipt ON inbox_item (structure_id, receipt)
 """,
     """
-CREATE INDEX inbox_item_unmarked ON inbox_item (structure_id) WHERE state = 'done' AND marked_at IS NULL
+CREATE INDEX inbox_item_origin ON inbox_item (origin, done_at) WHERE code IN ('902', '904')
 """,
     """
 CREATE INDEX inbox_item_claimed ON inbox_item (structure_id) WHERE state = 'claimed'
+""",
+    """
+CREATE INDEX inbox_item_unpurged ON inbox_item (structure_id, uidvalidity, uid) WHERE state = 'done' AND purged_at IS NULL
+""",
+    """
+CREATE INDEX inbox_item_unmarked ON inbox_item (structure_id) WHERE state = 'done' AND marked_at IS NULL
 """,
     """
 CREATE TABLE cursor (
@@ -99,10 +103,10 @@ CREATE TABLE trail_event (
 )
 """,
     """
-CREATE INDEX trail_event_subject ON trail_event (subject, event_id)
+CREATE INDEX trail_event_unsealed ON trail_event (event_id) WHERE sequence IS NULL
 """,
     """
-CREATE INDEX trail_event_unsealed ON trail_event (event_id) WHERE sequence IS NULL
+CREATE INDEX trail_event_subject ON trail_event (subject, event_id)
 """,
     """
 CREATE TRIGGER trail_event_sealed BEFORE UPDATE ON trail_event
@@ -188,10 +192,10 @@ CREATE TABLE document (
 CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE parent_unique_id IS NOT NULL
 """,
     """
-CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
+CREATE INDEX document_patient ON document (patient_id, class_code)
 """,
     """
-CREATE INDEX document_patient ON document (patient_id, class_code)
+CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
 """,
     """
 CREATE TABLE quarantine (
@@ -220,6 +224,9 @@ CREATE TABLE quarantine (
 )
 """,
     """
+CREATE INDEX quarantine_identity ON quarantine (structure_id, matricule) WHERE state = 'open'
+""",
+    """
 CREATE INDEX quarantine_item ON quarantine (item_id)
 """,
     """
@@ -227,9 +234,6 @@ CREATE INDEX quarantine_unique_id ON quarantine (structure_id, unique_id) WHERE 
 """,
     """
 CREATE INDEX quarantine_parent ON quarantine (structure_id, parent_unique_id) WHERE state = 'open' AND parent_unique_id IS NOT NULL
-""",
-    """
-CREATE INDEX quarantine_identity ON quarantine (structure_id, matricule) WHERE state = 'open'
 """,
     """
 CREATE TABLE reply_outbox (
