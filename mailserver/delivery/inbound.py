@@ -134,7 +134,7 @@ def to_entry(planned: PlannedEntry, written: bytes, at: datetime) -> NewEntry:
 class Inbound:
     """Takes what operators send."""
 
-    def __init__(  # noqa: PLR0913 - each optional one is a job of the worker pool
+    def __init__(
         self,
         store: MailStore,
         directory: Directory,
