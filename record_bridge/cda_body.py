@@ -10,6 +10,7 @@ Source: CDA R2 §4.3, CI-SIS §ModelesContenu, MSS-FACTS §4.5, RULES §8.
 import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Final
 
 import pybase64
@@ -17,6 +18,7 @@ from lxml import etree
 
 from record_bridge.errors import MalformedCdaError
 from record_bridge.formats.cda_header import HL7, CdaHeader
+from record_bridge.formats.dtm import parse_dtm
 from record_bridge.formats.safe_xml import text_of
 from record_bridge.model import ActKind, AgendaAct
 
@@ -51,6 +53,10 @@ _PRESCRIPTION_SECTION: Final = "57828-6"
 _VACCINATION_DONE: Final = frozenset({"1.2.250.1.213.1.1.3.45", "1.3.6.1.4.1.19376.1.5.3.1.4.12"})
 _VACCINATION_DUE: Final = frozenset({"1.2.250.1.213.1.1.3.47", "1.3.6.1.4.1.19376.1.5.3.1.4.12.2"})
 _PRESCRIPTION: Final = frozenset({"1.2.250.1.213.1.1.3.83", "1.3.6.1.4.1.19376.1.9.1.3.2"})
+_DEVICE_SECTION: Final = "46264-8"
+_DEVICE: Final = "1.2.250.1.213.1.1.3.20"
+_LAST_START: Final = date(9990, 1, 1)
+"""Nothing is added to a later day: the calendar ends."""
 _EXAMINATION: Final = "1.2.250.1.213.1.1.3.27"
 _APPOINTMENT_NOTICE: Final = "56446-8"
 
@@ -189,7 +195,14 @@ class _Reader:
 
     def _act(self, element: etree._Element, kind: ActKind) -> AgendaAct:
         code = element.find(HL7 + "code")
-        if kind in (ActKind.VACCINATION, ActKind.VACCINATION_DUE, ActKind.PRESCRIPTION):
+        low, high = _period(element)
+        if element.tag == HL7 + "supply":
+            code = element.find(
+                f"{HL7}participant/{HL7}participantRole/{HL7}playingDevice/{HL7}code"
+            )
+            label = self._label(code)
+            high = high or _end_of_use(element, low)
+        elif kind in (ActKind.VACCINATION, ActKind.VACCINATION_DUE, ActKind.PRESCRIPTION):
             material = element.find(
                 f"{HL7}consumable/{HL7}manufacturedProduct/{HL7}manufacturedMaterial"
             )
@@ -197,7 +210,6 @@ class _Reader:
             label = _value_text(material, "name") or self._label(code)
         else:
             label = self._label(code)
-        low, high = _period(element)
         repeat = element.find(HL7 + "repeatNumber")
         return AgendaAct(
             kind=kind,
@@ -269,6 +281,9 @@ def _kind(element: etree._Element, section: str) -> ActKind | None:
         return ActKind.EXAMINATION
     if mood not in _ASKED:
         return None
+    if tag == "supply":
+        is_device = section == _DEVICE_SECTION or _DEVICE in _templates(element)
+        return ActKind.PRESCRIPTION if is_device else None
     return {
         "encounter": ActKind.FOLLOW_UP,
         "procedure": ActKind.PROCEDURE,
@@ -317,6 +332,21 @@ def _period(element: etree._Element) -> tuple[str | None, str | None]:
         if low or high:
             return low, high
     return None, None
+
+
+def _end_of_use(element: etree._Element, low: str | None) -> str | None:
+    """The day a device's use ends: its start and the days of expectedUseTime.
+
+    Source: MSS-FACTS §4.5 (medical devices).
+    """
+    width = element.find(f"{HL7}expectedUseTime/{HL7}width")
+    days = _number(width)
+    start = parse_dtm(low)
+    if width is None or width.get("unit") != "d" or not days or start is None:
+        return None
+    if start.day is None or start.day > _LAST_START:
+        return None
+    return (start.day + timedelta(days=days)).isoformat().replace("-", "")
 
 
 def _number(element: etree._Element | None) -> int | None:

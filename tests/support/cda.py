@@ -326,6 +326,30 @@ def prescription(
     )
 
 
+def device(
+    low: str | None,
+    high: str | None,
+    *,
+    mood: str = "INT",
+    attributes: str = "",
+    days: str = "",
+    unit: str = "d",
+    name: str = "LITS MÉDICAUX",
+) -> tuple[str, str]:
+    """A device prescription (``supply moodCode="INT"``)."""
+    use = (
+        f'<expectedUseTime><width value="{days}" unit="{unit}"/></expectedUseTime>' if days else ""
+    )
+    return "46264-8", (
+        f'<supply classCode="SPLY" moodCode="{mood}" {attributes}>'
+        '<templateId root="1.2.250.1.213.1.1.3.20"/>'
+        f"{_when(low, high)}{use}"
+        '<participant typeCode="DEV"><participantRole classCode="MANU"><playingDevice>'
+        f'<code code="V0806" displayName={quoteattr(name)} codeSystem="1.2.250.1.213.2.68"/>'
+        "</playingDevice></participantRole></participant></supply>"
+    )
+
+
 def acts(*entries: tuple[str, str]) -> tuple[tuple[str, str], ...]:
     """Shorthand for ``CdaSpec.acts``."""
     return tuple(entries)

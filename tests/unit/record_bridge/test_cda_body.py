@@ -10,6 +10,7 @@ from tests.support.cda import (
     PDF,
     CdaSpec,
     cda,
+    device,
     follow_up,
     planned_procedure,
     prescription,
@@ -214,3 +215,34 @@ def test_sections_come_in_reading_order():
         ("18776-5", "Section 18776-5", 0),
     ]
     assert "ZZCANARYTEXTE" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "days", "unit", "end"),
+    [
+        pytest.param("20261201", "20270131", "60", "d", "20270131", id="its end is written"),
+        pytest.param("20261201", None, "60", "d", "20270130", id="start and days of use"),
+        pytest.param("20261201", None, "", "d", None, id="no days"),
+        pytest.param("20261201", None, "0", "d", None, id="no use at all"),
+        pytest.param("20261201", None, "2", "mo", None, id="another unit"),
+        pytest.param("2026", None, "60", "d", None, id="no day to count from"),
+        pytest.param("99991231", None, "999", "d", None, id="past the end of the calendar"),
+    ],
+)
+def test_a_device_prescription_ends_when_its_use_does(low, high, days, unit, end):
+    (act,) = read(device(low, high, days=days, unit=unit))
+
+    assert act.kind is ActKind.PRESCRIPTION
+    assert (act.label, act.low, act.high) == ("LITS MÉDICAUX", low, end)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(device("20261201", None, mood="EVN"), id="a device in place"),
+        pytest.param(device("20261201", None, attributes='negationInd="true"'), id="negated"),
+        pytest.param(device("20261201", None, attributes='nullFlavor="NI"'), id="unknown"),
+    ],
+)
+def test_a_device_that_nobody_asks_for_is_no_prescription(entry):
+    assert read(entry) == ()
