@@ -103,8 +103,11 @@ class SandboxPool:
             async with asyncio.TaskGroup() as starting:
                 for slot in self._slots:
                     starting.create_task(self._start(slot))
-        except* (SandboxError, OSError) as group:
+        except BaseExceptionGroup as group:
+            # Not except*: Python before 3.11.4 (Debian 12 has 3.11.2) wraps what that raises.
             await self._close()
+            if group.subgroup((SandboxError, OSError)) is None:
+                raise
             raise SandboxCrashError("WorkerStart") from group
         for slot in self._slots:
             self._idle.put_nowait(slot)

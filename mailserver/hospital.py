@@ -202,10 +202,13 @@ async def send_report(request: SendRequest) -> SendResult:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(request.connections, request.repeat)):
                 group.create_task(run.connection())
-    except* TlsError as failures:
-        raise TlsFailureError from failures.exceptions[0]
-    except* SendError as failures:
-        raise UnreachableError from failures.exceptions[0]
+    except BaseExceptionGroup as failures:
+        # Not except*: Python before 3.11.4 (Debian 12 has 3.11.2) wraps what that raises.
+        if failures.subgroup(TlsError) is not None:
+            raise TlsFailureError from failures
+        if failures.subgroup(SendError) is not None:
+            raise UnreachableError from failures
+        raise
     return run.result(time.perf_counter() - started)
 
 
