@@ -74,11 +74,6 @@ class KeyStore:
         return self._dir / f"{Branch.ROOT.value}.pem"
 
     @property
-    def operators_ca(self) -> Path:
-        """The only branch whose certificates are operators."""
-        return self._dir / f"{Branch.OPERATORS.value}.pem"
-
-    @property
     def crls(self) -> Path:
         """The directory that holds ``*.crl``."""
         return self._dir

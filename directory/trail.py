@@ -280,14 +280,6 @@ def seal(connection: sqlite3.Connection, sealing: Sealing) -> SignedRoot | None:
     return SignedRoot(range_.size, root, sealing.at, signature)
 
 
-def latest_root(connection: sqlite3.Connection) -> SignedRoot | None:
-    """Give the last signed root, to be exported outside at least every five minutes."""
-    row = connection.execute(
-        "SELECT size, root, at, signature FROM trail_root ORDER BY size DESC LIMIT 1"
-    ).fetchone()
-    return None if row is None else SignedRoot(row[0], row[1], _moment(row[2]), row[3])
-
-
 def events_of(connection: sqlite3.Connection, subject: str, limit: int = 500) -> list[StoredEvent]:
     """Give the events about one subject, newest first; erased ones are left out."""
     rows = connection.execute(

@@ -4,8 +4,7 @@ RecordBridgeError
 ├── MalformedDocumentError         strangers' bytes are not what they claim (``reason``)
 │   ├── MalformedPackageError      IHE_XDM.zip cannot be listed, or not safely
 │   ├── MalformedMetadataError     METADATA.XML cannot be read
-│   ├── MalformedCdaError          no readable ClinicalDocument
-│   └── MalformedReportError       a disposition notification cannot be read
+│   └── MalformedCdaError          no readable ClinicalDocument
 ├── InsError                       a matricule or a trait is not well formed (``reason``)
 └── RecordStateError               a command does not fit the record's state (``reason``)
 
@@ -52,13 +51,6 @@ class MalformedCdaError(MalformedDocumentError):
 
     def __str__(self) -> str:
         return f"the clinical document cannot be read: {self.reason}"
-
-
-class MalformedReportError(MalformedDocumentError):
-    """A disposition notification cannot be read."""
-
-    def __str__(self) -> str:
-        return f"the notification cannot be read: {self.reason}"
 
 
 class InsError(RecordBridgeError):

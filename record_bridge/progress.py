@@ -159,17 +159,6 @@ def attempt_failed(connection: sqlite3.Connection, item_id: int) -> int:
     return int(row[0])
 
 
-def not_tried(connection: sqlite3.Connection, item_ids: Sequence[int]) -> None:
-    """Take back the attempt of items that were not opened: the mailbox or the database failed.
-
-    Only what happens while a message is opened or filed counts against it (DESIGN D1).
-    """
-    connection.executemany(
-        "UPDATE inbox_item SET attempts = max(attempts - 1, 0) WHERE id = ? AND state = 'claimed'",
-        [(item_id,) for item_id in item_ids],
-    )
-
-
 def gone(connection: sqlite3.Connection, value: Claim) -> None:
     """Close rows whose message is no longer in the mailbox (expunged before it was opened).
 

@@ -102,11 +102,6 @@ class Framer:
             return self._discard
         return max(0, (self._wanted or 0) - self.buffered)
 
-    @property
-    def at_rest(self) -> bool:
-        """Nothing of a command was read yet."""
-        return not self._text and self._wanted is None and not self.buffered
-
     def feed(self, data: bytes) -> None:
         """Take octets as they arrive."""
         if self._discard:
