@@ -288,6 +288,8 @@ def migrate(path: Path, migrations: Path) -> None:
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
+        # The driver opens no transaction before DDL: without this a kill leaves half a schema.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     engine.dispose()

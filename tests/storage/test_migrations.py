@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, create_engine
 
 import directory.schema
@@ -24,8 +25,8 @@ SCHEMAS = {
 NEXT = """
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "later"
+down_revision = "{head}"
 branch_labels = None
 depends_on = None
 
@@ -50,7 +51,9 @@ def master(path: Path) -> dict[tuple[str, str], str]:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
     return {
-        (kind, name): re.sub(r"\s*([(),])\s*", r"\1", " ".join((sql or "").split()))
+        (kind, name): re.sub(r"\s*([(),])\s*", r"\1", " ".join((sql or "").split())).replace(
+            f'CREATE TABLE "{name}"', f"CREATE TABLE {name}"
+        )
         for kind, name, sql in rows
         if name != "alembic_version" and not name.startswith("sqlite_autoindex_alembic")
     }
@@ -71,7 +74,8 @@ def later(migrations: Path, tmp_path: Path) -> Path:
     """The migrations of a program one revision further."""
     folder = tmp_path / "later"
     shutil.copytree(migrations, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_next.py").write_text(NEXT)
+    head = ScriptDirectory(str(migrations)).get_current_head()
+    (folder / "versions" / "later_next.py").write_text(NEXT.format(head=head))
     return folder
 
 
@@ -125,7 +129,7 @@ async def test_a_newer_database_is_refused_and_left_alone(
         await Database.open(path, migrations=migrations)
 
     assert master(path) == before
-    assert revision(path) == "0002"
+    assert revision(path) == "later"
 
 
 async def test_an_older_database_is_refused_until_it_is_migrated(
@@ -138,7 +142,7 @@ async def test_an_older_database_is_refused_until_it_is_migrated(
 
     migrate(path, later)
 
-    assert revision(path) == "0002"
+    assert revision(path) == "later"
     assert ("table", "added") in master(path)
     database = await Database.open(path, migrations=later)
     await database.close()
