@@ -113,14 +113,12 @@ def refill(connection: sqlite3.Connection, name: str, sql: str) -> Iterator[str]
         now = [row[1] for row in scratch.execute(f"PRAGMA table_info({name})")]
     before = {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}
     columns = ",\n    ".join(column for column in now if column in before)
-    yield (
-        f"INSERT INTO {name}_next (\n    {columns}\n)\nSELECT\n    {columns}\nFROM {name}"  # noqa: S608
-    )
+    yield (f"INSERT INTO {name}_next (\n    {columns}\n)\nSELECT\n    {columns}\nFROM {name}")
     if "AUTOINCREMENT" in sql:  # a number once given is never given again
         yield f"DELETE FROM sqlite_sequence WHERE name = '{name}_next'"  # noqa: S608
         yield (
             "INSERT INTO sqlite_sequence (name, seq)\n"
-            f"SELECT '{name}_next', seq FROM sqlite_sequence WHERE name = '{name}'"  # noqa: S608
+            f"SELECT '{name}_next', seq FROM sqlite_sequence WHERE name = '{name}'"
         )
     yield f"DROP TABLE {name}"
     yield f"ALTER TABLE {name}_next RENAME TO {name}"
