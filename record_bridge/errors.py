@@ -53,6 +53,13 @@ class MalformedCdaError(MalformedDocumentError):
         return f"the clinical document cannot be read: {self.reason}"
 
 
+class MalformedCalendarError(RecordBridgeError):
+    """The file of the national prevention calendar is not what this program reads."""
+
+    def __str__(self) -> str:
+        return "the prevention calendar cannot be read"
+
+
 class InsError(RecordBridgeError):
     """A matricule or an identity trait is not well formed.
 
