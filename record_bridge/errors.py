@@ -53,6 +53,23 @@ class MalformedCdaError(MalformedDocumentError):
         return f"the clinical document cannot be read: {self.reason}"
 
 
+class MalformedHl7Error(RecordBridgeError):
+    """An HL7 v2 message cannot be read.
+
+    Attributes:
+        code: of HL7 table 0357, for the answer.
+        reason: which rule is broken, a constant of this program.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the HL7 message cannot be read: {self.reason}"
+
+
 class MalformedCalendarError(RecordBridgeError):
     """The file of the national prevention calendar is not what this program reads."""
 
