@@ -32,6 +32,7 @@ REFUSALS = {
     "patient_exists": "A patient with this INS is registered in this structure already.",
     "no_such_patient": "No such patient in this structure; see 'pli patient list DIR'.",
     "no_such_document": "No such document in this structure; see 'pli record list DIR'.",
+    "no_such_day": "This is not a day between the patient's birth and today (AAAA-MM-JJ).",
     "no_such_entry": "The agenda has no such entry.",
     "no_such_decision": "This is not a decision that can be taken.",
     "no_such_structure": "No such structure; see 'pli structure list DIR'.",
@@ -134,7 +135,7 @@ def _inboxes(site: Site, settings: Settings) -> tuple[StructureInbox, ...]:
 
 def _commands(worker: BridgeWorker) -> dict[str, Command]:
     table: dict[str, Command] = {
-        name: _explained(command) for name, command in worker.commands.table().items()
+        name: _explained(command) for name, command in worker.table().items()
     }
     return table
 

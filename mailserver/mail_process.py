@@ -232,7 +232,12 @@ async def _listen(
             parts.submissions,
             partial(call, parts.site.run / "bridge.sock"),
             now,
-            WebmailSettings(settings.host, settings.authserv_id, settings.patient_session_minutes),
+            WebmailSettings(
+                settings.host,
+                settings.authserv_id,
+                settings.patient_session_minutes,
+                frozenset(settings.prevention_off),
+            ),
             sandbox=parts.pool,
         )
     )

@@ -95,6 +95,8 @@ class Settings(_Strict):
     """Days that the application mailbox keeps a message after its outcome (RULES §3)."""
     routes: dict[str, str] = {}
     """Remote domain = "host:port", instead of the domain's MX."""
+    prevention_off: tuple[str, ...] = ()
+    """Structures whose patients are not shown the national prevention calendar (RULES §8)."""
     nil: str | None = None
     """X-MSS-NIL, the product's reference number; no such header when absent (RULES §14)."""
 

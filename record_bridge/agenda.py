@@ -27,6 +27,7 @@ _TITLES: Final = {
     ActKind.VACCINATION_DUE: "Vaccination recommandée",
     ActKind.PRESCRIPTION: "Ordonnance",
     ActKind.APPOINTMENT: "Rendez-vous",
+    ActKind.CERTIFICATE: "Certificat de santé de l'enfant",
 }
 _GENERIC_CODES: Final = frozenset({"AMB", "EMER", "FLD", "HH", "IMP", "VR", "DRUG"})
 """Codes that say where or how, not what: the performer says more."""
@@ -93,6 +94,7 @@ def _entry(act: AgendaAct, ordinal: int, context: AgendaContext) -> AgendaEntry:
         code=act.code,
         code_system=act.code_system,
         ordinal=ordinal,
+        atc=act.atc,
     )
 
 
@@ -100,7 +102,7 @@ def _status(
     kind: ActKind, when: Dtm | None, high: Dtm | None, received_at: datetime
 ) -> AgendaStatus:
     """Source: RULES §8 (future, past, no date, outside -1 to +10 years)."""
-    if kind is ActKind.VACCINATION:
+    if kind in (ActKind.VACCINATION, ActKind.CERTIFICATE):
         return AgendaStatus.HISTORY  # done, whenever it was
     if when is None or when.day is None:
         return AgendaStatus.TO_SCHEDULE

@@ -59,6 +59,13 @@ _LAST_START: Final = date(9990, 1, 1)
 """Nothing is added to a later day: the calendar ends."""
 _EXAMINATION: Final = "1.2.250.1.213.1.1.3.27"
 _APPOINTMENT_NOTICE: Final = "56446-8"
+_ATC: Final = "2.16.840.1.113883.6.73"
+_CERTIFICATES: Final = {
+    "1.2.250.1.213.1.1.1.5.1": "CSE-CS8",
+    "1.2.250.1.213.1.1.1.5.2": "CSE-CS9",
+    "1.2.250.1.213.1.1.1.5.3": "CSE-CS24",
+}
+"""Models of the three health certificates of a child; the last two are derived from the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,8 @@ def acts(document: etree._Element, header: CdaHeader) -> tuple[AgendaAct, ...]:
         reader.read(body)
     if header.code == _APPOINTMENT_NOTICE:
         reader.add(_appointment(header))
+    for root in _templates(document) & _CERTIFICATES.keys():
+        reader.add(_certificate(header, _CERTIFICATES[root]))
     return tuple(reader.found)
 
 
@@ -223,6 +232,7 @@ class _Reader:
             as_needed=self._has_condition(element),
             renewals=_number(repeat) or 0,
             dose=_dose(element),
+            atc=_atc(code) if kind is ActKind.VACCINATION else "",
         )
 
     def _has_condition(self, element: etree._Element) -> bool:
@@ -387,6 +397,32 @@ def _performer(element: etree._Element) -> str | None:
     code = entity.find(HL7 + "code")
     profession = "" if code is None else code.get("displayName") or ""
     return (" ".join(name.split()) or " ".join(profession.split()))[:MAX_LABEL] or None
+
+
+def _atc(code: etree._Element | None) -> str:
+    """The ATC code of a product, itself or among its translations."""
+    if code is None:
+        return ""
+    for each in (code, *code.iterfind(HL7 + "translation")):
+        if each.get("codeSystem") == _ATC:
+            return (each.get("code") or "")[:10]
+    return ""
+
+
+def _certificate(header: CdaHeader, name: str) -> AgendaAct:
+    """A child's health certificate says that its examination took place.
+
+    Source: MSS-FACTS §7.2 (CSE-CS8, CSE-CS9, CSE-CS24).
+    """
+    event = next(iter(header.events), None)
+    low = None if event is None else event.low
+    return AgendaAct(
+        kind=ActKind.CERTIFICATE,
+        code=name,
+        code_system="",
+        label=header.title[:MAX_LABEL],
+        low=low or header.effective_time,
+    )
 
 
 def _appointment(header: CdaHeader) -> AgendaAct:

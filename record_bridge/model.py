@@ -407,6 +407,7 @@ class ActKind(enum.Enum):
     VACCINATION_DUE = "vaccination_due"
     PRESCRIPTION = "prescription"
     APPOINTMENT = "appointment"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +423,7 @@ class AgendaAct:
         as_needed: a prescription line "si besoin".
         renewals: how many more times the line may be dispensed.
         dose: dose number of a vaccination.
+        atc: ATC code of a vaccine, "" when the sender gave none.
     """
 
     kind: ActKind
@@ -435,6 +437,7 @@ class AgendaAct:
     as_needed: bool = False
     renewals: int = 0
     dose: int | None = None
+    atc: str = ""
 
 
 class AgendaStatus(enum.Enum):
@@ -484,6 +487,7 @@ class AgendaEntry:
     code: str = ""
     code_system: str = ""
     ordinal: int = 0
+    atc: str = ""
 
 
 # --- an opened message -----------------------------------------------------------------------

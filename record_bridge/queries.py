@@ -18,8 +18,16 @@ from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
 from record_bridge.formats.dtm import paris_day
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
+from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, open_record
-from record_bridge.schema import TRAIL, agenda_entry, document, document_chunk, patient
+from record_bridge.schema import (
+    TRAIL,
+    agenda_entry,
+    document,
+    document_chunk,
+    patient,
+    prevention_declared,
+)
 from record_bridge.visibility import DocumentFacts, Sight, decide
 
 __all__ = [
@@ -43,6 +51,8 @@ ACCESS_KINDS = frozenset(
         "agenda_read",
         "record_listed",
         "agenda_listed",
+        "prevention_declared",
+        "prevention_undone",
         "document_released",
         "patient_changed",
     }
@@ -132,6 +142,8 @@ class AgendaView:
     source_unique_id: str
     source_superseded: bool
     decided: bool
+    code: str = ""
+    atc: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +264,14 @@ class RecordQueries:
             if row.document_id in seen
         ]
 
+    async def declared(self, patient_id: int) -> Sequence[Declared]:
+        """List what was said to be "déjà fait" in the prevention calendar."""
+        said = prevention_declared.c
+        rows = await self._database.all(
+            select(said.rule_id, said.ordinal, said.day).where(said.patient_id == patient_id)
+        )
+        return [Declared(row.rule_id, row.ordinal, date.fromisoformat(row.day)) for row in rows]
+
     async def accesses(self, patient_id: int) -> Sequence[AccessView]:
         """List who opened the record, newest first.
 
@@ -357,6 +377,8 @@ def _agenda(row: Mapping[str, Any], unique_id: str) -> AgendaView:
         source_unique_id=unique_id,
         source_superseded=bool(row["source_superseded"]),
         decided=row["decided_at"] is not None,
+        code=row["code"],
+        atc=row["atc"],
     )
 
 

@@ -196,12 +196,26 @@ agenda_entry = Table(
     Column("place", Text),
     Column("code", Text, nullable=False, server_default=""),
     Column("code_system", Text, nullable=False, server_default=""),
+    Column("atc", Text, nullable=False, server_default=""),
     Column("source_superseded", Integer, nullable=False, server_default="0"),
     Column("decided_at", Integer),
     Column("decided_by", Text),
     Column("created_at", Integer, nullable=False),
     Index("agenda_entry_patient", "patient_id", "day"),
     Index("agenda_entry_document", "document_id"),
+)
+
+prevention_declared = Table(
+    "prevention_declared",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("rule_id", Text, nullable=False, comment="of the national calendar"),
+    Column("ordinal", Integer, nullable=False, comment="dose or turn, from 1; year of a campaign"),
+    Column("day", Text, nullable=False, comment="AAAA-MM-JJ"),
+    Column("declared_by", Text, nullable=False),
+    Column("declared_at", Integer, nullable=False),
+    UniqueConstraint("patient_id", "rule_id", "ordinal"),
 )
 
 duplicate = Table(

@@ -262,8 +262,8 @@ def put_agenda(
     """Insert the agenda entries of one document: (structure, patient, document)."""
     connection.executemany(
         "INSERT INTO agenda_entry (structure_id, patient_id, document_id, ordinal, kind, status,"
-        " title, day, start_at, end_at, reminder, place, code, code_system, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " title, day, start_at, end_at, reminder, place, code, code_system, atc, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 *document,
@@ -278,6 +278,7 @@ def put_agenda(
                 entry.place,
                 entry.code,
                 entry.code_system,
+                entry.atc,
                 micros(at),
             )
             for entry in entries

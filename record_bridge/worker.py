@@ -8,13 +8,13 @@ Broad exceptions are caught at the tops of loops: here, and in ``record_bridge.w
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -27,6 +27,7 @@ from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.inbox import InboxLogin
 from record_bridge.model import Environment
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
+from record_bridge.prevention_record import PreventionCommands
 from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.reply import ReplySender, SubmissionLogin
@@ -141,9 +142,14 @@ class BridgeWorker:
 
     @property
     def commands(self) -> RecordCommands:
-        """The commands on the open record, for the control socket."""
+        """The commands on the open record."""
         assert self._commands is not None  # noqa: S101 - only inside the ``async with``
         return self._commands
+
+    def table(self) -> dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]:
+        """Give every command by name, for the control socket."""
+        assert self._record is not None  # noqa: S101 - only inside the ``async with``
+        return self.commands.table() | PreventionCommands(self._record, _now).table()
 
     @property
     def opener(self) -> Opener:

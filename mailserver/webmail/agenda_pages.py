@@ -1,11 +1,14 @@
 """The agenda: what comes, what is to be scheduled, what is done; "déjà fait" is one tap.
 
-Entries come from documents the patient may see (RULES §7); a decision goes to the bridge, the
-only writer of the record (DESIGN D2).
+Entries come from documents the patient may see (RULES §7), and from the national prevention
+calendar unless the structure switched it off (RULES §8); a decision goes to the bridge, the only
+writer of the record (DESIGN D2).
 """
 
-from datetime import date
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,16 +17,23 @@ from starlette.responses import RedirectResponse, Response
 from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.pages import render
 from mailserver.webmail.record_pages import (
+    OwnRecord,
     is_upcoming,
     note_access,
     own_record,
     wanted_record,
 )
-from mailserver.webmail.session import Visitor, services_of, signed_in
+from mailserver.webmail.services import WebmailServices
+from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
 from record_bridge.errors import RecordBridgeError
+from record_bridge.prevention import PreventionItem, PreventionState
+from record_bridge.prevention_record import prevention
 
 HISTORY_SHOWN: Final = 50
+PREVENTION_AHEAD: Final = timedelta(days=366)
+"""What the calendar proposes later than this is not shown yet."""
+MAX_RULE: Final = 40
 DECIDABLE: Final = frozenset({"proposed", "to_schedule"})
 
 
@@ -40,16 +50,58 @@ async def _agenda(request: Request, visitor: Visitor) -> Response:
     chosen = {entry.id for entry in (*upcoming, *to_schedule)}
     history = [entry for entry in shown if entry.id not in chosen]
     history.sort(key=lambda entry: entry.day or date.min, reverse=True)
+    prevention = await _prevention(services, record)
     values = {
         "section": "agenda",
+        "prevention": prevention,
         "record": record,
         "upcoming": upcoming,
         "to_schedule": to_schedule,
         "history": history[:HISTORY_SHOWN],
         "decidable": DECIDABLE,
         "done": request.query_params.get("fait") == "1",
+        "undone": request.query_params.get("annule") == "1",
+        "no_day": request.query_params.get("date") == "1",
+        "today": today(services.clock()),
     }
     return render("agenda.html", visitor, values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prevention:
+    """The part of the calendar that is shown now.
+
+    Attributes:
+        wanted: due or not noted at its age; coming: within a year; noted: done, newest first.
+        declared: (rule, ordinal) of what a person said, which they may take back.
+    """
+
+    wanted: list[PreventionItem]
+    coming: list[PreventionItem]
+    noted: list[PreventionItem]
+    declared: frozenset[tuple[str, int]]
+
+
+async def _prevention(services: WebmailServices, record: OwnRecord) -> _Prevention | None:
+    if record.patient.structure_id in services.settings.prevention_off:
+        return None
+    now = today(services.clock())
+    items = await prevention(services.queries, record.patient, record.viewer, now)
+    said = await services.queries.declared(record.patient.id)
+    return _Prevention(
+        wanted=[i for i in items if i.state in (PreventionState.DUE, PreventionState.MISSED)],
+        coming=[
+            item
+            for item in items
+            if item.state is PreventionState.UPCOMING and item.due_from <= now + PREVENTION_AHEAD
+        ],
+        noted=sorted(
+            (item for item in items if item.state is PreventionState.DONE),
+            key=lambda item: item.done_on or date.min,
+            reverse=True,
+        )[:HISTORY_SHOWN],
+        declared=frozenset((each.rule_id, each.ordinal) for each in said),
+    )
 
 
 async def _done(request: Request, visitor: Visitor) -> Response:
@@ -59,22 +111,72 @@ async def _done(request: Request, visitor: Visitor) -> Response:
     entries = await services.queries.agenda(record.patient.id, record.viewer)
     if not any(entry.id == entry_id and entry.status in DECIDABLE for entry in entries):
         raise HTTPException(404)
+    arguments = {
+        "patient_id": record.patient.id,
+        "entry_id": entry_id,
+        "decision": "confirmed",
+        "actor": visitor.actor,
+    }
+    await _run(services, "agenda_decide", arguments)
+    return RedirectResponse("/agenda?fait=1", status_code=303)
+
+
+async def _declare(request: Request, visitor: Visitor) -> Response:
+    """Note a line of the calendar as done, on the day given or today."""
+    services = services_of(request)
+    arguments = await _line(request, visitor)
+    given = await field_of(request, "day", 10)
+    now = today(services.clock())
     try:
-        await services.record(
-            "agenda_decide",
-            {
-                "patient_id": record.patient.id,
-                "entry_id": entry_id,
-                "decision": "confirmed",
-                "actor": visitor.actor,
-            },
-        )
+        day = date.fromisoformat(given) if given else now
+    except ValueError:
+        return RedirectResponse("/agenda?date=1", status_code=303)
+    record = await wanted_record(request, visitor)
+    if not date.fromisoformat(record.patient.birth_date) <= day <= now:
+        return RedirectResponse("/agenda?date=1", status_code=303)
+    await _run(services, "prevention_declare", arguments | {"day": day.isoformat()})
+    return RedirectResponse("/agenda?fait=1", status_code=303)
+
+
+async def _take_back(request: Request, visitor: Visitor) -> Response:
+    arguments = await _line(request, visitor)
+    await _run(services_of(request), "prevention_undo", arguments)
+    return RedirectResponse("/agenda?annule=1", status_code=303)
+
+
+async def _line(request: Request, visitor: Visitor) -> dict[str, Any]:
+    """Name one line of the visitor's calendar.
+
+    Raises:
+        HTTPException: 404 when it is not shown to them.
+    """
+    services = services_of(request)
+    record = await wanted_record(request, visitor)
+    if record.patient.structure_id in services.settings.prevention_off:
+        raise HTTPException(404)
+    return {
+        "patient_id": record.patient.id,
+        "rule_id": str(request.path_params["rule"])[:MAX_RULE],
+        "ordinal": int(request.path_params["ordinal"]),
+        "actor": visitor.actor,
+    }
+
+
+async def _run(services: WebmailServices, command: str, arguments: Mapping[str, Any]) -> None:
+    """Have the bridge do something.
+
+    Raises:
+        HTTPException: 404 when the record refuses it, 503 when the bridge cannot be asked.
+    """
+    try:
+        await services.record(command, arguments)
     except (CommandError, RecordBridgeError) as error:
         raise HTTPException(404) from error
     except (OSError, MailServerError) as error:
         raise HTTPException(503) from error
-    return RedirectResponse("/agenda?fait=1", status_code=303)
 
 
 agenda = signed_in(_agenda)
 done = signed_in(_done)
+declare = signed_in(_declare)
+take_back = signed_in(_take_back)

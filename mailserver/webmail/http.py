@@ -143,6 +143,7 @@ def _phase(request: Request) -> str:
 def build_app(services: WebmailServices) -> Starlette:
     """Make the application."""
     metrics = operations.WebMetrics()
+    prevention = "/agenda/prevention/{rule}/{ordinal:int}"
     entry = "/messagerie/{mailbox:int}/{folder:int}/{uid:int}"
     app = Starlette(
         routes=[
@@ -166,6 +167,8 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/dossier/acces", record_pages.accesses),
             Route("/agenda", agenda_pages.agenda),
             Route("/agenda/{entry:int}/fait", agenda_pages.done, methods=["POST"]),
+            Route(prevention, agenda_pages.declare, methods=["POST"]),
+            Route(prevention + "/annuler", agenda_pages.take_back, methods=["POST"]),
             Route("/healthz", operations.health),
             Route("/metrics", operations.metrics),
             Mount("/static", StaticFiles(directory=STATIC)),

@@ -26,11 +26,13 @@ class WebmailSettings:
         host: the name in Message-IDs.
         authserv_id: the one name whose Authentication-Results is believed.
         session_minutes: how long a session lives without a page being opened.
+        prevention_off: structures that do not show the prevention calendar (RULES §8).
     """
 
     host: str
     authserv_id: str
     session_minutes: int = 20
+    prevention_off: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

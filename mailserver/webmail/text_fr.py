@@ -68,6 +68,7 @@ _AGENDA_KINDS: Final = {
     "prescription": "Ordonnance",
     "appointment": "Rendez-vous",
     "prevention": "Prévention",
+    "certificate": "Certificat de santé",
 }
 _AGENDA_STATUS: Final = {
     "proposed": "Proposé",
@@ -84,6 +85,8 @@ _ACCESS_KINDS: Final = {
     "record_listed": "consultation du dossier",
     "agenda_listed": "consultation de l'agenda",
     "agenda_decided": "réponse dans l'agenda",
+    "prevention_declared": "« déjà fait » dans l'agenda",
+    "prevention_undone": "« déjà fait » annulé dans l'agenda",
 }
 
 LOGIN_REFUSED: Final = (

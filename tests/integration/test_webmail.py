@@ -564,6 +564,73 @@ async def test_the_agenda_has_three_parts_and_done_is_one_tap(site):
         assert again.status_code == 404
 
 
+def prevention_part(page: str) -> str:
+    return page.split('id="titre-prevention"')[1].split("</section>", maxsplit=1)[0]
+
+
+async def test_the_national_calendar_is_shown_with_its_source_and_settled_by_one_tap(site):
+    # born on 28 March 1979: the booster of 45 years and the smear are proposed at 47
+    async with site.signed_in() as client:
+        page = (await client.get("/agenda")).text
+        part = prevention_part(page)
+        assert "Rappel diphtérie, tétanos, polio (45 ans)" in part
+        assert "Calendrier des vaccinations et recommandations vaccinales 2025" in part
+        assert "Ce n'est pas un avis médical" in part.replace("&#39;", "'")
+        assert "colorectal" not in part
+        form = {"csrf": token_of(page)}
+        line = "/agenda/prevention/rappel-45/1"
+        assert (await client.post(line, data=form | {"day": "2025-03-02"})).status_code == 303
+        part = prevention_part((await client.get("/agenda?fait=1")).text)
+        wanted, noted = part.split("noté comme fait")
+        assert "(45 ans)" not in wanted
+        assert "Noté le 02/03/2025." in noted
+        answer = await client.post(line + "/annuler", data=form)
+        assert answer.headers["location"] == "/agenda?annule=1"
+        again = await client.post(line + "/annuler", data=form)
+        assert again.status_code == 404
+        assert "(45 ans)" in prevention_part((await client.get("/agenda")).text)
+        journal = (await client.get("/dossier/acces")).text
+        assert "« déjà fait » annulé" in journal
+
+
+@pytest.mark.parametrize("day", ["1979-03-27", "2999-01-01", "hier", "1979-03-28x"])
+async def test_a_day_before_birth_or_to_come_is_refused_with_a_sentence(site, day):
+    async with site.signed_in() as client:
+        page = (await client.get("/agenda")).text
+        form = {"csrf": token_of(page), "day": day}
+        answer = await client.post("/agenda/prevention/rappel-45/1", data=form)
+        if day == "1979-03-28x":  # cut at ten characters: the day of birth itself
+            assert answer.headers["location"] == "/agenda?fait=1"
+        else:
+            assert answer.headers["location"] == "/agenda?date=1"
+            assert "choisissez un jour" in (await client.get("/agenda?date=1")).text
+
+
+async def test_a_line_that_the_calendar_does_not_have_is_not_noted(site):
+    async with site.signed_in() as client:
+        form = {"csrf": token_of((await client.get("/agenda")).text)}
+        for line in ("nothing/1", "rappel-45/0", "rappel-45/10000"):
+            answer = await client.post(f"/agenda/prevention/{line}", data=form)
+            assert answer.status_code == 404
+        assert (await client.post("/agenda/prevention/rappel-45/1")).status_code == 403
+
+
+async def test_a_vaccination_of_the_record_settles_its_line_and_a_hidden_one_changes_nothing(site):
+    seen = await site.file(CdaSpec())
+    hidden = await site.file(CdaSpec(unique_id="1.2.9"), visibility="awaiting_release")
+    given = {"kind": "vaccination", "status": "history", "day": "2024-06-01"}
+    async with site.signed_in() as client:
+        before = prevention_part((await client.get("/agenda")).text)
+        await site.add_agenda(hidden, atc="J07CA01", **given)
+        assert prevention_part((await client.get("/agenda")).text) == before
+        await site.add_agenda(seen, atc="J07CA01", **given | {"day": None})
+        assert prevention_part((await client.get("/agenda")).text) == before
+        await site.add_agenda(seen, atc="J07CA01", ordinal=1, **given)
+        part = prevention_part((await client.get("/agenda")).text)
+        assert "Noté le 01/06/2024." in part
+        assert "/agenda/prevention/rappel-45/1/annuler" not in part
+
+
 # --- machines and errors ---------------------------------------------------------------------
 
 

@@ -282,6 +282,7 @@ def vaccination(
     status: str | None = "completed",
     name: str = "REPEVAX",
     mood: str = "EVN",
+    atc: str = "J07CA02",
 ) -> tuple[str, str]:
     """A vaccination done (EVN) or recommended (INT)."""
     template = "1.2.250.1.213.1.1.3.45" if mood == "EVN" else "1.2.250.1.213.1.1.3.47"
@@ -291,7 +292,8 @@ def vaccination(
         '<code code="INITIMMUNIZ" codeSystem="2.16.840.1.113883.5.4"/>'
         f"{_status(status)}{_when(when)}"
         "<consumable><manufacturedProduct><manufacturedMaterial>"
-        f'<code code="65082437" displayName={quoteattr(name)} codeSystem="1.2.250.1.213.2.3.1"/>'
+        f'<code code="65082437" displayName={quoteattr(name)} codeSystem="1.2.250.1.213.2.3.1">'
+        f'<translation code="{atc}" codeSystem="2.16.840.1.113883.6.73"/></code>'
         f"<name>{escape(name)}</name>"
         "</manufacturedMaterial></manufacturedProduct></consumable></substanceAdministration>"
     )

@@ -20,6 +20,7 @@ from mailserver.webmail.http import WebmailServices, WebmailSettings, build_app
 from record_bridge import repository, schema
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.model import Environment
+from record_bridge.prevention_record import PreventionCommands
 from record_bridge.queries import RecordQueries
 from tests.support.cda import OID_TEST, CdaSpec, cda
 from tests.support.mailsite import (
@@ -172,16 +173,19 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
         async def rematch(*_: object) -> int:
             return 0
 
-        table = RecordCommands(
-            CommandContext(
-                record,
-                lambda: (CABINET, CLINIC),
-                Environment.TEST,
-                clock,
-                rematch,
-                lambda: None,
-            )
-        ).table()
+        table = (
+            RecordCommands(
+                CommandContext(
+                    record,
+                    lambda: (CABINET, CLINIC),
+                    Environment.TEST,
+                    clock,
+                    rematch,
+                    lambda: None,
+                )
+            ).table()
+            | PreventionCommands(record, clock).table()
+        )
         site = Webmail(None, mail, record, queries, clock, {}, {})
 
         async def run(name: str, arguments: Mapping[str, Any]) -> Any:

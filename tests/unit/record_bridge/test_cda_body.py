@@ -123,6 +123,35 @@ def test_a_null_flavor_is_not_inherited():
     assert len(read((code, around))) == 1
 
 
+def test_a_vaccine_is_known_by_its_atc_code_among_the_translations():
+    (found,) = read(vaccination("20201010", atc="J07BD52"))
+
+    assert found.atc == "J07BD52"
+    assert found.code == "65082437"
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("1.2.250.1.213.1.1.1.5.1", "CSE-CS8"),
+        ("1.2.250.1.213.1.1.1.5.2", "CSE-CS9"),
+        ("1.2.250.1.213.1.1.1.5.3", "CSE-CS24"),
+    ],
+)
+def test_a_childs_certificate_says_that_its_examination_took_place(root, name):
+    content = cda(CdaSpec(code="CERT_DECL")).replace(
+        b'<templateId root="1.2.250.1.213.1.1.1.1"/>',
+        b'<templateId root="1.2.250.1.213.1.1.1.1"/><templateId root="' + root.encode() + b'"/>',
+    )
+    assert root.encode() in content
+    document = load_cda(content)
+
+    (found,) = acts(document, read_header(document))
+
+    assert (found.kind, found.code) == (ActKind.CERTIFICATE, name)
+    assert found.low
+
+
 def test_a_vaccination_without_a_date_counts_without_one():
     (found,) = read(vaccination(None))
 
