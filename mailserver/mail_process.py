@@ -293,8 +293,9 @@ def _smtp_bind(
 
 
 async def _forget(store: MailStore) -> None:
-    """Let go of what is over: retry keys after five days, queue rows after thirty."""
+    """Let go of what is over: old retry keys, queue rows and expunges."""
     await store.messages.forget_keys(now())
+    await store.messages.forget_expunged()
     await store.outbox.forget(now() - FORGET_SENT_AFTER)
 
 

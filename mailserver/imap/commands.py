@@ -73,19 +73,40 @@ class Enable:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What a client that comes back says of its cache (RFC 7162 §3.2.5).
+
+    Attributes:
+        uidvalidity: of the folder when the cache was made; modseq: up to which it is whole.
+        uids: those it knows, None for all.
+    """
+
+    uidvalidity: int
+    modseq: int
+    uids: SequenceSet | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
-    """SELECT or EXAMINE (RFC 9051 §6.3.2, §6.3.3; CONDSTORE: RFC 7162 §3.1.8)."""
+    """SELECT or EXAMINE (RFC 9051 §6.3.2, §6.3.3; RFC 7162 §3.1.8, §3.2.5)."""
 
     mailbox: str
     access: Access
     condstore: bool
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """CREATE (RFC 9051 §6.3.4)."""
+    """CREATE (RFC 9051 §6.3.4); ``uses`` are special uses asked for (RFC 6154 §3)."""
 
     mailbox: str
+    uses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compress:
+    """COMPRESS DEFLATE (RFC 4978 §3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,12 +289,13 @@ FetchItem = Simple | BodySection
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """FETCH (RFC 9051 §6.4.5; CHANGEDSINCE: RFC 7162 §3.1.4.1)."""
+    """FETCH (RFC 9051 §6.4.5; CHANGEDSINCE, VANISHED: RFC 7162 §3.1.4.1, §3.2.6)."""
 
     numbers: SequenceSet
     items: tuple[FetchItem, ...]
     numbering: Numbering
     changedsince: int | None
+    vanished: bool = False
 
 
 class StoreMode(Enum):
@@ -493,6 +515,7 @@ Command = (
     | Status
     | Append
     | Idle
+    | Compress
     | Check
     | Close
     | Unselect

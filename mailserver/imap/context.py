@@ -13,6 +13,7 @@ from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.machine import State
 from mailserver.imap.responses import FlagText, capabilities, flag_list
+from mailserver.imap.sets import SequenceSet, encode_set, gaps
 from mailserver.imap.shared import ImapBind, Shared
 from mailserver.imap.view import FolderView
 from mailserver.store.changes import Subscription
@@ -33,6 +34,7 @@ class Context:
         self.view: FolderView | None = None
         self.access = Access.READ_ONLY
         self.condstore = False
+        self.qresync = False
         self.subscription: Subscription | None = None
         self.attempts = 0
         self.ending = ""
@@ -65,6 +67,7 @@ class Context:
             before_login=self.state is State.NOT_AUTHENTICATED,
             login_allowed=self.login_allowed(),
             tls_offered=not self.connection.tls,
+            compressed=self.connection.compressed,
             limit=self.bind.limits.append_octets,
         )
 
@@ -139,8 +142,32 @@ class Context:
             self.show_keywords()
             self.tell_flags(changed)
         if expunge:
-            for number in view.take_expunges().expunged:
+            told = view.take_expunges()
+            if self.qresync:
+                if told.vanished:
+                    self.write(b"* VANISHED %b\r\n" % encode_set(told.vanished))
+                return
+            for number in told.expunged:
                 self.write(b"* %d EXPUNGE\r\n" % number)
+
+    async def tell_vanished(self, modseq: int, known: SequenceSet | None) -> None:
+        """Tell which of the UIDs that the client knows left after a modseq.
+
+        Where the log does not reach back so far, every UID that is not there any more is named.
+
+        Source: RFC 7162 §3.2.5, §3.2.6, §3.2.10.2.
+        """
+        view = self.opened
+        logged = await self.store.messages.vanished_since(view.folder.id, modseq)
+        if logged is None:
+            last = max(view.folder.uidnext - 1, view.uids[-1] if view.uids else 0)
+            spans = gaps(view.uids, last)
+            text = (known.overlap(spans) if known else SequenceSet(tuple(spans))).encode()
+        else:
+            gone = [uid for uid in logged if view.position(uid) is None]
+            text = encode_set(known.among(gone) if known else gone)
+        if text:
+            self.write(b"* VANISHED (EARLIER) %b\r\n" % text)
 
     def show_keywords(self) -> None:
         """Name in FLAGS the keywords that FETCH responses are about to mention."""

@@ -35,6 +35,8 @@ class Code(Enum):
     TOOBIG = "TOOBIG"
     TRYCREATE = "TRYCREATE"
     UNAVAILABLE = "UNAVAILABLE"
+    USEATTR = "USEATTR"
+    COMPRESSIONACTIVE = "COMPRESSIONACTIVE"
 
 
 class ImapError(Exception):

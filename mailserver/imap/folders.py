@@ -8,14 +8,14 @@ Source: RFC 9051 §6.3.
 
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
-from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.listing import Line, Named, list_lines, lsub_lines
 from mailserver.imap.machine import State
 from mailserver.imap.names import SEPARATOR, require_creatable
 from mailserver.imap.responses import list_response, status_response
 from mailserver.imap.view import FolderView
 from mailserver.store.errors import CannotError, FolderExistsError, NoSuchFolderError
-from mailserver.store.model import INBOX, Folder
+from mailserver.store.model import INBOX, SPECIAL_FOLDERS, Folder
 
 
 def _named(folders: list[Folder]) -> list[Named]:
@@ -78,6 +78,10 @@ async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, .
 
 async def select(context: Context, command: c.Select) -> bytes:
     """Answer SELECT and EXAMINE."""
+    if command.known is not None and not context.qresync:
+        raise BadCommandError("QRESYNC is not enabled")
+    if context.view is not None:
+        context.write(b"* OK [CLOSED] Previous mailbox closed\r\n")
     context.close_folder()
     if context.subscription is not None:
         # What is published from here on is read after the rows below.
@@ -99,6 +103,14 @@ async def select(context: Context, command: c.Select) -> bytes:
     context.write(b"* OK [UIDNEXT %d] Next\r\n" % uidnext)
     context.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.modseq)
     context.write(context.permanent_flags())
+    known = command.known
+    if known is not None and known.uidvalidity == folder.uidvalidity:
+        await context.tell_vanished(known.modseq, known.uids)
+        changed = [at for at, row in enumerate(view.rows) if row.modseq > known.modseq]
+        if known.uids is not None:
+            wanted = set(known.uids.among(view.uids[at] for at in changed))
+            changed = [at for at in changed if view.uids[at] in wanted]
+        context.tell_flags(changed, uid=True)
     if command.access is c.Access.READ_ONLY:
         return b"OK [READ-ONLY] EXAMINE completed"
     return b"OK [READ-WRITE] SELECT completed"
@@ -109,7 +121,9 @@ async def create(context: Context, command: c.Create) -> bytes:
     name = command.mailbox
     require_creatable(name)
     mailbox_id = context.logged_in.id
-    existing = {folder.name for folder in await context.store.folders.list(mailbox_id)}
+    folders = await context.store.folders.list(mailbox_id)
+    use = _use(command.uses)
+    existing = {folder.name for folder in folders}
     if name in existing:
         raise RefusedError(Code.ALREADYEXISTS, "The mailbox exists")
     levels = name.split(SEPARATOR)
@@ -120,8 +134,25 @@ async def create(context: Context, command: c.Create) -> bytes:
                 await context.store.folders.create(mailbox_id, above)
             except FolderExistsError:
                 continue
-    await context.store.folders.create(mailbox_id, name)
+    await context.store.folders.create(mailbox_id, name, use)
     return b"OK CREATE completed"
+
+
+def _use(wanted: tuple[str, ...]) -> str | None:
+    """Give the one special use of a new folder; several folders may have the same.
+
+    Raises:
+        RefusedError: USEATTR: unknown here, or more than one.
+
+    Source: RFC 6154 §3.
+    """
+    if not wanted:
+        return None
+    offered = {use.lower(): use for _name, use in SPECIAL_FOLDERS if use is not None}
+    found = offered.get(wanted[0].lower())
+    if len(wanted) > 1 or found is None:
+        raise RefusedError(Code.USEATTR, "This special use is not offered")
+    return found
 
 
 async def delete(context: Context, command: c.Delete) -> bytes:

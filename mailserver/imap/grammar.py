@@ -106,14 +106,55 @@ def _enable(cursor: Cursor) -> c.Enable:
 def _select(access: c.Access) -> Reader:
     def read(cursor: Cursor) -> c.Select:
         mailbox = _mailbox(cursor)
-        condstore = False
+        condstore, known = False, None
         if not cursor.at_end:
             cursor.space()
-            cursor.expect(b"(CONDSTORE)")
-            condstore = True
-        return c.Select(mailbox, access, condstore)
+            cursor.expect(b"(")
+            while True:
+                name = cursor.keyword()
+                if name == b"CONDSTORE" and not condstore:
+                    condstore = True
+                elif name == b"QRESYNC" and known is None:
+                    cursor.space()
+                    known = _known(cursor)
+                else:
+                    raise BadCommandError("Unknown parameter")
+                if cursor.maybe(b")"):
+                    break
+                cursor.space()
+        return c.Select(mailbox, access, condstore, known)
 
     return read
+
+
+def _known(cursor: Cursor) -> c.Known:
+    """``"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"``.
+
+    The sequence match data only spare a server work when its log is too short; they are read and
+    not used. Source: RFC 7162 §7.
+    """
+    cursor.expect(b"(")
+    uidvalidity = cursor.nz_number()
+    cursor.space()
+    modseq = cursor.number(most=NUMBER64_MAX)
+    if modseq == 0:
+        raise BadCommandError("Number out of range")
+    uids = None
+    if not cursor.maybe(b")"):
+        cursor.space()
+        if cursor.peek() != b"(":
+            uids = cursor.sequence_set()
+            if uids.has_star:
+                raise BadCommandError("Invalid sequence set")
+        if uids is None or not cursor.maybe(b")"):
+            if uids is not None:
+                cursor.space()
+            cursor.expect(b"(")
+            cursor.sequence_set()
+            cursor.space()
+            cursor.sequence_set()
+            cursor.expect(b"))")
+    return c.Known(uidvalidity, modseq, uids)
 
 
 def _rename(cursor: Cursor) -> c.Rename:
@@ -123,8 +164,21 @@ def _rename(cursor: Cursor) -> c.Rename:
 def _create(cursor: Cursor) -> c.Create:
     cursor.space()
     raw = cursor.astring()
+    uses: tuple[str, ...] = ()
+    if not cursor.at_end:
+        cursor.space()
+        cursor.expect(b"(USE ")
+        uses = _flags(cursor)
+        cursor.expect(b")")
     # RFC 9051 §6.3.4: a trailing separator only says that names will be created below.
-    return c.Create(canonical(raw.removesuffix(b"/")))
+    return c.Create(canonical(raw.removesuffix(b"/")), uses)
+
+
+def _compress(cursor: Cursor) -> c.Compress:
+    cursor.space()
+    if cursor.keyword() != b"DEFLATE":
+        raise BadCommandError("Unknown mechanism")
+    return c.Compress()
 
 
 def _list(cursor: Cursor) -> c.List:
@@ -340,6 +394,7 @@ READERS: dict[bytes, Reader] = {
     b"UNSUBSCRIBE": lambda cursor: c.Unsubscribe(_mailbox(cursor)),
     b"LIST": _list,
     b"LSUB": _lsub,
+    b"COMPRESS": _compress,
     b"NAMESPACE": _plain(c.Namespace()),
     b"STATUS": _status,
     b"APPEND": _append,

@@ -49,7 +49,7 @@ def read_fetch(cursor: Cursor, numbering: Numbering) -> Fetch:
     numbers = cursor.sequence_set()
     cursor.space()
     items = _items(cursor)
-    changedsince = None
+    changedsince, vanished = None, False
     if not cursor.at_end:
         cursor.space()
         cursor.expect(b"(CHANGEDSINCE")
@@ -57,12 +57,15 @@ def read_fetch(cursor: Cursor, numbering: Numbering) -> Fetch:
         changedsince = cursor.number(most=NUMBER64_MAX)
         if changedsince == 0:
             raise BadCommandError("Number out of range")
+        vanished = cursor.maybe(b" VANISHED")
+        if vanished and numbering is not Numbering.UID:
+            raise BadCommandError("VANISHED is for UID FETCH")
         cursor.expect(b")")
     if numbering is Numbering.UID and Simple.UID not in items:
         items = (Simple.UID, *items)
     if changedsince is not None and Simple.MODSEQ not in items:
         items = (*items, Simple.MODSEQ)
-    return Fetch(numbers, items, numbering, changedsince)
+    return Fetch(numbers, items, numbering, changedsince, vanished)
 
 
 def _items(cursor: Cursor) -> tuple[FetchItem, ...]:

@@ -35,6 +35,7 @@ _AFTER: tuple[type, ...] = (
     c.Status,
     c.Append,
     c.Idle,
+    c.Compress,
 )
 _OPEN: tuple[type, ...] = (
     c.Check,

@@ -16,7 +16,7 @@ from mailserver.delivery.rules import refusal
 from mailserver.delivery.trace import cut, is_trace
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
-from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.fetching import Fetcher
 from mailserver.imap.responses import SYSTEM_FLAGS
 from mailserver.imap.search import Searcher
@@ -112,6 +112,11 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
     items = list(command.items)
     if command.changedsince is not None or c.Simple.MODSEQ in items:
         context.condstore = True
+    if command.vanished:
+        if not context.qresync:
+            raise BadCommandError("QRESYNC is not enabled")
+        largest = view.folder.uidnext
+        await context.tell_vanished(command.changedsince or 0, command.numbers.closed(largest))
     if command.changedsince is not None:
         since = command.changedsince
         positions = [at for at in positions if view.rows[at].modseq > since]
@@ -245,7 +250,11 @@ async def expunge(context: Context, command: c.Expunge) -> bytes:
     uids = None
     if command.uids is not None:
         uids = [view.uids[at] for at in command.uids.positions_of_uids(view.uids)]
-    view.note_gone(await context.store.messages.expunge(view.folder.id, uids))
+    gone = await context.store.messages.expunge(view.folder.id, uids)
+    view.note_gone(gone)
+    if gone and context.condstore:
+        await context.sync(expunge=True)
+        return b"OK [HIGHESTMODSEQ %d] EXPUNGE completed" % view.modseq
     return b"OK EXPUNGE completed"
 
 

@@ -40,15 +40,17 @@ BASE = (
     b"LIST-EXTENDED",
     b"LIST-STATUS",
     b"SPECIAL-USE",
+    b"CREATE-SPECIAL-USE",
     b"STATUS=SIZE",
     b"ESEARCH",
     b"CONDSTORE",
+    b"QRESYNC",
 )
 """What is announced in every state; each of them works in full."""
 
 
 def capabilities(
-    *, before_login: bool, login_allowed: bool, tls_offered: bool, limit: int
+    *, before_login: bool, login_allowed: bool, tls_offered: bool, compressed: bool, limit: int
 ) -> bytes:
     """Give the capability list of a moment in a connection.
 
@@ -56,6 +58,7 @@ def capabilities(
         before_login: nobody has logged in yet.
         login_allowed: a password would be taken now (TLS is up, or the address is trusted).
         tls_offered: STARTTLS would work now.
+        compressed: COMPRESS was given already.
         limit: APPENDLIMIT in octets.
 
     Source: RFC 9051 §6.1.1, §7.2.2, RFC 7888 §6, RFC 7889 §2.
@@ -68,6 +71,8 @@ def capabilities(
         words.append(b"AUTH=PLAIN" if login_allowed else b"LOGINDISABLED")
     else:
         words.append(b"LITERAL+")
+        if not compressed:
+            words.append(b"COMPRESS=DEFLATE")
     words.append(b"APPENDLIMIT=%d" % limit)
     return b" ".join(words)
 

@@ -63,6 +63,8 @@ HANDLERS: dict[type, Handler] = {
 }
 """What answers each command; NOOP, CHECK, LOGOUT, ENABLE, STARTTLS and IDLE are the loop's own."""
 
+ENABLED = (b"CONDSTORE", b"QRESYNC")
+"""What ENABLE can turn on."""
 HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"DELETE /", b"CONNECT ")
 """Threat S7: a browser that was led here is hung up on at its first line."""
 IDLE_QUIET_S = 300.0
@@ -210,6 +212,8 @@ class Session:
                 return b""
             case c.Idle():
                 return await self._idle()
+            case c.Compress():
+                return await self._compress(tag)
             case c.Enable():
                 return self._enable(command)
             case c.Noop() | c.Check():
@@ -262,13 +266,33 @@ class Session:
             self._log_failure("imap_sync_failed", error)
 
     def _enable(self, command: c.Enable) -> bytes:
+        """Turn extensions on; what is not known here is left out of the answer.
+
+        Source: RFC 5161 §3.1, RFC 7162 §3.2.3.
+        """
         context = self._context
-        if b"CONDSTORE" in command.names:
+        told = [name for name in ENABLED if name.upper() in command.names]
+        if b"QRESYNC" in told:
+            context.qresync = True
+        if context.qresync or b"CONDSTORE" in told:
             context.condstore = True
-            context.write(b"* ENABLED CONDSTORE\r\n")
-        else:
-            context.write(b"* ENABLED\r\n")
+        context.write(b" ".join((b"* ENABLED", *told)) + b"\r\n")
         return b"OK ENABLE completed"
+
+    async def _compress(self, tag: bytes) -> bytes:
+        """Compress both ways from the octet after the tagged OK.
+
+        Source: RFC 4978 §3.
+        """
+        connection = self._connection
+        if connection.compressed:
+            raise RefusedError(Code.COMPRESSIONACTIVE, "Compressed already")
+        if connection.framer.buffered:
+            raise BadCommandError("Wait for the answer to COMPRESS")
+        self._answer(tag, b"OK DEFLATE active")
+        await connection.flush()
+        connection.compress()
+        return b""
 
     async def _idle(self) -> bytes:
         """Push changes until ``DONE``. Source: RFC 2177 §3."""

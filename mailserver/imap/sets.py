@@ -64,6 +64,45 @@ class SequenceSet:
             found.extend(range(bisect_left(uids, low), bisect_right(uids, high)))
         return found
 
+    def closed(self, largest: int) -> "SequenceSet":
+        """Give the same set with ``*`` as a number."""
+        return SequenceSet(tuple((low or largest, high or largest) for low, high in self.ranges))
+
+    @property
+    def has_star(self) -> bool:
+        """Whether it speaks of the largest number in use."""
+        return any(STAR in pair for pair in self.ranges)
+
+    def overlap(self, spans: Iterable[tuple[int, int]]) -> "SequenceSet":
+        """Give what this set, which holds no ``*``, has in common with ascending spans."""
+        own = self._merged(_MOST)
+        common = []
+        at = 0
+        for low, high in spans:
+            while at < len(own) and own[at][1] < low:
+                at += 1
+            here = at
+            while here < len(own) and own[here][0] <= high:
+                common.append((max(low, own[here][0]), min(high, own[here][1])))
+                here += 1
+        return SequenceSet(tuple(common))
+
+    def encode(self) -> bytes:
+        """Write the set."""
+        texts = (str(low) if low == high else f"{low}:{high}" for low, high in self.ranges)
+        return ",".join(texts).encode("ascii")
+
+    def among(self, numbers: Iterable[int]) -> list[int]:
+        """Give those of ascending numbers that are in this set, which holds no ``*``."""
+        spans = self._merged(_MOST)
+        lows = [low for low, _ in spans]
+        found = []
+        for number in numbers:
+            at = bisect_right(lows, number) - 1
+            if at >= 0 and number <= spans[at][1]:
+                found.append(number)
+        return found
+
     def holds(self, number: int, largest: int) -> bool:
         """Say whether one number is in the set."""
         return any(low <= number <= high for low, high in self._merged(largest))
@@ -94,6 +133,19 @@ def parse_set(text: bytes) -> SequenceSet:
         low = _number(first)
         ranges.append((low, _number(last) if colon else low))
     return SequenceSet(tuple(ranges))
+
+
+def gaps(numbers: Sequence[int], last: int) -> list[tuple[int, int]]:
+    """Give the spans of 1 to ``last`` that ascending numbers leave out."""
+    spans = []
+    following = 1
+    for number in numbers:
+        if number > following:
+            spans.append((following, min(number - 1, last)))
+        following = number + 1
+    if following <= last:
+        spans.append((following, last))
+    return spans
 
 
 def encode_set(numbers: Iterable[int]) -> bytes:

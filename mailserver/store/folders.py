@@ -1,8 +1,8 @@
 """Folders of a mailbox: names, UIDVALIDITY, counts.
 
 Invariants: INBOX exists in every mailbox and is named in any case; a UIDVALIDITY is never used
-twice in a mailbox; INBOX and the special-use folders are neither deleted nor renamed (but INBOX
-gives its messages away, RFC 9051 §6.3.6), because deliveries and the webmail need them.
+twice in a mailbox; the folders that a mailbox opens with are neither deleted nor renamed (but
+INBOX gives its messages away, RFC 9051 §6.3.6), because deliveries and the webmail need them.
 """
 
 import sqlite3
@@ -22,7 +22,7 @@ from mailserver.store.errors import (
     NoSuchFolderError,
     NoSuchMailboxError,
 )
-from mailserver.store.model import INBOX, Flag, Folder, FolderStatus
+from mailserver.store.model import INBOX, SPECIAL_FOLDERS, Flag, Folder, FolderStatus
 from mailserver.store.rows import close_folders, fetch_all, fetch_first, open_folder
 from mailserver.store.schema import ENTRY, FOLDER
 
@@ -71,7 +71,8 @@ _INSERT = (
     "INSERT INTO folder (mailbox_id, name, uidvalidity, uidnext, highestmodseq, special_use,"
     " subscribed) VALUES (:mailbox_id, :name, :uidvalidity, 1, 1, :special_use, :subscribed)"
 )
-_FIND = "SELECT id, special_use FROM folder WHERE mailbox_id = :mailbox_id AND name = :name"
+_OPENED_WITH = frozenset(name for name, _use in SPECIAL_FOLDERS)
+_FIND = "SELECT id FROM folder WHERE mailbox_id = :mailbox_id AND name = :name"
 _BODIES = "SELECT DISTINCT blob_id FROM entry WHERE folder_id = :id"
 _EMPTY = (
     "DELETE FROM entry WHERE folder_id = :id",
@@ -82,10 +83,6 @@ _RENAME = (
     "UPDATE folder SET name = :to || substr(name, length(:name) + 1)"
     " WHERE mailbox_id = :mailbox_id"
     " AND (name = :name OR substr(name, 1, length(:name) + 1) = :name || '/')"
-)
-_SPECIAL_BELOW = (
-    "SELECT 1 FROM folder WHERE mailbox_id = :mailbox_id AND special_use IS NOT NULL"
-    " AND substr(name, 1, length(:name) + 1) = :name || '/'"
 )
 _SUBSCRIBE = (
     "UPDATE folder SET subscribed = :subscribed WHERE mailbox_id = :mailbox_id AND name = :name"
@@ -118,6 +115,13 @@ def canonical_name(name: str) -> str:
 class _Named:
     mailbox_id: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Creating:
+    mailbox_id: int
+    name: str
+    special_use: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +176,17 @@ class Folders:
             raise NoSuchFolderError
         return FolderStatus(*row)
 
-    async def create(self, mailbox_id: int, name: str) -> Folder:
-        """Make an empty folder. Source: RFC 9051 §6.3.4.
+    async def create(self, mailbox_id: int, name: str, special_use: str | None = None) -> Folder:
+        """Make an empty folder. Source: RFC 9051 §6.3.4, RFC 6154 §3.
 
         Raises:
             FolderExistsError: the name is taken.
             CannotError: it cannot be a name.
             NoSuchMailboxError: there is no such mailbox.
         """
-        value = _Named(mailbox_id, canonical_name(name))
+        value = _Creating(mailbox_id, canonical_name(name), special_use)
         await self._commits.run(_create, value, lambda _made: (mailbox_id,))
-        return await self._found(value)
+        return await self._found(_Named(mailbox_id, value.name))
 
     async def delete(self, mailbox_id: int, name: str) -> None:
         """Delete a folder with its messages; those below it stay. Source: RFC 9051 §6.3.5.
@@ -268,8 +272,8 @@ def insert_folder(
     return folder_id
 
 
-def _create(connection: sqlite3.Connection, value: _Named) -> int:
-    return insert_folder(connection, value.mailbox_id, value.name, None)
+def _create(connection: sqlite3.Connection, value: _Creating) -> int:
+    return insert_folder(connection, value.mailbox_id, value.name, value.special_use)
 
 
 def _find(connection: sqlite3.Connection, mailbox_id: int, name: str) -> sqlite3.Row:
@@ -281,11 +285,9 @@ def _find(connection: sqlite3.Connection, mailbox_id: int, name: str) -> sqlite3
 
 
 def _delete(connection: sqlite3.Connection, value: _Named) -> bool:
-    if value.name == INBOX:
+    if value.name in _OPENED_WITH:
         raise CannotError
     folder = _find(connection, value.mailbox_id, value.name)
-    if folder["special_use"] is not None:
-        raise CannotError
     bodies = [row[0] for row in connection.execute(_BODIES, {"id": folder["id"]})]
     for statement in _EMPTY:
         connection.execute(statement, {"id": folder["id"]})
@@ -301,10 +303,8 @@ def _rename(connection: sqlite3.Connection, value: _Renaming) -> None:
     if value.name == INBOX:
         _empty_inbox(connection, folder["id"], value)
         return
-    # A folder cannot go below itself, nor a special one away from its name.
-    below_itself = value.to.startswith(value.name + "/")
-    special = folder["special_use"] is not None
-    if below_itself or special or connection.execute(_SPECIAL_BELOW, parameters).fetchone():
+    # A folder cannot go below itself, nor one that the mailbox opened with away from its name.
+    if value.to.startswith(value.name + "/") or value.name in _OPENED_WITH:
         raise CannotError
     try:
         connection.execute(_RENAME, parameters)

@@ -63,6 +63,9 @@ from mailserver.store.schema import (
     RECEIPT_FILING,
 )
 
+EXPUNGED_KEPT = 20_000
+"""Expunges that a folder remembers; a client further behind is told all that is not there."""
+
 _ROWS = select_rows()
 _CHANGED = _ROWS.where(ENTRY.c.modseq > bindparam("modseq"))
 _VANISHED = (
@@ -70,6 +73,7 @@ _VANISHED = (
     .where(EXPUNGED.c.folder_id == bindparam("folder_id"), EXPUNGED.c.modseq > bindparam("modseq"))
     .order_by(EXPUNGED.c.uid)
 )
+_LOG_FLOOR = select(FOLDER.c.expunged_floor).where(FOLDER.c.id == bindparam("folder_id"))
 _HIGHEST = select(FOLDER.c.highestmodseq).where(FOLDER.c.id == bindparam("folder_id"))
 _WITH_INDEX = ENTRY.join(MESSAGE_INDEX, MESSAGE_INDEX.c.blob_id == ENTRY.c.blob_id)
 _VISIBLE = (ENTRY.c.folder_id == bindparam("folder_id"), ENTRY.c.uid > 0)
@@ -255,6 +259,27 @@ class Messages:
             vanished = (await connection.execute(_VANISHED, parameters)).scalars().all()
         return Changes(list(map(entry_row, rows)), list(vanished), highest)
 
+    async def vanished_since(self, folder_id: int, modseq: int) -> list[int] | None:
+        """Give the UIDs that left after a modseq, ascending.
+
+        Returns:
+            None when the log of what left does not reach back so far.
+
+        Raises:
+            NoSuchFolderError: it was deleted.
+
+        Source: RFC 7162 §3.2.5.
+        """
+        parameters = {"folder_id": folder_id, "modseq": modseq}
+        async with self._database.connect() as connection:
+            await connection.exec_driver_sql("BEGIN")
+            floor = (await connection.execute(_LOG_FLOOR, parameters)).scalar()
+            if floor is None:
+                raise NoSuchFolderError
+            if modseq < floor:
+                return None
+            return list((await connection.execute(_VANISHED, parameters)).scalars().all())
+
     async def detail(self, folder_id: int, uids: Sequence[int]) -> list[EntryDetail]:
         """Give entries with prefix and index, in UID order, in one statement.
 
@@ -378,6 +403,10 @@ class Messages:
     async def forget_keys(self, at: datetime) -> int:
         """Delete the retry keys that are over; once a day is enough."""
         return await self._database.write(deliveries.forget_keys, to_micros(at))
+
+    async def forget_expunged(self, keep: int = EXPUNGED_KEPT) -> int:
+        """Cut each folder's log of what left to the newest; once a day is enough."""
+        return await self._database.write(moves.forget_expunged, keep)
 
 
 def _entry_rows(rows: Sequence[Sequence[Any]]) -> list[EntryRow]:

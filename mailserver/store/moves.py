@@ -36,6 +36,13 @@ _COPY = (
     " blob_id, receipt_id, prefix FROM entry WHERE id = :id"
 )
 _MOVE = "UPDATE entry SET folder_id = :folder_id, uid = :uid, modseq = :modseq WHERE id = :id"
+_LONG_LOGS = "SELECT folder_id, count(*) FROM expunged GROUP BY folder_id HAVING count(*) > :keep"
+_LOG_NTH = (
+    "SELECT modseq FROM expunged WHERE folder_id = :id"
+    " ORDER BY modseq DESC, uid DESC LIMIT 1 OFFSET :keep"
+)
+_CUT_LOG = "DELETE FROM expunged WHERE folder_id = :id AND modseq <= :floor"
+_RAISE_FLOOR = "UPDATE folder SET expunged_floor = :floor WHERE id = :id"
 _LOG = "INSERT INTO expunged (folder_id, modseq, uid) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids))"
 
@@ -178,6 +185,21 @@ def expunge(connection: sqlite3.Connection, value: Expunge) -> Expunged:
     close_folders(connection, (folder,))
     more = bury(connection, (row["blob_id"] for row in rows))
     return Expunged([row["uid"] for row in rows], (folder.mailbox_id,), more=more)
+
+
+def forget_expunged(connection: sqlite3.Connection, keep: int) -> int:
+    """Keep the newest ``keep`` expunges of each folder, whole modseqs only.
+
+    Returns:
+        How many were forgotten.
+    """
+    forgotten = 0
+    for folder_id, _count in connection.execute(_LONG_LOGS, {"keep": keep}).fetchall():
+        floor = connection.execute(_LOG_NTH, {"id": folder_id, "keep": keep}).fetchone()[0]
+        values = {"id": folder_id, "floor": floor}
+        forgotten += connection.execute(_CUT_LOG, values).rowcount
+        connection.execute(_RAISE_FLOOR, values)
+    return forgotten
 
 
 def _open(

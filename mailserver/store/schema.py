@@ -125,6 +125,7 @@ FOLDER = Table(
     Column("highestmodseq", _ID, nullable=False),
     Column("special_use", Text),
     Column("subscribed", Integer, nullable=False),
+    Column("expunged_floor", _ID, nullable=False, server_default="0"),  # the log begins after it
     UniqueConstraint("mailbox_id", "name"),
     sqlite_autoincrement=True,
 )

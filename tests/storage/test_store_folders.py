@@ -9,6 +9,7 @@ from mailserver.store.errors import (
     NoSuchMailboxError,
 )
 from mailserver.store.folders import MAX_NAME_OCTETS
+from mailserver.store.model import Flag, FlagChange, FlagMode
 from tests.support.mailstore import entry, open_practice
 
 
@@ -190,3 +191,25 @@ async def test_subscriptions_are_kept(practice):
     assert {folder.name for folder in folders if not folder.subscribed} == {"Junk"}
     with pytest.raises(NoSuchFolderError):
         await practice.store.folders.subscribe(practice.doctor.id, "Rien")
+
+
+async def test_a_long_log_of_what_left_is_cut_by_whole_modseqs_and_says_so(practice):
+    inbox = await practice.fill(practice.doctor, 6)
+    messages = practice.store.messages
+    leaving = []
+    for uids in ((1,), (2, 3), (4,)):
+        change = FlagChange(inbox.id, uids, FlagMode.ADD, Flag.DELETED, frozenset())
+        await messages.store_flags(change)
+        await messages.expunge(inbox.id, None)
+        leaving.append((await practice.store.folders.by_id(inbox.id)).highestmodseq)
+    assert await messages.vanished_since(inbox.id, 0) == [1, 2, 3, 4]
+    assert await messages.forget_expunged(4) == 0
+
+    assert await messages.forget_expunged(2) == 3
+
+    assert await messages.vanished_since(inbox.id, 0) is None
+    assert await messages.vanished_since(inbox.id, leaving[1] - 1) is None
+    assert await messages.vanished_since(inbox.id, leaving[1]) == [4]
+    assert await messages.forget_expunged(2) == 0
+    with pytest.raises(NoSuchFolderError):
+        await messages.vanished_since(999, 0)

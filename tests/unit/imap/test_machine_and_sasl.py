@@ -20,7 +20,7 @@ ANY = {"Capability", "Noop", "Logout", "Id"}
 BEFORE = {"StartTls", "Authenticate", "Login"}
 AFTER = {
     "Enable", "Select", "Create", "Delete", "Rename", "Subscribe", "Unsubscribe", "List", "Lsub",
-    "Namespace", "Status", "Append", "Idle",
+    "Namespace", "Status", "Append", "Idle", "Compress",
 }  # fmt: skip
 OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search"}
 TABLE = {
@@ -43,7 +43,7 @@ def test_the_table_speaks_of_every_command_and_every_state():
 
 
 def test_every_command_is_answered_by_somebody():
-    own = {c.Noop, c.Check, c.Logout, c.Enable, c.StartTls, c.Idle}
+    own = {c.Noop, c.Check, c.Logout, c.Enable, c.StartTls, c.Idle, c.Compress}
     assert set(HANDLERS) | own == set(COMMANDS)
 
 
@@ -105,7 +105,13 @@ def test_credentials_are_never_shown():
 
 def test_capabilities_say_what_can_be_done_now():
     def listed(**change):
-        facts = {"before_login": True, "login_allowed": True, "tls_offered": False, "limit": 7}
+        facts = {
+            "before_login": True,
+            "login_allowed": True,
+            "tls_offered": False,
+            "compressed": False,
+            "limit": 7,
+        }
         return set(capabilities(**(facts | change)).split())
 
     assert {b"AUTH=PLAIN", b"LITERAL-", b"APPENDLIMIT=7"} <= listed()

@@ -19,7 +19,7 @@ from mailserver.imap.names import (
     encode_mutf7,
     require_creatable,
 )
-from mailserver.imap.sets import encode_set, parse_set
+from mailserver.imap.sets import SequenceSet, encode_set, gaps, parse_set
 
 
 @pytest.mark.parametrize(
@@ -211,3 +211,27 @@ def test_a_pattern_of_sixty_stars_over_a_thousand_names_is_quick():
 
     assert not any(pattern.matches(name) for name in names)
     assert time.perf_counter() - started < 0.5
+
+
+@given(
+    st.sets(st.integers(1, 60)),
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=6),
+)
+def test_what_a_client_knows_and_is_not_there_is_told_as_spans(held, ranges):
+    last = 60
+    known = SequenceSet(tuple(ranges))
+    wanted = [n for n in range(1, last + 1) if n not in held and known.holds(n, last)]
+
+    told = known.overlap(gaps(sorted(held), last))
+
+    assert [n for low, high in told.ranges for n in range(low, high + 1)] == wanted
+    assert known.among(sorted(set(range(1, last + 1)) - held)) == wanted
+    assert told.encode() == b"" or parse_set(told.encode()).ranges == told.ranges
+
+
+def test_the_largest_set_costs_no_more_than_its_digits():
+    known = parse_set(b"1:4294967295")
+    assert known.overlap(gaps([5], 4294967295)).encode() == b"1:4,6:4294967295"
+    assert parse_set(b"2,5:*").closed(9).encode() == b"2,5:9"
+    assert parse_set(b"2,5:*").has_star
+    assert not known.has_star
