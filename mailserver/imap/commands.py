@@ -205,12 +205,13 @@ class Status:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Append:
-    """APPEND (RFC 9051 §6.3.12)."""
+    """APPEND (RFC 9051 §6.3.12); ``utf8``: as RFC 6855 §4 writes it."""
 
     mailbox: str
     flags: tuple[str, ...]
     internal_at: datetime | None
     message: bytes
+    utf8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +263,13 @@ class SectionKind(Enum):
     FIELDS_NOT = "fields_not"
     TEXT = "text"
     MIME = "mime"
+    DECODED = "decoded"
+    DECODED_SIZE = "decoded_size"
 
 
 @dataclass(frozen=True, slots=True)
 class BodySection:
-    r"""BODY[section]<partial> and its older spellings.
+    r"""BODY[section]<partial>, its older spellings, and BINARY (RFC 3516 §4.2).
 
     Attributes:
         label: the item's name as the response repeats it, the origin octet excepted.
@@ -477,12 +480,13 @@ SearchKey = (
 
 
 class SearchReturn(Enum):
-    """ESEARCH result options (RFC 4731 §3.1)."""
+    """ESEARCH result options (RFC 4731 §3.1, RFC 5182 §2)."""
 
     MIN = b"MIN"
     MAX = b"MAX"
     ALL = b"ALL"
     COUNT = b"COUNT"
+    SAVE = b"SAVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,6 +496,7 @@ class Search:
     key: SearchKey
     numbering: Numbering
     returns: frozenset[SearchReturn] | None
+    names_charset: bool = False
 
 
 Command = (

@@ -6,13 +6,20 @@ from ``sync`` with ``expunge`` allowed; what the store publishes is read again, 
 Source: RFC 9051 §5.2, §7.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailserver.imap.commands import Access
 from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.machine import State
-from mailserver.imap.responses import FlagText, capabilities, flag_list
+from mailserver.imap.names import decode_mutf7, decode_utf8
+from mailserver.imap.responses import (
+    FlagText,
+    capabilities,
+    flag_list,
+    mailbox_name,
+    mailbox_name_utf8,
+)
 from mailserver.imap.sets import SequenceSet, encode_set, gaps
 from mailserver.imap.shared import ImapBind, Shared
 from mailserver.imap.view import FolderView
@@ -35,6 +42,11 @@ class Context:
         self.access = Access.READ_ONLY
         self.condstore = False
         self.qresync = False
+        self.rev2 = False
+        self.accepts_utf8 = False
+        self.read_name: Callable[[bytes], str] = decode_mutf7
+        self.write_name: Callable[[str], bytes] = mailbox_name
+        self.saved: tuple[int, ...] = ()
         self.subscription: Subscription | None = None
         self.attempts = 0
         self.ending = ""
@@ -100,9 +112,15 @@ class Context:
         words = flag_list(31, own)[:-1] + b" \\*)"
         return b"* OK [PERMANENTFLAGS %b] Limited\r\n" % words
 
+    def enable_utf8(self) -> None:
+        """From now on names go as UTF-8, both ways. Source: RFC 6855 §3, RFC 9051 §5.1."""
+        self.read_name = decode_utf8
+        self.write_name = mailbox_name_utf8
+
     def close_folder(self) -> None:
-        """Leave the open folder, if any."""
+        """Leave the open folder, if any; what a search saved was its (RFC 5182 §2.1)."""
         self.view = None
+        self.saved = ()
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
 

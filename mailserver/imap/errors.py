@@ -6,6 +6,7 @@
     │   └── LiteralTooLongError
     ├── BadCommandError           the command cannot be read: BAD
     ├── RefusedError              the command was read and is refused: NO [CODE]
+    │   └── UnsavedSearchError
     ├── ConnectionGoneError       nobody is there to be answered
     └── StoppingError             the server stops, and this session waited for its client
 
@@ -35,6 +36,7 @@ class Code(Enum):
     TOOBIG = "TOOBIG"
     TRYCREATE = "TRYCREATE"
     UNAVAILABLE = "UNAVAILABLE"
+    UNKNOWN_CTE = "UNKNOWN-CTE"
     USEATTR = "USEATTR"
     COMPRESSIONACTIVE = "COMPRESSIONACTIVE"
 
@@ -70,6 +72,10 @@ class RefusedError(ImapError):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+class UnsavedSearchError(RefusedError):
+    """A search that was to be saved is refused: ``$`` is empty from now on (RFC 5182 §2.1)."""
 
 
 class ConnectionGoneError(ImapError):

@@ -8,15 +8,26 @@ large bodies go out in slices under back-pressure, small ones are read many at a
 Source: RFC 9051 §6.4.5, §7.5.2.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from certs.mime import Outline
-from mailserver.imap.commands import BodySection, FetchItem, Simple
+from mailserver.imap.commands import BodySection, FetchItem, SectionKind, Simple
 from mailserver.imap.connection import SLICE, Connection
 from mailserver.imap.responses import FlagText, date_time
-from mailserver.imap.sections import Filtered, Span, Stored, locate, select_fields
+from mailserver.imap.sections import (
+    KNOWN_ENCODINGS,
+    Encoded,
+    Filtered,
+    Place,
+    Span,
+    Stored,
+    decoded,
+    locate,
+    select_fields,
+)
 from mailserver.imap.shared import Shared, outline_of
 from mailserver.imap.view import FolderView
 from mailserver.message.index import MessageIndex
@@ -58,7 +69,7 @@ class _Wanted:
     """One section of one message, found; ``None`` is NIL."""
 
     section: BodySection
-    place: Span | Filtered | None
+    place: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,8 @@ class Fetcher:
         self._connection = connection
         self._view = view
         self._row_texts = row_texts(FlagText())
+        self.undecoded = 0
+        """Messages left out: BINARY was asked of a transfer encoding that is not known."""
 
     async def run(self, positions: Sequence[int], items: Sequence[FetchItem]) -> int:
         """Write the FETCH responses of these positions.
@@ -175,6 +188,9 @@ class Fetcher:
             wanted = tuple(
                 _Wanted(section, _cut(section, locate(section, stored))) for section in sections
             )
+            if any(_is_unknown(item.place) for item in wanted):
+                self.undecoded += 1
+                continue
             found.append(_Message(p + 1, row, b" ".join(texts), wanted))
         return found
 
@@ -207,23 +223,57 @@ class Fetcher:
         for item in message.wanted:
             connection.write(separator + _label(item.section))
             separator = b" "
-            place = item.place
-            if place is None:
-                connection.write(b" NIL")
-            elif isinstance(place, Filtered):
-                header = next(read) if place.length else b""
-                chosen = select_fields(header, item.section) + b"\r\n"
-                connection.write(_literal(_partial(chosen, item.section)))
-            elif place.length > INLINE_OCTETS:
-                await self._stream(message.row.blob_id, place)
+            if item.section.kind is SectionKind.DECODED_SIZE:
+                connection.write(b" %d" % await self._size(message.row.blob_id, item.place, read))
             else:
-                body = next(read) if place.length else b""
-                connection.write(b" {%d}\r\n" % place.octets)
-                connection.write(place.head)
-                connection.write(body)
+                await self._write_place(message.row.blob_id, item, read)
         connection.write(b")\r\n")
         if connection.full:
             await connection.flush()
+
+    async def _write_place(self, blob_id: int, item: _Wanted, read: Iterator[bytes]) -> None:
+        connection, place = self._connection, item.place
+        if place is None:
+            connection.write(b" NIL")
+        elif isinstance(place, Encoded):
+            body = _partial(await self._decoded(blob_id, place, read), item.section)
+            connection.write(b" ~{%d}\r\n" % len(body))
+            connection.write(body)
+        elif isinstance(place, Filtered):
+            header = next(read) if place.length else b""
+            chosen = select_fields(header, item.section) + b"\r\n"
+            connection.write(_literal(_partial(chosen, item.section)))
+        elif place.length > INLINE_OCTETS:
+            await self._stream(blob_id, place)
+        else:
+            body = next(read) if place.length else b""
+            connection.write(b" {%d}\r\n" % place.octets)
+            connection.write(place.head)
+            connection.write(body)
+
+    async def _size(self, blob_id: int, place: Place | None, read: Iterator[bytes]) -> int:
+        """Count what BINARY would give; 0 for a part that is not there."""
+        if isinstance(place, Encoded):
+            return len(await self._decoded(blob_id, place, read))
+        if not isinstance(place, Span):
+            return 0
+        if 0 < place.length <= INLINE_OCTETS:
+            next(read)  # it was read with the others
+        return place.octets
+
+    async def _decoded(self, blob_id: int, place: Encoded, read: Iterator[bytes]) -> bytes:
+        """Give a part without its transfer encoding; large ones are decoded off the loop."""
+        if place.length <= INLINE_OCTETS:
+            return decoded(next(read) if place.length else b"", place.encoding)
+        pieces = []
+        at, end = place.start, place.start + place.length
+        while at < end:
+            piece = await self._shared.store.blobs.read(blob_id, at, min(SLICE, end - at))
+            if not piece:
+                raise NoSuchBlobError
+            pieces.append(piece)
+            at += len(piece)
+        return await asyncio.to_thread(decoded, b"".join(pieces), place.encoding)
 
     async def _stream(self, blob_id: int, span: Span) -> None:
         connection = self._connection
@@ -245,7 +295,11 @@ def _once(index: MessageIndex) -> Callable[[], Outline]:
     return lru_cache(maxsize=1)(lambda: outline_of(index))
 
 
-def _cut(section: BodySection, place: Span | Filtered | None) -> Span | Filtered | None:
+def _is_unknown(place: Place | None) -> bool:
+    return isinstance(place, Encoded) and place.encoding not in KNOWN_ENCODINGS
+
+
+def _cut(section: BodySection, place: Place | None) -> Place | None:
     if isinstance(place, Span) and section.partial is not None:
         return place.cut(*section.partial)
     return place

@@ -31,7 +31,9 @@ async def list_(context: Context, command: c.List) -> bytes:
     by_name = {folder.name: folder for folder in folders}
     for line in list_lines(_named(folders), command):
         extra = b' ("CHILDINFO" ("SUBSCRIBED"))' if line.child_info else b""
-        context.write(list_response(b"LIST", line.attributes, line.name, extra))
+        context.write(
+            list_response(b"LIST", line.attributes, context.write_name(line.name), extra)
+        )
         if command.status and line.exists:
             await _status(context, by_name[line.name], command.status)
     return b"OK LIST completed"
@@ -42,7 +44,7 @@ async def lsub(context: Context, command: c.Lsub) -> bytes:
     folders = await context.store.folders.list(context.logged_in.id)
     lines: list[Line] = lsub_lines(_named(folders), command.reference, command.pattern)
     for line in lines:
-        context.write(list_response(b"LSUB", line.attributes, line.name))
+        context.write(list_response(b"LSUB", line.attributes, context.write_name(line.name)))
     return b"OK LSUB completed"
 
 
@@ -73,11 +75,11 @@ async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, .
         c.StatusItem.HIGHESTMODSEQ: found.highestmodseq,
         c.StatusItem.APPENDLIMIT: context.bind.limits.append_octets,
     }
-    context.write(status_response(folder.name, values, items))
+    context.write(status_response(context.write_name(folder.name), values, items))
 
 
 async def select(context: Context, command: c.Select) -> bytes:
-    """Answer SELECT and EXAMINE."""
+    """Answer SELECT and EXAMINE; IMAP4rev2 leaves RECENT and UNSEEN out (RFC 9051 §6.3.2)."""
     if command.known is not None and not context.qresync:
         raise BadCommandError("QRESYNC is not enabled")
     if context.view is not None:
@@ -94,10 +96,14 @@ async def select(context: Context, command: c.Select) -> bytes:
     context.state = State.SELECTED
     context.condstore = context.condstore or command.condstore
     context.write(context.flags_response())
-    context.write(b"* %d EXISTS\r\n* 0 RECENT\r\n" % len(view))
-    first_unseen = view.first_unseen()
-    if first_unseen is not None:
-        context.write(b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen)
+    context.write(b"* %d EXISTS\r\n" % len(view))
+    if context.rev2:
+        context.write(list_response(b"LIST", (), context.write_name(folder.name)))
+    else:
+        context.write(b"* 0 RECENT\r\n")
+        first_unseen = view.first_unseen()
+        if first_unseen is not None:
+            context.write(b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen)
     context.write(b"* OK [UIDVALIDITY %d] Valid\r\n" % folder.uidvalidity)
     uidnext = max(folder.uidnext, view.uids[-1] + 1 if view.uids else 1)
     context.write(b"* OK [UIDNEXT %d] Next\r\n" % uidnext)
@@ -173,7 +179,10 @@ async def rename(context: Context, command: c.Rename) -> bytes:
     """Answer RENAME."""
     require_creatable(command.new)
     folder = await context.folder(command.old)
-    await context.store.folders.rename(context.logged_in.id, folder.name, command.new)
+    renamed = await context.store.folders.rename(context.logged_in.id, folder.name, command.new)
+    if context.rev2:
+        was = b' ("OLDNAME" (%b))' % context.write_name(folder.name)
+        context.write(list_response(b"LIST", (), context.write_name(renamed.name), was))
     return b"OK RENAME completed"
 
 

@@ -36,13 +36,15 @@ class UntaggedError(BadCommandError):
     """Not even a tag could be read."""
 
 
-def read_tag(raw: RawCommand) -> tuple[bytes, Cursor]:
-    """Split the tag off.
+def read_tag(
+    raw: RawCommand, read_name: Callable[[bytes], str] = decode_mutf7
+) -> tuple[bytes, Cursor]:
+    """Split the tag off; ``read_name`` decodes the mailbox names of this connection.
 
     Raises:
         UntaggedError: there is none.
     """
-    cursor = Cursor(raw)
+    cursor = Cursor(raw, read_name)
     try:
         tag = cursor.tag()
         cursor.space()
@@ -72,7 +74,7 @@ def read_command(cursor: Cursor) -> c.Command:
 
 def _mailbox(cursor: Cursor) -> str:
     cursor.space()
-    return canonical(cursor.astring())
+    return canonical(cursor.read_name(cursor.astring()))
 
 
 def _authenticate(cursor: Cursor) -> c.Authenticate:
@@ -171,7 +173,7 @@ def _create(cursor: Cursor) -> c.Create:
         uses = _flags(cursor)
         cursor.expect(b")")
     # RFC 9051 §6.3.4: a trailing separator only says that names will be created below.
-    return c.Create(canonical(raw.removesuffix(b"/")), uses)
+    return c.Create(canonical(cursor.read_name(raw.removesuffix(b"/"))), uses)
 
 
 def _compress(cursor: Cursor) -> c.Compress:
@@ -191,13 +193,13 @@ def _list(cursor: Cursor) -> c.List:
         cursor.space()
         if c.ListSelect.RECURSIVEMATCH in select and select <= _MODIFIERS:
             raise BadCommandError("RECURSIVEMATCH needs another selection option")
-    reference = decode_mutf7(cursor.astring())
+    reference = cursor.read_name(cursor.astring())
     cursor.space()
     if cursor.peek() == b"(":
         extended = True
         patterns = _patterns(cursor)
     else:
-        patterns = [decode_mutf7(cursor.list_mailbox())]
+        patterns = [cursor.read_name(cursor.list_mailbox())]
     returns: frozenset[c.ListReturn] = frozenset()
     status: tuple[c.StatusItem, ...] = ()
     if not cursor.at_end:
@@ -208,10 +210,10 @@ def _list(cursor: Cursor) -> c.List:
 
 def _patterns(cursor: Cursor) -> list[str]:
     cursor.expect(b"(")
-    patterns = [decode_mutf7(cursor.list_mailbox())]
+    patterns = [cursor.read_name(cursor.list_mailbox())]
     while not cursor.maybe(b")"):
         cursor.space()
-        patterns.append(decode_mutf7(cursor.list_mailbox()))
+        patterns.append(cursor.read_name(cursor.list_mailbox()))
         if len(patterns) > PATTERNS_MAX:
             raise BadCommandError("Too many patterns")
     return patterns
@@ -256,9 +258,9 @@ def _enum(kind: type[E], value: bytes) -> E:
 
 def _lsub(cursor: Cursor) -> c.Lsub:
     cursor.space()
-    reference = decode_mutf7(cursor.astring())
+    reference = cursor.read_name(cursor.astring())
     cursor.space()
-    return c.Lsub(reference, decode_mutf7(cursor.list_mailbox()))
+    return c.Lsub(reference, cursor.read_name(cursor.list_mailbox()))
 
 
 def _status_items(cursor: Cursor) -> tuple[c.StatusItem, ...]:
@@ -299,6 +301,10 @@ def _append(cursor: Cursor) -> c.Append:
     if cursor.peek() == b'"':
         internal_at = cursor.date_time()
         cursor.space()
+    if cursor.maybe(b"UTF8 ("):
+        message = cursor.message()
+        cursor.expect(b")")
+        return c.Append(mailbox, flags, internal_at, message, utf8=True)
     return c.Append(mailbox, flags, internal_at, cursor.message())
 
 
@@ -322,7 +328,7 @@ def _id(cursor: Cursor) -> c.Id:
 
 def _uid_expunge(cursor: Cursor) -> c.Expunge:
     cursor.space()
-    return c.Expunge(cursor.sequence_set())
+    return c.Expunge(cursor.numbers())
 
 
 _STORE_MODES = {
@@ -335,7 +341,7 @@ _STORE_MODES = {
 def _store(numbering: c.Numbering) -> Reader:
     def read(cursor: Cursor) -> c.Store:
         cursor.space()
-        numbers = cursor.sequence_set()
+        numbers = cursor.numbers()
         cursor.space()
         unchangedsince = None
         if cursor.maybe(b"(UNCHANGEDSINCE "):
@@ -364,7 +370,7 @@ def _store(numbering: c.Numbering) -> Reader:
 def _copy(kind: type[c.Copy] | type[c.Move], numbering: c.Numbering) -> Reader:
     def read(cursor: Cursor) -> c.Copy | c.Move:
         cursor.space()
-        numbers = cursor.sequence_set()
+        numbers = cursor.numbers()
         return kind(numbers, _mailbox(cursor), numbering)
 
     return read

@@ -46,7 +46,7 @@ _KINDS = {
 def read_fetch(cursor: Cursor, numbering: Numbering) -> Fetch:
     """Read the arguments of FETCH, from the space before the set."""
     cursor.space()
-    numbers = cursor.sequence_set()
+    numbers = cursor.numbers()
     cursor.space()
     items = _items(cursor)
     changedsince, vanished = None, False
@@ -92,6 +92,16 @@ def _item(cursor: Cursor) -> FetchItem:
     for name, peek in ((b"BODY[", False), (b"BODY.PEEK[", True)):
         if cursor.maybe(name):
             return _section(cursor, peek=peek)
+    for name, peek in ((b"BINARY[", False), (b"BINARY.PEEK[", True)):
+        if cursor.maybe(name):
+            part = _part(cursor)
+            label = b"BINARY[%b]" % _dotted(part)
+            partial = _partial(cursor)
+            return BodySection(label, part, SectionKind.DECODED, _NONE, partial, peek)
+    if cursor.maybe(b"BINARY.SIZE["):
+        part = _part(cursor)
+        label = b"BINARY.SIZE[%b]" % _dotted(part)
+        return BodySection(label, part, SectionKind.DECODED_SIZE, _NONE, None, peek=True)
     name = cursor.keyword()
     item = _SIMPLE.get(name) or _OLD.get(name)
     if item is None:
@@ -128,9 +138,27 @@ def _section(cursor: Cursor, *, peek: bool) -> BodySection:
                 fields, listed = _fields(cursor)
                 spec += b" " + listed
     cursor.expect(b"]")
-    numbers = ".".join(map(str, part)).encode("ascii")
-    label = b"BODY[" + numbers + (b"." if part and spec else b"") + spec + b"]"
+    label = b"BODY[" + _dotted(tuple(part)) + (b"." if part and spec else b"") + spec + b"]"
     return BodySection(label, tuple(part), kind, fields, _partial(cursor), peek)
+
+
+def _part(cursor: Cursor) -> tuple[int, ...]:
+    """``section-binary = "[" [section-part] "]"``, from after the bracket.
+
+    Source: RFC 3516 §7.
+    """
+    part: list[int] = []
+    while not cursor.maybe(b"]"):
+        if part:
+            cursor.expect(b".")
+        part.append(cursor.nz_number())
+        if len(part) > PART_LEVELS_MAX:
+            raise BadCommandError("Too many levels")
+    return tuple(part)
+
+
+def _dotted(part: tuple[int, ...]) -> bytes:
+    return ".".join(map(str, part)).encode("ascii")
 
 
 def _fields(cursor: Cursor) -> tuple[frozenset[bytes], bytes]:

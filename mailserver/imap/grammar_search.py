@@ -31,7 +31,7 @@ from mailserver.imap.commands import (
     TextHas,
     UidIn,
 )
-from mailserver.imap.errors import BadCommandError, Code, RefusedError
+from mailserver.imap.errors import BadCommandError, Code, RefusedError, UnsavedSearchError
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
 DEPTH_MAX = 50
@@ -69,10 +69,12 @@ def read_search(cursor: Cursor, numbering: Numbering) -> Search:
     if cursor.maybe(b"RETURN "):
         returns = _returns(cursor)
         cursor.space()
-    charset = "utf-8"
-    if cursor.maybe(b"CHARSET "):
+    charset, names_charset = "utf-8", cursor.maybe(b"CHARSET ")
+    if names_charset:
         name = cursor.astring().upper()
         if name not in _CHARSETS:
+            if returns is not None and SearchReturn.SAVE in returns:
+                raise UnsavedSearchError(Code.BADCHARSET, "Unknown charset")
             raise RefusedError(Code.BADCHARSET, "Unknown charset")
         charset = _CHARSETS[name]
         cursor.space()
@@ -81,7 +83,8 @@ def read_search(cursor: Cursor, numbering: Numbering) -> Search:
     while not cursor.at_end:
         cursor.space()
         keys.append(reader.key(0))
-    return Search(keys[0] if len(keys) == 1 else And(tuple(keys)), numbering, returns)
+    key = keys[0] if len(keys) == 1 else And(tuple(keys))
+    return Search(key, numbering, returns, names_charset)
 
 
 def _returns(cursor: Cursor) -> frozenset[SearchReturn]:
@@ -112,8 +115,8 @@ class _Reader:
         first = cursor.peek()
         if first == b"(":
             return self._group(depth)
-        if first.isdigit() or first == b"*":
-            return NumberIn(cursor.sequence_set())
+        if first.isdigit() or first in (b"*", b"$"):
+            return NumberIn(cursor.numbers())
         word = cursor.keyword()
         simple = _SIMPLE.get(word)
         if simple is not None:
@@ -182,5 +185,5 @@ _ARGUMENTS: dict[bytes, Callable[[_Reader], SearchKey]] = {
     b"UNKEYWORD": lambda reader: Not(HasFlag(reader._cursor.atom().decode("ascii"))),  # noqa: SLF001
     b"LARGER": lambda reader: Larger(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
     b"SMALLER": lambda reader: Smaller(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
-    b"UID": lambda reader: UidIn(reader._cursor.sequence_set()),  # noqa: SLF001
+    b"UID": lambda reader: UidIn(reader._cursor.numbers()),  # noqa: SLF001
 }

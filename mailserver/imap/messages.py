@@ -20,7 +20,7 @@ from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.fetching import Fetcher
 from mailserver.imap.responses import SYSTEM_FLAGS
 from mailserver.imap.search import Searcher
-from mailserver.imap.sets import SequenceSet, encode_set
+from mailserver.imap.sets import SAVED, SequenceSet, encode_set
 from mailserver.message.index import index
 from mailserver.store.model import Flag, FlagChange, FlagMode, NewMessage, server_keyword
 
@@ -37,6 +37,8 @@ _MODES = {
 
 def _positions(context: Context, numbers: SequenceSet, numbering: c.Numbering) -> list[int]:
     view = context.opened
+    if numbers is SAVED:
+        return [at for uid in context.saved if (at := view.position(uid)) is not None]
     if numbering is c.Numbering.UID:
         return numbers.positions_of_uids(view.uids)
     return numbers.positions(len(view))
@@ -82,8 +84,10 @@ async def append(context: Context, command: c.Append) -> bytes:
     folder = await context.folder(command.mailbox, Code.TRYCREATE)
     flags, keywords = _split_flags(command.flags)
     raw = command.message
+    if command.utf8 and not context.accepts_utf8:
+        raise BadCommandError("UTF8 is not enabled")
     if b"\0" in raw:
-        raise RefusedError(Code.CANNOT, "NUL in a message")
+        raise RefusedError(Code.UNKNOWN_CTE, "NUL in a message")
     if not raw:
         raise RefusedError(Code.CANNOT, "Empty message")
     if _by_application(context):
@@ -113,10 +117,7 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
     if command.changedsince is not None or c.Simple.MODSEQ in items:
         context.condstore = True
     if command.vanished:
-        if not context.qresync:
-            raise BadCommandError("QRESYNC is not enabled")
-        largest = view.folder.uidnext
-        await context.tell_vanished(command.changedsince or 0, command.numbers.closed(largest))
+        await _tell_vanished(context, command)
     if command.changedsince is not None:
         since = command.changedsince
         positions = [at for at in positions if view.rows[at].modseq > since]
@@ -128,9 +129,21 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
             await _mark_seen(context, positions, items)
     fetcher = Fetcher(context.shared, context.connection, view)
     missing = await fetcher.run(positions, items)
+    if fetcher.undecoded:
+        raise RefusedError(Code.UNKNOWN_CTE, "A transfer encoding is not known")
     if missing:
         raise RefusedError(Code.EXPUNGEISSUED, "Some messages are gone")
     return b"OK FETCH completed"
+
+
+async def _tell_vanished(context: Context, command: c.Fetch) -> None:
+    """Answer the VANISHED modifier. Source: RFC 7162 §3.2.6."""
+    if not context.qresync:
+        raise BadCommandError("QRESYNC is not enabled")
+    if command.numbers is SAVED:
+        raise BadCommandError("VANISHED needs a set")
+    named = command.numbers.closed(context.opened.folder.uidnext)
+    await context.tell_vanished(command.changedsince or 0, named)
 
 
 async def _record_access(context: Context, positions: list[int]) -> None:
@@ -249,7 +262,8 @@ async def expunge(context: Context, command: c.Expunge) -> bytes:
     view = context.opened
     uids = None
     if command.uids is not None:
-        uids = [view.uids[at] for at in command.uids.positions_of_uids(view.uids)]
+        named = _positions(context, command.uids, c.Numbering.UID)
+        uids = [view.uids[at] for at in named]
     gone = await context.store.messages.expunge(view.folder.id, uids)
     view.note_gone(gone)
     if gone and context.condstore:
@@ -259,38 +273,68 @@ async def expunge(context: Context, command: c.Expunge) -> bytes:
 
 
 async def search(context: Context, command: c.Search) -> bytes:
-    """Answer SEARCH."""
+    """Answer SEARCH. Source: RFC 9051 §6.4.4, RFC 4731 §3.1, RFC 5182 §2.1."""
     view = context.opened
-    searcher = Searcher(context.shared, view, context.bind.limits)
-    positions, has_modseq = await searcher.run(command.key)
+    if command.names_charset and context.accepts_utf8:
+        raise BadCommandError("UTF-8 is enabled: no charset is named")  # RFC 6855 §3
+    returns = command.returns
+    if returns is None and context.rev2:
+        returns = frozenset({c.SearchReturn.ALL})
+    saves = returns is not None and c.SearchReturn.SAVE in returns
+    saved = _positions(context, SAVED, c.Numbering.UID)
+    searcher = Searcher(context.shared, view, context.bind.limits, saved)
+    try:
+        positions, has_modseq = await searcher.run(command.key)
+    except RefusedError:
+        if saves:
+            context.saved = ()
+        raise
     if has_modseq:
         context.condstore = True
+    if saves and returns is not None:
+        context.saved = tuple(view.uids[at] for at in _ends(returns, positions))
     by_uid = command.numbering is c.Numbering.UID
     numbers = [view.uids[at] for at in positions] if by_uid else [at + 1 for at in positions]
     highest = _highest(context, command, positions) if has_modseq and positions else 0
-    if command.returns is None:
+    if returns is None:
         modseq = b" (MODSEQ %d)" % highest if highest else b""
         listed = b"".join([b" %d" % number for number in numbers])
         context.write(b"* SEARCH%b%b\r\n" % (listed, modseq))
-    else:
-        context.write(_esearch(context.tag, command, numbers, highest))
+    elif returns != {c.SearchReturn.SAVE}:
+        context.write(_esearch(context.tag, command.numbering, returns, (numbers, highest)))
     return b"OK SEARCH completed"
+
+
+def _ends(returns: frozenset[c.SearchReturn], positions: list[int]) -> list[int]:
+    """Give what SAVE keeps: MIN and MAX alone, unless ALL or COUNT asked for everything.
+
+    Source: RFC 5182 §2.4.
+    """
+    asked = returns - {c.SearchReturn.SAVE}
+    if not asked or not positions or asked & {c.SearchReturn.ALL, c.SearchReturn.COUNT}:
+        return positions
+    ends = {c.SearchReturn.MIN: positions[0], c.SearchReturn.MAX: positions[-1]}
+    return sorted({ends[option] for option in asked})
 
 
 def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
     """Give the modseq of a search's response. Source: RFC 7162 §3.1.5, §3.1.10."""
     rows = context.opened.rows
     if command.returns is not None and command.returns <= {c.SearchReturn.MIN, c.SearchReturn.MAX}:
-        ends = {c.SearchReturn.MIN: positions[0], c.SearchReturn.MAX: positions[-1]}
-        positions = [ends[option] for option in command.returns]
+        positions = _ends(command.returns, positions)
     return max(rows[at].modseq for at in positions)
 
 
-def _esearch(tag: bytes, command: c.Search, numbers: list[int], highest: int) -> bytes:
+def _esearch(
+    tag: bytes,
+    numbering: c.Numbering,
+    wanted: frozenset[c.SearchReturn],
+    found: tuple[list[int], int],
+) -> bytes:
     """Write an ESEARCH response. Source: RFC 4731 §3.1, RFC 7162 §3.1.10."""
-    wanted = command.returns or frozenset()
+    numbers, highest = found
     parts = [b'* ESEARCH (TAG "%b")' % tag]
-    if command.numbering is c.Numbering.UID:
+    if numbering is c.Numbering.UID:
         parts.append(b"UID")
     if numbers and c.SearchReturn.MIN in wanted:
         parts.append(b"MIN %d" % numbers[0])

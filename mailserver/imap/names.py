@@ -59,6 +59,20 @@ def _decode_run(encoded: bytes) -> str:
         raise BadCommandError("Invalid mailbox name") from None
 
 
+def decode_utf8(raw: bytes) -> str:
+    """Decode a name of a client that enabled UTF-8: ``&`` is only a letter.
+
+    Raises:
+        BadCommandError: not UTF-8.
+
+    Source: RFC 6855 §3, RFC 9051 §5.1.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadCommandError("Invalid mailbox name") from None
+
+
 def encode_mutf7(name: str) -> bytes:
     """Encode a name in modified UTF-7."""
     out: list[str] = []
@@ -81,9 +95,9 @@ def encode_mutf7(name: str) -> bytes:
     return "".join(out).encode("ascii")
 
 
-def canonical(raw: bytes) -> str:
-    """Decode a mailbox argument to the name it stands for; INBOX in any case is INBOX."""
-    name = unicodedata.normalize("NFC", decode_mutf7(raw))
+def canonical(decoded: str) -> str:
+    """Give the name that a mailbox argument stands for; INBOX in any case is INBOX."""
+    name = unicodedata.normalize("NFC", decoded)
     head, slash, tail = name.partition(SEPARATOR)
     if head.upper() == "INBOX":
         return f"INBOX{slash}{tail}"

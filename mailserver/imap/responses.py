@@ -28,6 +28,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 BASE = (
     b"IMAP4rev1",
+    b"IMAP4rev2",
     b"SASL-IR",
     b"ID",
     b"ENABLE",
@@ -43,8 +44,11 @@ BASE = (
     b"CREATE-SPECIAL-USE",
     b"STATUS=SIZE",
     b"ESEARCH",
+    b"SEARCHRES",
+    b"BINARY",
     b"CONDSTORE",
     b"QRESYNC",
+    b"UTF8=ACCEPT",
 )
 """What is announced in every state; each of them works in full."""
 
@@ -97,6 +101,14 @@ def mailbox_name(name: str) -> bytes:
     return quoted(raw)
 
 
+def mailbox_name_utf8(name: str) -> bytes:
+    """Write a folder's name for a client that enabled UTF-8. Source: RFC 6855 §3."""
+    raw = name.encode("utf-8")
+    if raw.isascii():
+        return raw if _ATOM.match(raw) and raw.upper() != b"NIL" else quoted(raw)
+    return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
 def flag_list(flags: int, keywords: Iterable[str]) -> bytes:
     r"""Write ``(\Seen $Forwarded)``; keywords in a fixed order."""
     words = [word for flag, word in SYSTEM_FLAGS if flags & flag]
@@ -135,18 +147,18 @@ def date_time(at: datetime) -> bytes:
 
 
 def list_response(
-    word: bytes, attributes: Iterable[bytes], name: str, extra: bytes = b""
+    word: bytes, attributes: Iterable[bytes], name: bytes, extra: bytes = b""
 ) -> bytes:
-    """Write one LIST or LSUB line."""
-    return b'* %b (%b) "/" %b%b\r\n' % (word, b" ".join(attributes), mailbox_name(name), extra)
+    """Write one LIST or LSUB line; the name is as it goes on the wire."""
+    return b'* %b (%b) "/" %b%b\r\n' % (word, b" ".join(attributes), name, extra)
 
 
 def status_response(
-    name: str, values: Mapping[StatusItem, int], items: Iterable[StatusItem]
+    name: bytes, values: Mapping[StatusItem, int], items: Iterable[StatusItem]
 ) -> bytes:
-    """Write one STATUS line.
+    """Write one STATUS line; the name is as it goes on the wire.
 
     Source: RFC 9051 §7.3.4.
     """
     listed = b" ".join(b"%b %d" % (item.value, values[item]) for item in items)
-    return b"* STATUS %b (%b)\r\n" % (mailbox_name(name), listed)
+    return b"* STATUS %b (%b)\r\n" % (name, listed)

@@ -18,6 +18,7 @@ from mailserver.imap import commands as c
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.responses import SYSTEM_FLAGS
 from mailserver.imap.search_text import Needle, Stored, header_matches, text_matches
+from mailserver.imap.sets import SAVED
 from mailserver.imap.shared import ImapLimits, Shared
 from mailserver.imap.view import FolderView
 from mailserver.store.errors import NoSuchBlobError
@@ -66,10 +67,14 @@ def uses_modseq(key: c.SearchKey) -> bool:
 class Searcher:
     """One search."""
 
-    def __init__(self, shared: Shared, view: FolderView, limits: ImapLimits) -> None:
+    def __init__(
+        self, shared: Shared, view: FolderView, limits: ImapLimits, saved: Sequence[int]
+    ) -> None:
         self._shared = shared
         self._view = view
         self._limits = limits
+        self._saved = saved
+        """Positions that ``$`` stands for (RFC 5182 §2.1)."""
 
     async def run(self, key: c.SearchKey) -> tuple[list[int], bool]:
         """Give the matching positions, ascending, and whether MODSEQ was asked for.
@@ -118,6 +123,9 @@ class Searcher:
                 return positions
             case c.Nothing():
                 return []
+            case c.NumberIn(numbers) | c.UidIn(numbers) if numbers is SAVED:
+                wanted = set(self._saved)
+                return [at for at in positions if at in wanted]
             case c.NumberIn(numbers):
                 wanted = set(numbers.positions(len(view)))
                 return [at for at in positions if at in wanted]

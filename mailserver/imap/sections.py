@@ -9,7 +9,7 @@ Source: RFC 9051 §6.4.5.1.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from certs.mime import Outline, Part, fields_of, find_section
+from certs.mime import Outline, Part, decode_body, fields_of, find_section
 from mailserver.imap.commands import BodySection, SectionKind
 
 
@@ -44,6 +44,19 @@ class Filtered:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """A part's body in the blob, to be given without its transfer encoding."""
+
+    start: int
+    length: int
+    encoding: str
+
+
+Place = Span | Filtered | Encoded
+"""Where a section's octets are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A message as sections are found in it.
 
@@ -59,7 +72,7 @@ class Stored:
     outline: Callable[[], Outline]
 
 
-def locate(section: BodySection, message: Stored) -> Span | Filtered | None:
+def locate(section: BodySection, message: Stored) -> Place | None:
     """Find a section; None when the message has no such part (NIL on the wire)."""
     if not section.part:
         return _of_message(section, message)
@@ -68,6 +81,8 @@ def locate(section: BodySection, message: Stored) -> Span | Filtered | None:
     if part is None:
         return None
     kind = section.kind
+    if kind in (SectionKind.DECODED, SectionKind.DECODED_SIZE):
+        return Encoded(part.body_start, part.body_end - part.body_start, part.encoding)
     if kind is SectionKind.WHOLE:
         return Span(b"", part.body_start, part.body_end - part.body_start)
     if kind is SectionKind.MIME:
@@ -86,7 +101,8 @@ def locate(section: BodySection, message: Stored) -> Span | Filtered | None:
 def _of_message(section: BodySection, message: Stored) -> Span | Filtered:
     header = message.header_octets
     match section.kind:
-        case SectionKind.WHOLE:
+        case SectionKind.WHOLE | SectionKind.DECODED | SectionKind.DECODED_SIZE:
+            # A message as such has no transfer encoding to undo (RFC 3516 §4.2).
             return Span(message.prefix, 0, message.octets)
         case SectionKind.HEADER:
             return Span(message.prefix, 0, header)
@@ -122,3 +138,11 @@ def select_fields(header: bytes, section: BodySection) -> bytes:
         for field in fields_of(header, part)
         if (field.name.lower().encode("latin-1") in section.fields) is wanted
     )
+
+
+KNOWN_ENCODINGS = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
+
+
+def decoded(body: bytes, encoding: str) -> bytes:
+    """Undo a transfer encoding of ``KNOWN_ENCODINGS``. Source: RFC 3516 §4.2."""
+    return decode_body(body, Part((), 0, 0, len(body), encoding=encoding))

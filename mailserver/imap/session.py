@@ -25,6 +25,7 @@ from mailserver.imap.errors import (
     FatalWireError,
     RefusedError,
     StoppingError,
+    UnsavedSearchError,
 )
 from mailserver.imap.grammar import UntaggedError, read_command, read_tag
 from mailserver.imap.machine import NEEDS_WRITING, State, allowed, expunge_allowed
@@ -63,7 +64,7 @@ HANDLERS: dict[type, Handler] = {
 }
 """What answers each command; NOOP, CHECK, LOGOUT, ENABLE, STARTTLS and IDLE are the loop's own."""
 
-ENABLED = (b"CONDSTORE", b"QRESYNC")
+ENABLED = (b"CONDSTORE", b"IMAP4rev2", b"QRESYNC", b"UTF8=ACCEPT")
 """What ENABLE can turn on."""
 HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"DELETE /", b"CONNECT ")
 """Threat S7: a browser that was led here is hung up on at its first line."""
@@ -169,7 +170,7 @@ class Session:
             context.ending = "http"
             return
         try:
-            tag, cursor = read_tag(raw)
+            tag, cursor = read_tag(raw, context.read_name)
         except UntaggedError:
             self._answer(b"*", b"BAD Invalid tag")
             self._count_bad()
@@ -184,6 +185,8 @@ class Session:
             self._count_bad()
             return
         except RefusedError as error:
+            if isinstance(error, UnsavedSearchError):
+                context.saved = ()
             reply = _no(error)
         if reply:
             self._bad = 0
@@ -268,7 +271,7 @@ class Session:
     def _enable(self, command: c.Enable) -> bytes:
         """Turn extensions on; what is not known here is left out of the answer.
 
-        Source: RFC 5161 §3.1, RFC 7162 §3.2.3.
+        Source: RFC 5161 §3.1, RFC 7162 §3.2.3, RFC 6855 §3, RFC 9051 §6.3.1.
         """
         context = self._context
         told = [name for name in ENABLED if name.upper() in command.names]
@@ -276,6 +279,12 @@ class Session:
             context.qresync = True
         if context.qresync or b"CONDSTORE" in told:
             context.condstore = True
+        if b"IMAP4rev2" in told:
+            context.rev2 = True
+        if b"UTF8=ACCEPT" in told:
+            context.accepts_utf8 = True
+        if context.rev2 or context.accepts_utf8:
+            context.enable_utf8()
         context.write(b" ".join((b"* ENABLED", *told)) + b"\r\n")
         return b"OK ENABLE completed"
 

@@ -108,6 +108,10 @@ class SequenceSet:
         return any(low <= number <= high for low, high in self._merged(largest))
 
 
+SAVED = SequenceSet(())
+"""``$``: what the last search with SAVE found; known by identity. Source: RFC 5182 §2.1."""
+
+
 def _number(digits: bytes) -> int:
     if digits == b"*":
         return STAR

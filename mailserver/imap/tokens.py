@@ -8,10 +8,12 @@ Source: RFC 9051 §9, RFC 3501 §9.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 
 from mailserver.imap.errors import BadCommandError
-from mailserver.imap.sets import SequenceSet, parse_set
+from mailserver.imap.names import decode_mutf7
+from mailserver.imap.sets import SAVED, SequenceSet, parse_set
 from mailserver.imap.wire import RawCommand
 
 NUMBER_MAX = 4294967295
@@ -47,10 +49,13 @@ TAG_MAX = 64
 class Cursor:
     """A place in a command."""
 
-    __slots__ = ("_literals", "position", "text")
+    __slots__ = ("_literals", "position", "read_name", "text")
 
-    def __init__(self, command: RawCommand) -> None:
+    def __init__(
+        self, command: RawCommand, read_name: Callable[[bytes], str] = decode_mutf7
+    ) -> None:
         self.text = command.text
+        self.read_name = read_name
         self.position = 0
         self._literals = list(reversed(command.literals))
 
@@ -133,7 +138,11 @@ class Cursor:
         return value
 
     def message(self) -> bytes:
-        """Read a literal as it is (RFC 9051 §6.3.12); NUL is the caller's to judge."""
+        """Read a literal as it is, or a ``literal8``; NUL is the caller's to judge.
+
+        Source: RFC 9051 §6.3.12, RFC 3516 §4.4.
+        """
+        self.maybe(b"~")
         self._match(_LITERAL)
         return self._literals.pop()
 
@@ -172,6 +181,15 @@ class Cursor:
     def sequence_set(self) -> SequenceSet:
         """Read a sequence-set."""
         return parse_set(self._match(_SET)[0])
+
+    def numbers(self) -> SequenceSet:
+        """Read a sequence-set, or ``$`` for what the last search saved.
+
+        Source: RFC 5182 §2.1, RFC 9051 §9 ``sequence-set =/ seq-last-command``.
+        """
+        if self.maybe(b"$"):
+            return SAVED
+        return self.sequence_set()
 
     def flag(self) -> str:
         """Read one flag or keyword, its case as written."""

@@ -1,7 +1,7 @@
 """Conversations as written down in tests/transcripts, against a running server.
 
-Source: RFC 2177 §3, RFC 2342 §5, RFC 3691 §2, RFC 4315 §3, RFC 5258 §3, RFC 5530 §3, RFC 5819 §2,
-RFC 6154 §2, RFC 6851 §3, RFC 7162 §3.1.
+Source: RFC 2177 §3, RFC 2342 §5, RFC 3691 §2, RFC 4315 §3, RFC 5182 §2.1, RFC 5258 §3, RFC 5530 §3, RFC 5819 §2,
+RFC 6154 §2, §3, RFC 6851 §3, RFC 6855 §3, RFC 7162 §3.1, §3.2, RFC 9051 §6.3.2, §6.4.4.
 """
 
 from pathlib import Path

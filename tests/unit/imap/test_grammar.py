@@ -185,7 +185,7 @@ def test_search_text_in_utf8_is_read_from_strings_and_literals():
     quoted = read('UID SEARCH CHARSET UTF-8 TEXT "café"'.encode())
     literal = read(b"UID SEARCH CHARSET UTF-8 TEXT {5}\r\n", "café".encode())
 
-    assert quoted == literal == c.Search(c.TextHas("café"), UID, None)
+    assert quoted == literal == c.Search(c.TextHas("café"), UID, None, names_charset=True)
 
 
 def test_search_return_options_are_read():
