@@ -30,7 +30,7 @@ from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound
 from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
-from mailserver.imap.server import ImapBind, ImapServices, serve_imap
+from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.outbound.worker import OutboundSettings, OutboundWorker
 from mailserver.practice import keep_young
 from mailserver.sealing import Sealer
@@ -260,6 +260,7 @@ async def _listen(
                     client_tls,
                     implicit_tls=implicit,
                     plaintext_login_from=loopback,
+                    limits=ImapLimits(quota_octets=settings.limits.mailbox_bytes),
                 ),
             )
         )

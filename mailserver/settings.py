@@ -63,6 +63,8 @@ class Limits(_Strict):
     """Octets of one message after dot-unstuffing; 25 MB is what Mon espace santé takes."""
     max_recipients: int = Field(default=100, ge=1, le=1000)
     max_connections: int = Field(default=2000, ge=1)
+    mailbox_bytes: int = Field(default=20 * 1024**3, ge=1024**2)
+    """What a mailbox may hold before clients can add no more; deliveries are never refused."""
 
 
 class TrustSettings(_Strict):

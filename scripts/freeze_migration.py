@@ -104,6 +104,8 @@ def statements(package: str) -> Iterator[str]:
         for key, sql in new.items():
             if key[0] != "table" and (key not in kept or key in again):
                 yield sql
+    if new != old:
+        yield from getattr(importlib.import_module(f"{package}.schema"), "AFTER_UPGRADE", ())
 
 
 def refill(connection: sqlite3.Connection, name: str, sql: str) -> Iterator[str]:

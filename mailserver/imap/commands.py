@@ -105,6 +105,20 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class GetQuota:
+    """GETQUOTA (RFC 9208 §4.1.1)."""
+
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuotaRoot:
+    """GETQUOTAROOT (RFC 9208 §4.1.2)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compress:
     """COMPRESS DEFLATE (RFC 4978 §3)."""
 
@@ -165,6 +179,7 @@ class StatusItem(Enum):
     UIDVALIDITY = b"UIDVALIDITY"
     UNSEEN = b"UNSEEN"
     DELETED = b"DELETED"
+    DELETED_STORAGE = b"DELETED-STORAGE"
     SIZE = b"SIZE"
     HIGHESTMODSEQ = b"HIGHESTMODSEQ"
     APPENDLIMIT = b"APPENDLIMIT"
@@ -521,6 +536,8 @@ Command = (
     | Append
     | Idle
     | Compress
+    | GetQuota
+    | GetQuotaRoot
     | Check
     | Close
     | Unselect

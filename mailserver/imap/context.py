@@ -25,7 +25,7 @@ from mailserver.imap.shared import ImapBind, Shared
 from mailserver.imap.view import FolderView
 from mailserver.store.changes import Subscription
 from mailserver.store.errors import NoSuchFolderError
-from mailserver.store.model import SERVER_KEYWORDS, Folder, Mailbox
+from mailserver.store.model import SERVER_KEYWORDS, Folder, Mailbox, Quota
 
 
 class Context:
@@ -68,6 +68,12 @@ class Context:
         if self.view is None:
             raise RefusedError(Code.SERVERBUG, "Internal error")
         return self.view
+
+    @property
+    def quota(self) -> Quota:
+        """What this login's mailbox may hold of what clients add."""
+        limits = self.bind.limits
+        return Quota(limits.quota_octets, limits.quota_messages)
 
     def login_allowed(self) -> bool:
         """Whether a password may be said now (RFC 9051 §11.1; RULES §12)."""

@@ -14,7 +14,12 @@ from mailserver.imap.machine import State
 from mailserver.imap.names import SEPARATOR, require_creatable
 from mailserver.imap.responses import list_response, status_response
 from mailserver.imap.view import FolderView
-from mailserver.store.errors import CannotError, FolderExistsError, NoSuchFolderError
+from mailserver.store.errors import (
+    CannotError,
+    FolderExistsError,
+    NoSuchFolderError,
+    OverQuotaError,
+)
 from mailserver.store.model import INBOX, SPECIAL_FOLDERS, Folder
 
 
@@ -71,11 +76,39 @@ async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, .
         c.StatusItem.UIDVALIDITY: found.uidvalidity,
         c.StatusItem.UNSEEN: found.unseen,
         c.StatusItem.DELETED: found.deleted,
+        c.StatusItem.DELETED_STORAGE: found.deleted_octets,
         c.StatusItem.SIZE: found.octets,
         c.StatusItem.HIGHESTMODSEQ: found.highestmodseq,
         c.StatusItem.APPENDLIMIT: context.bind.limits.append_octets,
     }
     context.write(status_response(context.write_name(folder.name), values, items))
+
+
+async def get_quota(context: Context, command: c.GetQuota) -> bytes:
+    """Answer GETQUOTA: there is one quota root, the whole mailbox of this login.
+
+    Source: RFC 9208 §4.1.1, §4.2.1.
+    """
+    if command.root:
+        raise RefusedError(Code.NONEXISTENT, "No such quota root")
+    await _quota(context)
+    return b"OK GETQUOTA completed"
+
+
+async def get_quota_root(context: Context, command: c.GetQuotaRoot) -> bytes:
+    """Answer GETQUOTAROOT. Source: RFC 9208 §4.1.2, §4.2.2."""
+    folder = await context.folder(command.mailbox)
+    context.write(b'* QUOTAROOT %b ""\r\n' % context.write_name(folder.name))
+    await _quota(context)
+    return b"OK GETQUOTAROOT completed"
+
+
+async def _quota(context: Context) -> None:
+    used, most = await context.store.messages.usage(context.logged_in.id), context.quota
+    context.write(
+        b'* QUOTA "" (STORAGE %d %d MESSAGE %d %d)\r\n'
+        % (-(-used.octets // 1024), most.octets // 1024, used.messages, most.messages)
+    )
 
 
 async def select(context: Context, command: c.Select) -> bytes:
@@ -207,6 +240,8 @@ def refused(error: Exception) -> RefusedError | None:
             return RefusedError(Code.ALREADYEXISTS, "The mailbox exists")
         case NoSuchFolderError():
             return RefusedError(Code.NONEXISTENT, "No such mailbox")
+        case OverQuotaError():
+            return RefusedError(Code.OVERQUOTA, "The mailbox is full")
         case CannotError():
             return RefusedError(Code.CANNOT, "This mailbox cannot be changed so")
         case _:

@@ -176,6 +176,11 @@ def _create(cursor: Cursor) -> c.Create:
     return c.Create(canonical(cursor.read_name(raw.removesuffix(b"/"))), uses)
 
 
+def _get_quota(cursor: Cursor) -> c.GetQuota:
+    cursor.space()
+    return c.GetQuota(cursor.read_name(cursor.astring()))
+
+
 def _compress(cursor: Cursor) -> c.Compress:
     cursor.space()
     if cursor.keyword() != b"DEFLATE":
@@ -401,6 +406,8 @@ READERS: dict[bytes, Reader] = {
     b"LIST": _list,
     b"LSUB": _lsub,
     b"COMPRESS": _compress,
+    b"GETQUOTA": _get_quota,
+    b"GETQUOTAROOT": lambda cursor: c.GetQuotaRoot(_mailbox(cursor)),
     b"NAMESPACE": _plain(c.Namespace()),
     b"STATUS": _status,
     b"APPEND": _append,

@@ -36,6 +36,8 @@ _AFTER: tuple[type, ...] = (
     c.Append,
     c.Idle,
     c.Compress,
+    c.GetQuota,
+    c.GetQuotaRoot,
 )
 _OPEN: tuple[type, ...] = (
     c.Check,

@@ -104,6 +104,7 @@ async def append(context: Context, command: c.Append) -> bytes:
             flags=flags,
             keywords=keywords,
             internal_at=command.internal_at or context.shared.now(),
+            quota=context.quota,
         )
     )
     return b"OK [APPENDUID %d %d] APPEND completed" % (appended.uidvalidity, appended.uid)
@@ -226,7 +227,7 @@ async def copy(context: Context, command: c.Copy) -> bytes:
     if not positions:
         return b"OK COPY completed"
     uids = [view.uids[at] for at in positions]
-    copied = await context.store.messages.copy(view.folder.id, uids, target.id)
+    copied = await context.store.messages.copy(view.folder.id, uids, target.id, context.quota)
     if not copied.source_uids:
         raise RefusedError(Code.EXPUNGEISSUED, "The messages are gone")
     return b"OK [COPYUID %d %b %b] COPY completed" % (

@@ -49,6 +49,9 @@ BASE = (
     b"CONDSTORE",
     b"QRESYNC",
     b"UTF8=ACCEPT",
+    b"QUOTA",
+    b"QUOTA=RES-STORAGE",
+    b"QUOTA=RES-MESSAGE",
 )
 """What is announced in every state; each of them works in full."""
 

@@ -51,6 +51,8 @@ HANDLERS: dict[type, Handler] = {
     c.List: folders.list_,
     c.Lsub: folders.lsub,
     c.Namespace: folders.namespace,
+    c.GetQuota: folders.get_quota,
+    c.GetQuotaRoot: folders.get_quota_root,
     c.Status: folders.status,
     c.Append: messages.append,
     c.Close: messages.close,

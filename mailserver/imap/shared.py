@@ -53,6 +53,9 @@ class ImapLimits:
     search_deadline_s: float = 20.0
     search_slice: int = 64
     stop_grace_s: float = 5.0
+    quota_octets: int = 20 * 1024**3
+    """What a mailbox may hold before APPEND and COPY are refused; deliveries never are."""
+    quota_messages: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

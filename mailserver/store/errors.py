@@ -10,6 +10,7 @@ StoreError
 ├── CannotError            a protected folder (INBOX deleted, a name that is not one)
 ├── ServerKeywordError     a keyword only the server sets (RULES §10)
 ├── TooManyKeywordsError   more keywords on one entry than the store keeps
+├── OverQuotaError         the mailbox would hold more than it may
 ├── NoSuchBlobError        the body was expunged meanwhile
 └── BlobSizeError          a staged body is not of the size that was announced
 
@@ -82,6 +83,13 @@ class TooManyKeywordsError(StoreError):
 
     def __init__(self) -> None:
         super().__init__("too many keywords on one message")
+
+
+class OverQuotaError(StoreError):
+    """The mailbox would hold more than it may."""
+
+    def __init__(self) -> None:
+        super().__init__("the mailbox is full")
 
 
 class NoSuchBlobError(StoreError):

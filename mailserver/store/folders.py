@@ -57,6 +57,7 @@ _STATUS = (
         FOLDER.c.uidnext,
         FOLDER.c.uidvalidity,
         FOLDER.c.highestmodseq,
+        func.coalesce(func.sum(ENTRY.c.octets).filter(_DELETED != 0), 0),
     )
     .select_from(FOLDER.outerjoin(ENTRY, (ENTRY.c.folder_id == FOLDER.c.id) & (ENTRY.c.uid > 0)))
     .where(FOLDER.c.id == bindparam("folder_id"))

@@ -35,8 +35,10 @@ from mailserver.store.model import (
     FilingReceipt,
     FlagChange,
     NewMessage,
+    Quota,
     Receipt,
     StagedBlob,
+    Usage,
     from_micros,
     to_micros,
 )
@@ -58,6 +60,7 @@ from mailserver.store.schema import (
     EXPUNGED,
     FOLDER,
     MAILBOX,
+    MAILBOX_USAGE,
     MESSAGE_INDEX,
     RECEIPT,
     RECEIPT_FILING,
@@ -72,6 +75,9 @@ _VANISHED = (
     select(EXPUNGED.c.uid)
     .where(EXPUNGED.c.folder_id == bindparam("folder_id"), EXPUNGED.c.modseq > bindparam("modseq"))
     .order_by(EXPUNGED.c.uid)
+)
+_USAGE = select(MAILBOX_USAGE.c.octets, MAILBOX_USAGE.c.messages).where(
+    MAILBOX_USAGE.c.mailbox_id == bindparam("mailbox_id")
 )
 _LOG_FLOOR = select(FOLDER.c.expunged_floor).where(FOLDER.c.id == bindparam("folder_id"))
 _HIGHEST = select(FOLDER.c.highestmodseq).where(FOLDER.c.id == bindparam("folder_id"))
@@ -334,13 +340,20 @@ class Messages:
         result = await self._commits.run(flags.change_flags, change, lambda made: made.touched)
         return result.rows
 
-    async def copy(self, folder_id: int, uids: Sequence[int], target_folder_id: int) -> Copied:
+    async def copy(
+        self,
+        folder_id: int,
+        uids: Sequence[int],
+        target_folder_id: int,
+        quota: Quota | None = None,
+    ) -> Copied:
         """Copy entries within a mailbox, in UID order. Source: RFC 9051 §6.4.7.
 
         Raises:
             NoSuchFolderError: one is gone, or the target is of another mailbox.
+            OverQuotaError: the mailbox would hold more than it may.
         """
-        transfer = Transfer(folder_id, tuple(uids), target_folder_id)
+        transfer = Transfer(folder_id, tuple(uids), target_folder_id, quota)
         moved = await self._commits.run(moves.copy, transfer, lambda made: (made.mailbox_id,))
         return moved.copied
 
@@ -403,6 +416,11 @@ class Messages:
     async def forget_keys(self, at: datetime) -> int:
         """Delete the retry keys that are over; once a day is enough."""
         return await self._database.write(deliveries.forget_keys, to_micros(at))
+
+    async def usage(self, mailbox_id: int) -> Usage:
+        """Give what a mailbox holds. Source: RFC 9208 §5."""
+        row = await fetch_first(self._database, _USAGE, {"mailbox_id": mailbox_id})
+        return Usage(0, 0) if row is None else Usage(row[0], row[1])
 
     async def forget_expunged(self, keep: int = EXPUNGED_KEPT) -> int:
         """Cut each folder's log of what left to the newest; once a day is enough."""

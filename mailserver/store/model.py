@@ -167,6 +167,7 @@ class FolderStatus:
     uidnext: int
     uidvalidity: int
     highestmodseq: int
+    deleted_octets: int
 
 
 class EntryRow(NamedTuple):
@@ -312,6 +313,22 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much one mailbox may hold, of what clients add (RFC 9208 §5)."""
+
+    octets: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one mailbox holds; held entries count nowhere."""
+
+    octets: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message a client appends. Server-owned keywords are taken out by the store."""
 
@@ -321,6 +338,7 @@ class NewMessage:
     flags: Flag
     keywords: frozenset[str]
     internal_at: datetime
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from mailserver.store.blobs import bury, put_blob
 from mailserver.store.deliveries import INSERT_ENTRY
-from mailserver.store.errors import NoSuchFolderError
-from mailserver.store.model import AppendUid, Copied, Flag, NewMessage, to_micros
+from mailserver.store.errors import NoSuchFolderError, OverQuotaError
+from mailserver.store.model import AppendUid, Copied, Flag, NewMessage, Quota, to_micros
 from mailserver.store.rows import (
     OpenFolder,
     as_list,
@@ -22,7 +22,7 @@ from mailserver.store.rows import (
 )
 
 _NAMED = (
-    "SELECT id, uid, blob_id FROM entry WHERE folder_id = :folder_id"
+    "SELECT id, uid, blob_id, octets FROM entry WHERE folder_id = :folder_id"
     " AND uid IN (SELECT value FROM json_each(:uids)) ORDER BY uid"
 )
 _DELETED = (
@@ -43,6 +43,7 @@ _LOG_NTH = (
 )
 _CUT_LOG = "DELETE FROM expunged WHERE folder_id = :id AND modseq <= :floor"
 _RAISE_FLOOR = "UPDATE folder SET expunged_floor = :floor WHERE id = :id"
+_USAGE = "SELECT octets, messages FROM mailbox_usage WHERE mailbox_id = ?"
 _LOG = "INSERT INTO expunged (folder_id, modseq, uid) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids))"
 
@@ -54,6 +55,7 @@ class Transfer:
     folder_id: int
     uids: tuple[int, ...]
     target_folder_id: int
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,11 @@ def append(connection: sqlite3.Connection, message: NewMessage) -> Appended:
     Raises:
         NoSuchFolderError: it was deleted.
         NoSuchBlobError: the staged body is gone.
+        OverQuotaError: the mailbox would hold more than it may.
     """
     folder = open_folder(connection, message.folder_id)
     blob_id, octets = put_blob(connection, message.raw, message.index)
+    _within(connection, message.quota, folder.mailbox_id, (octets, 1))
     uid = folder.take_uid()
     connection.execute(
         INSERT_ENTRY,
@@ -123,8 +127,11 @@ def copy(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
 
     Raises:
         NoSuchFolderError: one of the folders is gone, or the target is of another mailbox.
+        OverQuotaError: the mailbox would hold more than it may.
     """
     _source, target, rows = _open(connection, transfer)
+    added = (sum(row["octets"] for row in rows), len(rows))
+    _within(connection, transfer.quota, target.mailbox_id, added)
     modseq = target.take_modseq() if rows else 0
     copies = [
         {"id": row["id"], "folder_id": target.id, "uid": target.take_uid(), "modseq": modseq}
@@ -185,6 +192,17 @@ def expunge(connection: sqlite3.Connection, value: Expunge) -> Expunged:
     close_folders(connection, (folder,))
     more = bury(connection, (row["blob_id"] for row in rows))
     return Expunged([row["uid"] for row in rows], (folder.mailbox_id,), more=more)
+
+
+def _within(
+    connection: sqlite3.Connection, quota: Quota | None, mailbox_id: int, added: tuple[int, int]
+) -> None:
+    if quota is None:
+        return
+    row = connection.execute(_USAGE, (mailbox_id,)).fetchone() or (0, 0)
+    octets, messages = row[0] + added[0], row[1] + added[1]
+    if octets > quota.octets or messages > quota.messages:
+        raise OverQuotaError
 
 
 def forget_expunged(connection: sqlite3.Connection, keep: int) -> int:

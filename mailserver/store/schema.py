@@ -7,6 +7,7 @@ that a reader who kept one can never be shown another person's message.
 """
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
 from directory.trail import trail_tables
@@ -223,6 +225,45 @@ Index(
     sqlite_where=ENTRY.c.receipt_id.is_not(None),
     postgresql_where=ENTRY.c.receipt_id.is_not(None),
 )
+
+MAILBOX_USAGE = Table(
+    "mailbox_usage",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("octets", _ID, nullable=False),
+    Column("messages", _ID, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What the visible entries of a mailbox take. Triggers keep it, so that no statement that adds or
+removes entries can forget it; held entries (RULES §7) count nowhere."""
+
+_USE = """INSERT INTO mailbox_usage (mailbox_id, octets, messages)
+    SELECT mailbox_id, {sign}{row}.octets, {sign}1 FROM folder WHERE id = {row}.folder_id
+    ON CONFLICT (mailbox_id) DO UPDATE
+    SET octets = octets + excluded.octets, messages = messages + excluded.messages;"""
+_MORE, _LESS = _USE.format(row="NEW", sign=""), _USE.format(row="OLD", sign="-")
+for _statement in (
+    f"CREATE TRIGGER entry_counted AFTER INSERT ON entry WHEN NEW.uid > 0\nBEGIN {_MORE} END",
+    f"CREATE TRIGGER entry_uncounted AFTER DELETE ON entry WHEN OLD.uid > 0\nBEGIN {_LESS} END",
+    (
+        "CREATE TRIGGER entry_released AFTER UPDATE OF uid ON entry"
+        f" WHEN OLD.uid IS NULL AND NEW.uid > 0\nBEGIN {_MORE} END"
+    ),
+):
+    event.listen(
+        MAILBOX_USAGE,
+        "after_create",
+        DDL(_statement.replace("%", "%%")).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
+    )
+MAILBOX_USAGE.add_is_dependent_on(ENTRY)
+
+AFTER_UPGRADE = (
+    """INSERT INTO mailbox_usage (mailbox_id, octets, messages)
+    SELECT folder.mailbox_id, sum(entry.octets), count(*)
+    FROM entry JOIN folder ON folder.id = entry.folder_id WHERE entry.uid > 0
+    GROUP BY folder.mailbox_id""",
+)
+"""What 0002 does when the tables are there."""
 
 EXPUNGED = Table(
     "expunged",

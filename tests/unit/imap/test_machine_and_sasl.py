@@ -20,7 +20,7 @@ ANY = {"Capability", "Noop", "Logout", "Id"}
 BEFORE = {"StartTls", "Authenticate", "Login"}
 AFTER = {
     "Enable", "Select", "Create", "Delete", "Rename", "Subscribe", "Unsubscribe", "List", "Lsub",
-    "Namespace", "Status", "Append", "Idle", "Compress",
+    "Namespace", "Status", "Append", "Idle", "Compress", "GetQuota", "GetQuotaRoot",
 }  # fmt: skip
 OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search"}
 TABLE = {
