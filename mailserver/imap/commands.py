@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 
+from mailserver.imap.ordering import SortBy
 from mailserver.imap.sets import SequenceSet
 
 
@@ -474,6 +475,13 @@ class ModseqFrom:
     modseq: int
 
 
+@dataclass(frozen=True, slots=True)
+class Older:
+    """Search keys OLDER and, negated, YOUNGER (RFC 5032 §3)."""
+
+    seconds: int
+
+
 SearchKey = (
     All
     | Nothing
@@ -491,6 +499,7 @@ SearchKey = (
     | NumberIn
     | UidIn
     | ModseqFrom
+    | Older
 )
 
 
@@ -512,6 +521,32 @@ class Search:
     numbering: Numbering
     returns: frozenset[SearchReturn] | None
     names_charset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """SORT (RFC 5256 §3; ``returns``: RFC 5267 §3.1)."""
+
+    by: tuple[SortBy, ...]
+    key: SearchKey
+    numbering: Numbering
+    returns: frozenset[SearchReturn] | None
+
+
+class ThreadAlgorithm(Enum):
+    """Threading algorithms (RFC 5256 §3)."""
+
+    ORDEREDSUBJECT = b"ORDEREDSUBJECT"
+    REFERENCES = b"REFERENCES"
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """THREAD (RFC 5256 §3)."""
+
+    algorithm: ThreadAlgorithm
+    key: SearchKey
+    numbering: Numbering
 
 
 Command = (
@@ -547,4 +582,6 @@ Command = (
     | Copy
     | Move
     | Search
+    | Sort
+    | Thread
 )

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError
 from mailserver.imap.grammar_fetch import read_fetch
-from mailserver.imap.grammar_search import read_search
+from mailserver.imap.grammar_search import read_search, read_sort, read_thread
 from mailserver.imap.names import canonical, decode_mutf7
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 from mailserver.imap.wire import RawCommand
@@ -427,5 +427,9 @@ READERS: dict[bytes, Reader] = {
     b"UID MOVE": _copy(c.Move, _UID),
     b"SEARCH": lambda cursor: read_search(cursor, _SEQUENCE),
     b"UID SEARCH": lambda cursor: read_search(cursor, _UID),
+    b"SORT": lambda cursor: read_sort(cursor, _SEQUENCE),
+    b"UID SORT": lambda cursor: read_sort(cursor, _UID),
+    b"THREAD": lambda cursor: read_thread(cursor, _SEQUENCE),
+    b"UID THREAD": lambda cursor: read_thread(cursor, _UID),
 }
 """Every command and what reads its arguments."""

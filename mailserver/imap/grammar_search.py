@@ -22,16 +22,21 @@ from mailserver.imap.commands import (
     Nothing,
     NumberIn,
     Numbering,
+    Older,
     Or,
     Search,
     SearchKey,
     SearchReturn,
     SentDate,
     Smaller,
+    Sort,
     TextHas,
+    Thread,
+    ThreadAlgorithm,
     UidIn,
 )
 from mailserver.imap.errors import BadCommandError, Code, RefusedError, UnsavedSearchError
+from mailserver.imap.ordering import SortBy, SortKey
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
 DEPTH_MAX = 50
@@ -59,6 +64,9 @@ _DATES: dict[bytes, tuple[type[InternalDate] | type[SentDate], Compare]] = {
     b"SENTSINCE": (SentDate, Compare.SINCE),
 }
 _CHARSETS = {b"UTF-8": "utf-8", b"US-ASCII": "ascii"}
+CRITERIA_MAX = 20
+_SORT_KEYS = {key.value: key for key in SortKey}
+_ALGORITHMS = {algorithm.value: algorithm for algorithm in ThreadAlgorithm}
 _RETURNS = {option.value: option for option in SearchReturn}
 
 
@@ -78,13 +86,58 @@ def read_search(cursor: Cursor, numbering: Numbering) -> Search:
             raise RefusedError(Code.BADCHARSET, "Unknown charset")
         charset = _CHARSETS[name]
         cursor.space()
+    return Search(_program(cursor, charset), numbering, returns, names_charset)
+
+
+def _program(cursor: Cursor, charset: str) -> SearchKey:
     reader = _Reader(cursor, charset)
     keys = [reader.key(0)]
     while not cursor.at_end:
         cursor.space()
         keys.append(reader.key(0))
-    key = keys[0] if len(keys) == 1 else And(tuple(keys))
-    return Search(key, numbering, returns, names_charset)
+    return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+
+def read_sort(cursor: Cursor, numbering: Numbering) -> Sort:
+    """Read the arguments of SORT, from the space before the first. Source: RFC 5256 §5."""
+    cursor.space()
+    returns = None
+    if cursor.maybe(b"RETURN "):
+        returns = _returns(cursor)
+        cursor.space()
+    cursor.expect(b"(")
+    by: list[SortBy] = []
+    while True:
+        reverse = cursor.maybe(b"REVERSE ")
+        key = _SORT_KEYS.get(cursor.keyword())
+        if key is None or len(by) >= CRITERIA_MAX:
+            raise BadCommandError("Unknown sort criterion")
+        by.append(SortBy(key, reverse))
+        if cursor.maybe(b")"):
+            break
+        cursor.space()
+    charset = _charset(cursor)
+    return Sort(tuple(by), _program(cursor, charset), numbering, returns)
+
+
+def read_thread(cursor: Cursor, numbering: Numbering) -> Thread:
+    """Read the arguments of THREAD, from the space before the first. Source: RFC 5256 §5."""
+    cursor.space()
+    algorithm = _ALGORITHMS.get(cursor.keyword())
+    if algorithm is None:
+        raise BadCommandError("Unknown algorithm")
+    charset = _charset(cursor)
+    return Thread(algorithm, _program(cursor, charset), numbering)
+
+
+def _charset(cursor: Cursor) -> str:
+    """Read the charset that SORT and THREAD must name."""
+    cursor.space()
+    charset = _CHARSETS.get(cursor.astring().upper())
+    if charset is None:
+        raise RefusedError(Code.BADCHARSET, "Unknown charset")
+    cursor.space()
+    return charset
 
 
 def _returns(cursor: Cursor) -> frozenset[SearchReturn]:
@@ -185,5 +238,7 @@ _ARGUMENTS: dict[bytes, Callable[[_Reader], SearchKey]] = {
     b"UNKEYWORD": lambda reader: Not(HasFlag(reader._cursor.atom().decode("ascii"))),  # noqa: SLF001
     b"LARGER": lambda reader: Larger(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
     b"SMALLER": lambda reader: Smaller(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
+    b"OLDER": lambda reader: Older(reader._cursor.nz_number()),  # noqa: SLF001
+    b"YOUNGER": lambda reader: Not(Older(reader._cursor.nz_number())),  # noqa: SLF001
     b"UID": lambda reader: UidIn(reader._cursor.numbers()),  # noqa: SLF001
 }

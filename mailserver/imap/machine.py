@@ -49,6 +49,8 @@ _OPEN: tuple[type, ...] = (
     c.Copy,
     c.Move,
     c.Search,
+    c.Sort,
+    c.Thread,
 )
 COMMANDS: tuple[type, ...] = (*_ANY, *_BEFORE, *_AFTER, *_OPEN)
 """Every command of ``commands.Command``."""
@@ -64,7 +66,7 @@ ALLOWED: dict[State, frozenset[type]] = {
 NEEDS_WRITING = frozenset({c.Expunge, c.Store, c.Move})
 """In a folder opened by EXAMINE these are NO [READ-ONLY]."""
 
-KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search})
+KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search, c.Sort, c.Thread})
 """No EXPUNGE response while one of these speaks in message numbers (RFC 9051 §7.5.1)."""
 
 PRIVATE: frozenset[type] = frozenset({c.Login, c.Authenticate})

@@ -19,6 +19,7 @@ from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.fetching import Fetcher
 from mailserver.imap.responses import SYSTEM_FLAGS
+from mailserver.imap.results import ends, esearch, saved_positions
 from mailserver.imap.search import Searcher
 from mailserver.imap.sets import SAVED, SequenceSet, encode_set
 from mailserver.message.index import index
@@ -38,7 +39,7 @@ _MODES = {
 def _positions(context: Context, numbers: SequenceSet, numbering: c.Numbering) -> list[int]:
     view = context.opened
     if numbers is SAVED:
-        return [at for uid in context.saved if (at := view.position(uid)) is not None]
+        return saved_positions(context)
     if numbering is c.Numbering.UID:
         return numbers.positions_of_uids(view.uids)
     return numbers.positions(len(view))
@@ -282,7 +283,7 @@ async def search(context: Context, command: c.Search) -> bytes:
     if returns is None and context.rev2:
         returns = frozenset({c.SearchReturn.ALL})
     saves = returns is not None and c.SearchReturn.SAVE in returns
-    saved = _positions(context, SAVED, c.Numbering.UID)
+    saved = saved_positions(context)
     searcher = Searcher(context.shared, view, context.bind.limits, saved)
     try:
         positions, has_modseq = await searcher.run(command.key)
@@ -293,7 +294,7 @@ async def search(context: Context, command: c.Search) -> bytes:
     if has_modseq:
         context.condstore = True
     if saves and returns is not None:
-        context.saved = tuple(view.uids[at] for at in _ends(returns, positions))
+        context.saved = tuple(view.uids[at] for at in ends(returns, positions))
     by_uid = command.numbering is c.Numbering.UID
     numbers = [view.uids[at] for at in positions] if by_uid else [at + 1 for at in positions]
     highest = _highest(context, command, positions) if has_modseq and positions else 0
@@ -302,52 +303,16 @@ async def search(context: Context, command: c.Search) -> bytes:
         listed = b"".join([b" %d" % number for number in numbers])
         context.write(b"* SEARCH%b%b\r\n" % (listed, modseq))
     elif returns != {c.SearchReturn.SAVE}:
-        context.write(_esearch(context.tag, command.numbering, returns, (numbers, highest)))
+        context.write(esearch(context.tag, command.numbering, returns, (numbers, highest)))
     return b"OK SEARCH completed"
-
-
-def _ends(returns: frozenset[c.SearchReturn], positions: list[int]) -> list[int]:
-    """Give what SAVE keeps: MIN and MAX alone, unless ALL or COUNT asked for everything.
-
-    Source: RFC 5182 §2.4.
-    """
-    asked = returns - {c.SearchReturn.SAVE}
-    if not asked or not positions or asked & {c.SearchReturn.ALL, c.SearchReturn.COUNT}:
-        return positions
-    ends = {c.SearchReturn.MIN: positions[0], c.SearchReturn.MAX: positions[-1]}
-    return sorted({ends[option] for option in asked})
 
 
 def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
     """Give the modseq of a search's response. Source: RFC 7162 §3.1.5, §3.1.10."""
     rows = context.opened.rows
     if command.returns is not None and command.returns <= {c.SearchReturn.MIN, c.SearchReturn.MAX}:
-        positions = _ends(command.returns, positions)
+        positions = ends(command.returns, positions)
     return max(rows[at].modseq for at in positions)
-
-
-def _esearch(
-    tag: bytes,
-    numbering: c.Numbering,
-    wanted: frozenset[c.SearchReturn],
-    found: tuple[list[int], int],
-) -> bytes:
-    """Write an ESEARCH response. Source: RFC 4731 §3.1, RFC 7162 §3.1.10."""
-    numbers, highest = found
-    parts = [b'* ESEARCH (TAG "%b")' % tag]
-    if numbering is c.Numbering.UID:
-        parts.append(b"UID")
-    if numbers and c.SearchReturn.MIN in wanted:
-        parts.append(b"MIN %d" % numbers[0])
-    if numbers and c.SearchReturn.MAX in wanted:
-        parts.append(b"MAX %d" % numbers[-1])
-    if numbers and c.SearchReturn.ALL in wanted:
-        parts.append(b"ALL " + encode_set(numbers))
-    if c.SearchReturn.COUNT in wanted:
-        parts.append(b"COUNT %d" % len(numbers))
-    if highest:
-        parts.append(b"MODSEQ %d" % highest)
-    return b" ".join(parts) + b"\r\n"
 
 
 async def close(context: Context, _command: c.Close) -> bytes:

@@ -132,6 +132,10 @@ class Searcher:
             case c.UidIn(numbers):
                 wanted = set(numbers.positions_of_uids(view.uids))
                 return [at for at in positions if at in wanted]
+            case c.Older(seconds):
+                # Both ends are whole seconds of one clock (RFC 5032 §3).
+                edge = self._shared.now() - timedelta(seconds=seconds)
+                return [at for at in positions if rows[at].internal_at <= edge]
             case c.HasFlag() | c.InternalDate() | c.Larger() | c.Smaller() | c.ModseqFrom():
                 test = _row_test(key)
                 return [at for at in positions if test(rows[at])]

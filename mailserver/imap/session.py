@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from mailserver.imap import commands as c
-from mailserver.imap import folders, login, messages
+from mailserver.imap import folders, login, messages, sorting
 from mailserver.imap.context import Context
 from mailserver.imap.errors import (
     BadCommandError,
@@ -63,6 +63,8 @@ HANDLERS: dict[type, Handler] = {
     c.Copy: messages.copy,
     c.Move: messages.move,
     c.Search: messages.search,
+    c.Sort: sorting.sort,
+    c.Thread: sorting.thread,
 }
 """What answers each command; NOOP, CHECK, LOGOUT, ENABLE, STARTTLS and IDLE are the loop's own."""
 

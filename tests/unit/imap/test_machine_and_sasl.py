@@ -22,7 +22,8 @@ AFTER = {
     "Enable", "Select", "Create", "Delete", "Rename", "Subscribe", "Unsubscribe", "List", "Lsub",
     "Namespace", "Status", "Append", "Idle", "Compress", "GetQuota", "GetQuotaRoot",
 }  # fmt: skip
-OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search"}
+OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search",
+        "Sort", "Thread"}  # fmt: skip
 TABLE = {
     State.NOT_AUTHENTICATED: ANY | BEFORE,
     State.AUTHENTICATED: ANY | AFTER,
