@@ -101,7 +101,7 @@ def statements(package: str) -> Iterator[str]:
         for kind, name in sorted(gone - set(new)):
             if kind == "table":
                 yield f"DROP TABLE {name}"
-        for key, sql in new.items():
+        for key, sql in sorted(new.items()):  # SQLAlchemy gives indexes in no order
             if key[0] != "table" and (key not in kept or key in again):
                 yield sql
     if new != old:

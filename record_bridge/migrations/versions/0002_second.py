@@ -106,10 +106,10 @@ DROP TABLE agenda_entry
 ALTER TABLE agenda_entry_next RENAME TO agenda_entry
 """,
     """
-CREATE INDEX agenda_entry_patient ON agenda_entry (patient_id, day)
+CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
 """,
     """
-CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
+CREATE INDEX agenda_entry_patient ON agenda_entry (patient_id, day)
 """,
 )
 
