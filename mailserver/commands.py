@@ -330,7 +330,7 @@ class MailCommands:
                 "next_at": _date(item.next_at),
                 "last_reply": item.reply_code,
             }
-            for item in await self.store.outbox.list()
+            for item in await self.store.queue.items()
         ]
 
 

@@ -16,6 +16,8 @@ from mailserver.store.changes import Changes, Commits
 from mailserver.store.folders import Folders
 from mailserver.store.messages import Messages
 from mailserver.store.outbox import Outbox
+from mailserver.store.queue_control import QueueControl
+from mailserver.store.tracking import Tracking
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """The mail database's alembic folder."""
@@ -40,6 +42,8 @@ class MailStore:
         messages: entries, deliveries, flags.
         blobs: bodies.
         outbox: the queue to other operators.
+        queue: what an administrator sees of it and does to it.
+        tracking: where sent messages stand.
         audit: the trail.
         changes: who waits for a mailbox to change.
     """
@@ -53,6 +57,8 @@ class MailStore:
         self.folders = Folders(opened, self._commits, self.blobs)
         self.messages = Messages(opened, self._commits, self.blobs)
         self.outbox = Outbox(opened, self._commits, self.blobs)
+        self.queue = QueueControl(opened, self._commits, self.blobs)
+        self.tracking = Tracking(opened)
         self.audit = Audit(opened)
 
     @classmethod

@@ -26,6 +26,7 @@ from mailserver.store.model import (
 )
 from mailserver.store.rows import OpenFolder, close_folders, encode_keywords, folder_of
 from mailserver.store.schema import TRAIL
+from mailserver.store.tracking import track
 
 _RETRY_KEY_LIFE = timedelta(days=RETRY_KEY_DAYS)
 
@@ -65,11 +66,13 @@ INSERT_ENTRY = (
 _LAST_ID = "SELECT last_insert_rowid()"
 _INSERT_OUTBOX = (
     "INSERT INTO outbox_message (receipt_id, mailbox_id, reverse_path, octets, blob_id, prefix,"
-    " queued_at) VALUES (:receipt_id, :mailbox_id, :reverse_path, :octets, :blob_id, :prefix, :at)"
+    " queued_at, ret, envid, require_tls, smtputf8) VALUES (:receipt_id, :mailbox_id,"
+    " :reverse_path, :octets, :blob_id, :prefix, :at, :ret, :envid, :require_tls, :smtputf8)"
 )
 _INSERT_OUTGOING = (
     "INSERT INTO outbox_recipient (message_id, forward_path, domain, state, attempts, next_at,"
-    " reply) VALUES (:message_id, :forward_path, :domain, 'queued', 0, :at, '')"
+    " reply, notify, orcpt) VALUES (:message_id, :forward_path, :domain, 'queued', 0, :at, '',"
+    " :notify, :orcpt)"
 )
 _FORGET_KEYS = "DELETE FROM receipt_key WHERE kept_at <= :before"
 
@@ -111,6 +114,7 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
     if delivery.outbox is not None:
         _put_outbox(connection, delivery, delivery.outbox, (blob_id, octets))
         woken |= {OUTBOX}
+    track(connection, delivery)
     if delivery.events:
         trail.append(connection, TRAIL, delivery.events)
     return Delivered(first_receipt or delivery.receipt_id, entry_ids, folder_ids, True, woken)
@@ -262,6 +266,7 @@ def _put_outbox(
 ) -> None:
     blob_id, octets = body
     at = to_micros(delivery.at)
+    options = outbox.options
     message_id = connection.execute(
         _INSERT_OUTBOX,
         {
@@ -272,6 +277,10 @@ def _put_outbox(
             "blob_id": blob_id,
             "prefix": outbox.prefix,
             "at": at,
+            "ret": options.ret.value if options.ret is not None else "",
+            "envid": options.envid,
+            "require_tls": options.require_tls,
+            "smtputf8": options.smtputf8,
         },
     ).lastrowid
     connection.executemany(
@@ -282,6 +291,8 @@ def _put_outbox(
                 "forward_path": recipient.forward_path,
                 "domain": recipient.domain,
                 "at": at,
+                "notify": recipient.options.stored,
+                "orcpt": recipient.options.orcpt,
             }
             for recipient in outbox.recipients
         ],

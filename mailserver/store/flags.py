@@ -9,8 +9,10 @@ it is released, so that UIDs stay in commit order. Source: RULES §7, §10.
 import json
 import sqlite3
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from directory.model import MailboxType
+from mailserver.message.progress import Event, Source, Verdict
 from mailserver.store.errors import ServerKeywordError
 from mailserver.store.model import (
     FILING_KEYWORDS,
@@ -21,6 +23,7 @@ from mailserver.store.model import (
     FlagMode,
     from_micros,
     server_keyword,
+    to_micros,
 )
 from mailserver.store.rows import (
     OpenFolder,
@@ -34,8 +37,10 @@ from mailserver.store.rows import (
     open_folder,
     without,
 )
+from mailserver.store.tracking import move_filed
 
 _APPLICATION_KEYWORDS = FILING_KEYWORDS | {HELD_KEYWORD}
+_FILED = frozenset({"$Filed", "$Duplicate"})
 _RELEASING = frozenset({"$Filed", "$Duplicate", "$NoDocument"})
 _KEEPING_HELD = frozenset({HELD_KEYWORD, "$Quarantined"})
 
@@ -111,6 +116,7 @@ def change_flags(connection: sqlite3.Connection, change: FlagChange) -> FlagResu
             if change.by_application and row["receipt_id"] is not None:
                 outcome = _outcome(before, keywords_of(text))
                 outcomes[row["receipt_id"]] = outcome
+                _tell_the_sender(connection, folder, row["receipt_id"], outcome)
         answered.append(
             EntryRow(
                 row["id"],
@@ -181,6 +187,20 @@ def _outcome(before: frozenset[str], after: frozenset[str]) -> _Outcome:
         removed=(before - after) & FILING_KEYWORDS,
         releases=bool(after & _RELEASING) and not after & _KEEPING_HELD,
     )
+
+
+def _tell_the_sender(
+    connection: sqlite3.Connection, folder: OpenFolder, receipt_id: str, outcome: _Outcome
+) -> None:
+    """Move what the sender of this site can ask about (RULES §9)."""
+    if outcome.added & _FILED:
+        verdict = Verdict.FILED
+    elif "$Quarantined" in outcome.added:
+        verdict = Verdict.QUARANTINED
+    else:
+        return
+    event = Event(Source.BRIDGE, verdict=verdict)
+    move_filed(connection, (receipt_id, folder.structure_id), event, to_micros(datetime.now(UTC)))
 
 
 def _mirror(

@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from directory.audit_event import AuditEvent
 from directory.model import MailboxType
+from mailserver.message.envelope import (
+    PLAIN_MAIL,
+    PLAIN_RECIPIENT,
+    MailOptions,
+    RecipientOptions,
+)
 from mailserver.message.index import MessageIndex
+from mailserver.message.progress import Event, Progress
 
 INBOX = "INBOX"
 SPECIAL_FOLDERS = (
@@ -244,6 +251,7 @@ class NewOutgoing:
 
     forward_path: str
     domain: str
+    options: RecipientOptions = PLAIN_RECIPIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +267,7 @@ class OutboxMessage:
     prefix: bytes
     recipients: tuple[NewOutgoing, ...]
     mailbox_id: int | None
+    options: MailOptions = PLAIN_MAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +284,8 @@ class Delivery:
             recipient): a hit within 5 days makes nothing at all.
         occurrences: documents counted in its package (RULES §2).
         events: trail events, kept in the same transaction.
+        tracked: recipients of a submission, whose progress its sender can ask for.
+        observed: what a report that this delivery carries says of such recipients.
     """
 
     receipt_id: str
@@ -291,6 +302,39 @@ class Delivery:
     at: datetime
     octets: int = 0
     whole_key: bytes | None = None
+    tracked: tuple["Tracked", ...] = ()
+    observed: tuple["Observed", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A recipient of a message this site's ``mailbox_id`` sent, where it stands at first."""
+
+    mailbox_id: int
+    message_id: str
+    address: str
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a report says: of whose message, of which recipient, what happened."""
+
+    mailbox_id: int
+    message_id: str
+    address: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class SentRecipient:
+    """One recipient of a sent message and its progress, as its sender may see it."""
+
+    receipt_id: str
+    message_id: str
+    address: str
+    progress: Progress
+    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +435,8 @@ class OutboxState(Enum):
 
     QUEUED = "queued"
     LEASED = "leased"
+    HELD = "held"
+    """By a person, or set aside because it ended its worker again and again."""
     SENT = "sent"
     FAILED = "failed"
 
@@ -412,6 +458,35 @@ class Outgoing:
     octets: int
     mailbox_id: int | None
     queued_at: datetime
+    options: RecipientOptions = PLAIN_RECIPIENT
+    mail: MailOptions = PLAIN_MAIL
+    crashes: int = 0
+    receipt_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a try ended for one recipient.
+
+    Attributes:
+        state: SENT, FAILED, or QUEUED until ``at``.
+        at: when it ended, or when it is tried again.
+    """
+
+    id: int
+    state: OutboxState
+    reply: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DomainWait:
+    """A domain whose server could not be used: nothing is tried before ``next_at``."""
+
+    domain: str
+    failures: int
+    next_at: datetime
+    reply_code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +499,11 @@ class OutboxItem:
     attempts: int
     next_at: datetime
     reply_code: str
+    queued_at: datetime
+    octets: int
+    crashes: int
+    delayed_at: datetime | None
+    receipt_id: str
 
 
 @dataclass(frozen=True, slots=True)

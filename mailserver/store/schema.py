@@ -285,6 +285,10 @@ OUTBOX_MESSAGE = Table(
     Column("blob_id", ForeignKey("blob.id")),  # NULL once nothing is left to send
     Column("prefix", LargeBinary, nullable=False),
     Column("queued_at", _ID, nullable=False),
+    Column("ret", Text, nullable=False, server_default=""),  # RET, ENVID: RFC 3461 §4.3, §4.4
+    Column("envid", Text, nullable=False, server_default=""),
+    Column("require_tls", Integer, nullable=False, server_default="0"),
+    Column("smtputf8", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 Index("outbox_message_blob", OUTBOX_MESSAGE.c.blob_id)
@@ -300,6 +304,10 @@ OUTBOX_RECIPIENT = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_at", _ID, nullable=False),  # when leased: when the lease ends
     Column("reply", Text, nullable=False),
+    Column("notify", Text, nullable=False, server_default=""),  # NOTIFY, ORCPT: RFC 3461 §4.1
+    Column("orcpt", Text, nullable=False, server_default=""),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("delayed_at", _ID),  # when its sender was told that it waits
     sqlite_autoincrement=True,
 )
 Index("outbox_recipient_message", OUTBOX_RECIPIENT.c.message_id)
@@ -309,5 +317,33 @@ Index(
     sqlite_where=OUTBOX_RECIPIENT.c.state.in_(("queued", "leased")),
     postgresql_where=OUTBOX_RECIPIENT.c.state.in_(("queued", "leased")),
 )
+
+OUTBOX_DOMAIN = Table(
+    "outbox_domain",
+    METADATA,
+    Column("domain", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("next_at", _ID, nullable=False),  # nothing is tried before
+    Column("reply", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+SENT_RECIPIENT = Table(
+    "sent_recipient",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("receipt_id", ForeignKey("receipt.receipt_id"), nullable=False),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("address", Text, nullable=False),  # as a key: lower case
+    Column("transport", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("displayed", Integer, nullable=False),
+    Column("changed_at", _ID, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("sent_recipient_receipt", SENT_RECIPIENT.c.receipt_id)
+Index("sent_recipient_message", SENT_RECIPIENT.c.mailbox_id, SENT_RECIPIENT.c.message_id)
 
 TRAIL = trail_tables(METADATA)

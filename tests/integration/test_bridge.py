@@ -152,7 +152,7 @@ async def test_a_crash_between_filing_and_telling_leaves_one_document_and_one_an
     async with running(site) as bridge:
         await settled(site, bridge)
     assert calls == 3
-    assert len(await site.mail.store.outbox.list()) == 1
+    assert len(await site.mail.store.queue.items()) == 1
     assert [{"$Filed"}] == _keywords(await site.entries(DR))
 
 

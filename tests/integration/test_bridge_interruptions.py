@@ -210,7 +210,7 @@ async def test_a_new_uidvalidity_brings_every_message_again_and_changes_nothing(
         await settled(site, bridge)
         before = await documents(bridge)
         first = (await _audit(site, bridge)).to_json()
-    answers = len(await site.mail.store.outbox.list())
+    answers = len(await site.mail.store.queue.items())
     keywords = [row.keywords for row in await site.entries(APP)]
     _change(
         tmp_path / "mail.sqlite3",
@@ -229,7 +229,7 @@ async def test_a_new_uidvalidity_brings_every_message_again_and_changes_nothing(
     assert (before, first) == (after, second)
     assert (first["filed"], first["duplicates"], first["quarantined"]) == (36, 5, 1)
     assert first["balanced"]
-    assert answers == len(await site.mail.store.outbox.list()) == 43
+    assert answers == len(await site.mail.store.queue.items()) == 43
     assert keywords == [row.keywords for row in await site.entries(APP)]
 
 

@@ -72,7 +72,7 @@ async def submit(site: MailSite, text: str = "bonjour", to: str = TO) -> None:
 
 
 async def waiting(site: MailSite) -> list[tuple[int, str]]:
-    return [(item.attempts, item.reply_code[:3]) for item in await site.store.outbox.list()]
+    return [(item.attempts, item.reply_code[:3]) for item in await site.store.queue.items()]
 
 
 async def test_a_message_arrives_octet_for_octet(site: MailSite) -> None:

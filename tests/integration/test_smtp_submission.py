@@ -241,7 +241,7 @@ async def test_a_message_for_elsewhere_waits_in_the_queue(site: MailSite) -> Non
     line = await client(site)
 
     assert (await send(line, message(DR, f"x@{A}"), f"x@{A}", BOB)).startswith("250 2.0.0 ")
-    assert len(await site.store.outbox.list()) == 1
+    assert len(await site.store.queue.items()) == 1
     assert len(await site.inbox(BOB)) == 1
 
 

@@ -9,6 +9,25 @@ depends_on = None
 
 STATEMENTS = (
     """
+DROP INDEX outbox_message_blob
+""",
+    """
+DROP INDEX outbox_recipient_message
+""",
+    """
+DROP INDEX outbox_recipient_waiting
+""",
+    """
+CREATE TABLE outbox_domain (
+    domain TEXT NOT NULL,
+    failures INTEGER NOT NULL,
+    next_at INTEGER NOT NULL,
+    reply TEXT NOT NULL,
+    PRIMARY KEY (domain)
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE folder_next (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     mailbox_id INTEGER NOT NULL,
@@ -59,6 +78,127 @@ DROP TABLE folder
 ALTER TABLE folder_next RENAME TO folder
 """,
     """
+CREATE TABLE outbox_message_next (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    receipt_id TEXT NOT NULL,
+    mailbox_id INTEGER,
+    reverse_path TEXT NOT NULL,
+    octets INTEGER NOT NULL,
+    blob_id INTEGER,
+    prefix BLOB NOT NULL,
+    queued_at INTEGER NOT NULL,
+    ret TEXT DEFAULT '' NOT NULL,
+    envid TEXT DEFAULT '' NOT NULL,
+    require_tls INTEGER DEFAULT '0' NOT NULL,
+    smtputf8 INTEGER DEFAULT '0' NOT NULL,
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id),
+    FOREIGN KEY(blob_id) REFERENCES blob (id)
+)
+""",
+    """
+INSERT INTO outbox_message_next (
+    id,
+    receipt_id,
+    mailbox_id,
+    reverse_path,
+    octets,
+    blob_id,
+    prefix,
+    queued_at
+)
+SELECT
+    id,
+    receipt_id,
+    mailbox_id,
+    reverse_path,
+    octets,
+    blob_id,
+    prefix,
+    queued_at
+FROM outbox_message
+""",
+    """
+DELETE FROM sqlite_sequence WHERE name = 'outbox_message_next'
+""",
+    """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'outbox_message_next', seq FROM sqlite_sequence WHERE name = 'outbox_message'
+""",
+    """
+DROP TABLE outbox_message
+""",
+    """
+ALTER TABLE outbox_message_next RENAME TO outbox_message
+""",
+    """
+CREATE TABLE sent_recipient (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    receipt_id TEXT NOT NULL,
+    mailbox_id INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    address TEXT NOT NULL,
+    transport TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    code TEXT NOT NULL,
+    displayed INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    FOREIGN KEY(receipt_id) REFERENCES receipt (receipt_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
+)
+""",
+    """
+CREATE TABLE outbox_recipient_next (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    message_id INTEGER NOT NULL,
+    forward_path TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_at INTEGER NOT NULL,
+    reply TEXT NOT NULL,
+    notify TEXT DEFAULT '' NOT NULL,
+    orcpt TEXT DEFAULT '' NOT NULL,
+    crashes INTEGER DEFAULT '0' NOT NULL,
+    delayed_at INTEGER,
+    FOREIGN KEY(message_id) REFERENCES outbox_message (id)
+)
+""",
+    """
+INSERT INTO outbox_recipient_next (
+    id,
+    message_id,
+    forward_path,
+    domain,
+    state,
+    attempts,
+    next_at,
+    reply
+)
+SELECT
+    id,
+    message_id,
+    forward_path,
+    domain,
+    state,
+    attempts,
+    next_at,
+    reply
+FROM outbox_recipient
+""",
+    """
+DELETE FROM sqlite_sequence WHERE name = 'outbox_recipient_next'
+""",
+    """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'outbox_recipient_next', seq FROM sqlite_sequence WHERE name = 'outbox_recipient'
+""",
+    """
+DROP TABLE outbox_recipient
+""",
+    """
+ALTER TABLE outbox_recipient_next RENAME TO outbox_recipient
+""",
+    """
 CREATE TABLE mailbox_usage (
     mailbox_id INTEGER NOT NULL,
     octets INTEGER NOT NULL,
@@ -69,7 +209,29 @@ CREATE TABLE mailbox_usage (
  WITHOUT ROWID
 """,
     """
+CREATE INDEX outbox_message_blob ON outbox_message (blob_id)
+""",
+    """
+CREATE INDEX outbox_recipient_message ON outbox_recipient (message_id)
+""",
+    """
+CREATE INDEX outbox_recipient_waiting ON outbox_recipient (next_at) WHERE state IN ('queued', 'leased')
+""",
+    """
+CREATE INDEX sent_recipient_message ON sent_recipient (mailbox_id, message_id)
+""",
+    """
+CREATE INDEX sent_recipient_receipt ON sent_recipient (receipt_id)
+""",
+    """
 CREATE TRIGGER entry_counted AFTER INSERT ON entry WHEN NEW.uid > 0
+BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
+    SELECT mailbox_id, NEW.octets, 1 FROM folder WHERE id = NEW.folder_id
+    ON CONFLICT (mailbox_id) DO UPDATE
+    SET octets = octets + excluded.octets, messages = messages + excluded.messages; END
+""",
+    """
+CREATE TRIGGER entry_released AFTER UPDATE OF uid ON entry WHEN OLD.uid IS NULL AND NEW.uid > 0
 BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
     SELECT mailbox_id, NEW.octets, 1 FROM folder WHERE id = NEW.folder_id
     ON CONFLICT (mailbox_id) DO UPDATE
@@ -79,13 +241,6 @@ BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
 CREATE TRIGGER entry_uncounted AFTER DELETE ON entry WHEN OLD.uid > 0
 BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
     SELECT mailbox_id, -OLD.octets, -1 FROM folder WHERE id = OLD.folder_id
-    ON CONFLICT (mailbox_id) DO UPDATE
-    SET octets = octets + excluded.octets, messages = messages + excluded.messages; END
-""",
-    """
-CREATE TRIGGER entry_released AFTER UPDATE OF uid ON entry WHEN OLD.uid IS NULL AND NEW.uid > 0
-BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
-    SELECT mailbox_id, NEW.octets, 1 FROM folder WHERE id = NEW.folder_id
     ON CONFLICT (mailbox_id) DO UPDATE
     SET octets = octets + excluded.octets, messages = messages + excluded.messages; END
 """,

@@ -1,0 +1,168 @@
+"""Where the messages that this site's accounts sent stand, recipient by recipient.
+
+Invariants: a row is written in the transaction that takes the message, and moved in the
+transaction of what moves it: the queue's verdict, the delivery of a report, the bridge's outcome.
+A report moves only rows of the mailbox it was delivered to.
+
+Source: RULES §9.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from directory.database import Database
+from mailserver.message.progress import Event, Progress, Transport, Verdict, advance
+from mailserver.store.model import Delivery, SentRecipient, from_micros, to_micros
+from mailserver.store.rows import fetch_all
+from mailserver.store.schema import SENT_RECIPIENT
+
+_INSERT = (
+    "INSERT INTO sent_recipient (receipt_id, mailbox_id, message_id, address, transport, verdict,"
+    " code, displayed, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_BY_MESSAGE = (
+    "SELECT id, transport, verdict, code, displayed FROM sent_recipient"
+    " WHERE mailbox_id = :mailbox_id AND message_id = :message_id AND address = :address"
+)
+_BY_QUEUE = (
+    "SELECT s.id, s.transport, s.verdict, s.code, s.displayed FROM outbox_recipient AS r"
+    " JOIN outbox_message AS m ON m.id = r.message_id"
+    " JOIN sent_recipient AS s ON s.receipt_id = m.receipt_id"
+    " AND s.address = lower(r.forward_path)"
+    " WHERE r.id = :id"
+)
+_BY_RECEIPT = (
+    "SELECT s.id, s.transport, s.verdict, s.code, s.displayed FROM sent_recipient AS s"
+    " JOIN mailbox AS b ON b.address = s.address"
+    " WHERE s.receipt_id = :receipt_id AND b.structure_id = :structure_id"
+)
+_MOVE = (
+    "UPDATE sent_recipient SET transport = ?, verdict = ?, code = ?, displayed = ?,"
+    " changed_at = ? WHERE id = ?"
+)
+_COLUMNS = (
+    SENT_RECIPIENT.c.receipt_id,
+    SENT_RECIPIENT.c.message_id,
+    SENT_RECIPIENT.c.address,
+    SENT_RECIPIENT.c.transport,
+    SENT_RECIPIENT.c.verdict,
+    SENT_RECIPIENT.c.code,
+    SENT_RECIPIENT.c.displayed,
+    SENT_RECIPIENT.c.changed_at,
+)
+_OF_RECEIPT = (
+    select(*_COLUMNS)
+    .where(SENT_RECIPIENT.c.receipt_id == bindparam("name"))
+    .order_by(SENT_RECIPIENT.c.id)
+)
+_OF_MESSAGE = (
+    select(*_COLUMNS)
+    .where(SENT_RECIPIENT.c.message_id == bindparam("name"))
+    .order_by(SENT_RECIPIENT.c.id)
+)
+_OF_MAILBOX = (
+    select(*_COLUMNS)
+    .where(
+        SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"),
+        SENT_RECIPIENT.c.message_id == bindparam("name"),
+    )
+    .order_by(SENT_RECIPIENT.c.id)
+)
+
+
+class Tracking:
+    """Reads where sent messages stand. All methods are coroutines."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def receipt(self, receipt_id: str) -> list[SentRecipient]:
+        """Give the recipients of the message that got this receipt."""
+        return await self._read(_OF_RECEIPT, {"name": receipt_id})
+
+    async def message(self, message_id: str) -> list[SentRecipient]:
+        """Give the recipients of a Message-ID, angle brackets included."""
+        return await self._read(_OF_MESSAGE, {"name": message_id})
+
+    async def sent_by(self, mailbox_id: int, message_id: str) -> list[SentRecipient]:
+        """Give the recipients of a message that this mailbox sent."""
+        return await self._read(_OF_MAILBOX, {"mailbox_id": mailbox_id, "name": message_id})
+
+    async def _read(self, statement: Any, values: Mapping[str, Any]) -> list[SentRecipient]:
+        """Any: SQLAlchemy's own statement types."""
+        return [
+            SentRecipient(
+                row[0],
+                row[1],
+                row[2],
+                Progress(Transport(row[3]), Verdict(row[4]), row[5], bool(row[6])),
+                from_micros(row[7]),
+            )
+            for row in await fetch_all(self._database, statement, values)
+        ]
+
+
+# What follows runs on the writer's thread, inside its transaction.
+
+
+def track(connection: sqlite3.Connection, delivery: Delivery) -> None:
+    """Write the recipients of a submission, and move those that a report speaks of."""
+    at = to_micros(delivery.at)
+    if delivery.tracked:
+        rows = [
+            (
+                delivery.receipt_id,
+                each.mailbox_id,
+                each.message_id,
+                each.address,
+                *_stored(each.progress),
+                at,
+            )
+            for each in delivery.tracked
+        ]
+        connection.executemany(_INSERT, rows)
+    for seen in delivery.observed:
+        found = connection.execute(
+            _BY_MESSAGE,
+            {
+                "mailbox_id": seen.mailbox_id,
+                "message_id": seen.message_id,
+                "address": seen.address,
+            },
+        )
+        _move(connection, found.fetchall(), seen.event, at)
+
+
+def move_queued(connection: sqlite3.Connection, recipient_id: int, event: Event, at: int) -> None:
+    """Move the recipient that a row of the queue is about."""
+    found = connection.execute(_BY_QUEUE, {"id": recipient_id}).fetchall()
+    _move(connection, found, event, at)
+
+
+def move_filed(
+    connection: sqlite3.Connection, filing: tuple[str, str], event: Event, at: int
+) -> None:
+    """Move the recipients in a structure whose bridge said an outcome: (receipt, structure)."""
+    values = {"receipt_id": filing[0], "structure_id": filing[1]}
+    _move(connection, connection.execute(_BY_RECEIPT, values).fetchall(), event, at)
+
+
+def _move(connection: sqlite3.Connection, rows: list[Any], event: Event, at: int) -> None:
+    """Any: sqlite3's own rows."""
+    for row in rows:
+        progress = Progress(Transport(row[1]), Verdict(row[2]), row[3], bool(row[4]))
+        moved = advance(progress, event)
+        if moved != progress:
+            connection.execute(_MOVE, (*_stored(moved), at, row[0]))
+
+
+def _stored(progress: Progress) -> tuple[str, str, str, bool]:
+    return (
+        progress.transport.value,
+        progress.verdict.value,
+        progress.code,
+        progress.displayed,
+    )
