@@ -25,6 +25,7 @@ from directory.lookup import Directory
 from directory.model import DirectoryMailbox, MailboxType, Practitioner, Structure
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.queue_commands import QueueCommands
 from mailserver.settings import Environment, Settings, Site, write_private
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
@@ -71,7 +72,7 @@ class MailCommands:
             "login_free": self.login_free,
             "patient_mailbox": self.patient_mailbox,
             "patient_open": self.patient_open,
-            "queue_list": self.queue_list,
+            **QueueCommands(self.store, self.clock).table(),
         }
 
     async def status(self, _args: Args) -> dict[str, Any]:
@@ -318,20 +319,6 @@ class MailCommands:
                 "webmail_totp_secret": secret,
             }
         return result
-
-    async def queue_list(self, _args: Args) -> list[dict[str, Any]]:
-        """List what has not left yet."""
-        return [
-            {
-                "id": item.id,
-                "domain": item.domain,
-                "state": item.state.value,
-                "attempts": item.attempts,
-                "next_at": _date(item.next_at),
-                "last_reply": item.reply_code,
-            }
-            for item in await self.store.queue.items()
-        ]
 
 
 def _yes(text: str | None) -> bool:

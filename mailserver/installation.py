@@ -20,6 +20,7 @@ from directory.database import migrate
 from mailserver.control import Owner, sole_owner
 from mailserver.errors import SiteError
 from mailserver.settings import Environment, Ports, Settings, Site, write_private
+from mailserver.webmail.services import MailService
 
 OPERATOR_ORGANISATION = "OPERATEUR PLI DE PRATIQUE"
 OPERATOR_FIELDS = {
@@ -135,3 +136,16 @@ def listen_address(host: str) -> str:
     except ValueError:
         return "0.0.0.0"  # noqa: S104 - the site is asked for under a public name
     return str(address)
+
+
+def mail_service(settings: Settings) -> MailService:
+    """Give where mail clients and browsers find a site."""
+    ports = settings.ports
+    return MailService(
+        settings.host,
+        ports.imap,
+        ports.imaps,
+        ports.submission,
+        ports.submissions,
+        ports.https,
+    )

@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from certs.cms_sign import Signer, sign_opaque
 from certs.crl_cache import CrlCache
 from certs.keystore import KeyStore
 from certs.sandbox import SandboxPool, Shared
@@ -31,7 +32,10 @@ from mailserver.delivery.inbound import DeliverySettings, Inbound
 from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
-from mailserver.outbound.worker import OutboundSettings, OutboundWorker
+from mailserver.installation import mail_service
+from mailserver.outbound.peer import OutboundSettings
+from mailserver.outbound.resolver import DnsResolver, NameServer
+from mailserver.outbound.worker import OutboundWorker
 from mailserver.practice import keep_young
 from mailserver.sealing import Sealer
 from mailserver.settings import Settings, Site
@@ -168,13 +172,22 @@ async def _build(
     )
     queries = await RecordQueries.open(site.record_database)
     stack.push_async_callback(queries.close)
+    bounces = Bounces(store, delivery)
     parts = _Parts(
         site=site,
         settings=settings,
         store=store,
         directory=directory,
-        inbound=Inbound(store, directory, delivery, replace(opening, examine=workers.examine)),
-        submissions=Submissions(store, directory, keystore, delivery, workers=opening),
+        inbound=Inbound(
+            store,
+            directory,
+            delivery,
+            replace(opening, examine=workers.examine),
+            bounces.arrived,
+        ),
+        submissions=Submissions(
+            store, directory, keystore, delivery, workers=opening, tell=bounces.arrived
+        ),
         queries=queries,
         pool=pool,
         keystore=keystore,
@@ -197,20 +210,30 @@ async def _build(
     tasks.start(every(FORGET_EVERY_S, partial(_forget, store), "forget"))
     tasks.start(every(RENEW_EVERY_S, workers.renew, "renew"))
     tasks.start(every(LATE_EVERY_S, lambda: watch_bridge(store, now()), "late"))
-    tasks.start(_outbound(parts, delivery).run())
+    tasks.start(_outbound(parts, bounces).run())
     return parts, tasks
 
 
-def _outbound(parts: _Parts, delivery: DeliverySettings) -> OutboundWorker:
+def _outbound(parts: _Parts, bounces: Bounces) -> OutboundWorker:
+    settings = parts.settings
+    limits = settings.outbound
+    name_servers = tuple(NameServer(*each) for each in limits.name_server_targets())
     return OutboundWorker(
         parts.store,
         parts.directory,
         OutboundSettings(
-            routes=parts.settings.route_targets(),
+            routes=settings.route_targets(),
             tls=parts.outbound_tls,
-            ehlo_name=parts.settings.host,
+            ehlo_name=settings.host,
+            schedule_s=limits.retry_s,
+            give_up_after=timedelta(hours=limits.give_up_hours),
+            notice_after=timedelta(hours=limits.delay_notice_hours),
+            jitter=limits.jitter,
+            connections=limits.connections,
+            per_domain=limits.per_domain,
+            resolver=DnsResolver(name_servers, settings.host),
         ),
-        bounces=Bounces(parts.store, delivery),
+        bounces=bounces,
         clock=now,
     )
 
@@ -223,6 +246,7 @@ async def _listen(
     client_tls = server_context(keystore.server_cert, keystore.server_key)
     loopback = LOOPBACK if settings.plaintext_on_loopback else frozenset()
     ports: dict[str, int] = {}
+    server = Signer.from_pem(keystore.server_cert.read_bytes(), keystore.server_key.read_bytes())
 
     web = build_app(
         WebmailServices(
@@ -235,6 +259,8 @@ async def _listen(
             WebmailSettings(
                 settings.host,
                 settings.authserv_id,
+                mail_service(settings),
+                partial(sign_opaque, signer=server),
                 settings.patient_session_minutes,
                 frozenset(settings.prevention_off),
             ),

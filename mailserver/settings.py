@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from enum import Enum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -67,6 +68,42 @@ class Limits(_Strict):
     """What a mailbox may hold before clients can add no more; deliveries are never refused."""
 
 
+class OutboundLimits(_Strict):
+    """How mail leaves for other operators."""
+
+    connections: int = Field(default=20, ge=1, le=500)
+    per_domain: int = Field(default=4, ge=1, le=100)
+    retry_s: tuple[Annotated[int, Field(ge=1, le=86400)], ...] = (60, 300, 900, 3600)
+    """Seconds before each retry; the last one repeats."""
+    jitter: float = Field(default=0.1, ge=0, le=1)
+    """The most that chance adds to a retry's delay, as a part of it."""
+    delay_notice_hours: float = Field(default=4, gt=0, le=240)
+    """After so long the sender is told that the mail waits."""
+    give_up_hours: float = Field(default=120, gt=0, le=720)
+    name_servers: tuple[str, ...] = ()
+    """DNS servers to ask, "address" or "address:port"; the machine's own when empty."""
+
+    @model_validator(mode="after")
+    def _name_servers_are_addresses(self) -> Self:
+        self.name_server_targets()
+        if not self.retry_s:
+            raise ValueError("retry_s names at least one delay")
+        return self
+
+    def name_server_targets(self) -> tuple[tuple[str, int], ...]:
+        """Give the DNS servers as (address, port)."""
+        found = []
+        for text in self.name_servers:
+            host, port = text, 53
+            if text.startswith("[") or text.count(":") == 1:
+                host, _, digits = text.rpartition(":")
+                if not digits.isdigit():
+                    raise ValueError("a name server is written address or address:port")
+                port = int(digits)
+            found.append((str(ip_address(host.strip("[]"))), port))
+        return tuple(found)
+
+
 class TrustSettings(_Strict):
     """How long a trust list is believed."""
 
@@ -95,6 +132,7 @@ class Settings(_Strict):
     trust: TrustSettings = TrustSettings()
     purge_after_days: int = Field(default=30, ge=1, le=3650)
     """Days that the application mailbox keeps a message after its outcome (RULES §3)."""
+    outbound: OutboundLimits = OutboundLimits()
     routes: dict[str, str] = {}
     """Remote domain = "host:port", instead of the domain's MX."""
     prevention_off: tuple[str, ...] = ()

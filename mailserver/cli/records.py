@@ -1,4 +1,4 @@
-"""``pli record``, ``pli agenda``, ``pli quarantine``, ``pli queue`` and ``pli audit``."""
+"""``pli record``, ``pli agenda``, ``pli quarantine`` and ``pli audit``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,6 @@ from mailserver.control import Owner
 record = typer.Typer(help="Patients' records.", no_args_is_help=True)
 agenda = typer.Typer(help="Patients' agendas.", no_args_is_help=True)
 quarantine = typer.Typer(help="Documents that a person must decide on.", no_args_is_help=True)
-queue = typer.Typer(help="Outgoing mail.", no_args_is_help=True)
 audit = typer.Typer(help="Proofs that nothing was lost or guessed.", no_args_is_help=True)
 
 InsOption = Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")]
@@ -141,21 +140,6 @@ def list_quarantine(
         "unique_id": "document",
         "ins": "INS",
         "structure": "structure",
-    }
-    show_rows(rows, columns, as_json=as_json)
-
-
-@queue.command("list")
-def list_queue(site: SiteArgument, *, as_json: JsonOption = False) -> None:
-    """List the mail that has not left yet."""
-    rows = run(ask(opened(site), Owner.MAIL, "queue_list", {}))
-    columns = {
-        "id": "id",
-        "domain": "to domain",
-        "state": "state",
-        "attempts": "tries",
-        "next_at": "next try",
-        "last_reply": "last answer",
     }
     show_rows(rows, columns, as_json=as_json)
 

@@ -25,7 +25,9 @@ from mailserver.cli.output import (
 from mailserver.cli.reach import ask
 from mailserver.control import Owner, call, sole_owner
 from mailserver.errors import CommandError, SiteError
+from mailserver.installation import mail_service
 from mailserver.settings import PORT_OFFSETS, Environment, Ports, Site
+from mailserver.webmail.autoconfig import dns_records
 
 HIGHEST_BASE = 65535 - max(PORT_OFFSETS.values())
 EXIT_TIMEOUT = 1
@@ -39,7 +41,7 @@ _IDLE_LOOKS = 2
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the program."""
-    for command in (init, serve, status, check, wait, migrate):
+    for command in (init, serve, status, check, wait, migrate, dns):
         app.command()(command)
 
 
@@ -229,3 +231,17 @@ def migrate(site: SiteArgument) -> None:
     place = opened(site)
     guarded(lambda: migrate_site(place))
     say(f"The databases of {place.root} have this version's schema.")
+
+
+def dns(site: SiteArgument, *, as_json: JsonOption = False) -> None:
+    """Print the DNS records to publish for the domains of this site."""
+    place = opened(site)
+    rows = run(ask(place, Owner.MAIL, "structure_list", {}))
+    domains = sorted({row["domain"] for row in rows} | {row["patient_domain"] for row in rows})
+    records = dns_records(mail_service(place.settings()), domains)
+    if as_json:
+        print_json(records)
+        return
+    for record in records:
+        say(record)
+    say("; CAA: name the authority that issues your server's certificate, at its own domain.")

@@ -8,16 +8,20 @@ Source: DESIGN §1, DESIGN §3 steps 5 to 8, RULES §3, RULES §4.
 """
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import BinaryIO
 
+from certs.mime import Outline
 from certs.tls import PeerIdentity
 from certs.verdict import SignatureVerdict
 from directory.codes import MailboxType
 from directory.lookup import Directory
 from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused
+from mailserver.delivery.observing import observed
 from mailserver.delivery.prepare import (
     Prepared,
     Workers,
@@ -27,6 +31,8 @@ from mailserver.delivery.prepare import (
 )
 from mailserver.delivery.rules import Accept, MessageFacts, PlannedEntry, plan
 from mailserver.delivery.trace import Trace, prefix
+from mailserver.message.dsn import Action, Failure
+from mailserver.message.envelope import PLAIN_MAIL, MailOptions, Notify, RecipientOptions
 from mailserver.store.database import MailStore
 from mailserver.store.model import (
     NO_FLAGS,
@@ -67,6 +73,7 @@ class InboundMessage:
         reverse_path: without brackets; "" or "<>" for the null sender.
         recipients: the mailboxes accepted at RCPT.
         helo: what the peer called itself.
+        wishes: (mailbox id, forward path, its parameters) of each RCPT that said NOTIFY.
     """
 
     body: bytes | BinaryIO
@@ -77,6 +84,30 @@ class InboundMessage:
     peer: PeerIdentity
     at: datetime
     helo: str
+    options: MailOptions = PLAIN_MAIL
+    wishes: tuple[tuple[int, str, RecipientOptions], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message that is stored, one recipient of which its sender wants to be told of.
+
+    Attributes:
+        key: names the message and the recipient for ever.
+        original: outline of the message.
+        sender: the sender's mailbox when it is of this site.
+    """
+
+    key: bytes
+    reverse_path: str
+    envid: str
+    at: datetime
+    failure: Failure
+    original: Outline
+    sender: Mailbox | None = None
+
+
+Tell = Callable[[Arrival], Awaitable[None]]
 
 
 def bare_path(reverse_path: str) -> str:
@@ -140,11 +171,13 @@ class Inbound:
         directory: Directory,
         settings: DeliverySettings,
         workers: Workers,
+        tell: Tell | None = None,
     ) -> None:
         self._store = store
         self._directory = directory
         self._settings = settings
         self._workers = workers
+        self._tell = tell
 
     async def accept(self, message: InboundMessage) -> Delivered | Refused:
         """Store one message for all its recipients.
@@ -167,9 +200,34 @@ class Inbound:
                 verdict=verdict,
             )
         )
-        return await self._store.messages.deliver(
+        delivered = await self._store.messages.deliver(
             await self._delivery(message, ready, (verdict, occurrences), planned)
         )
+        await self._tell_of_arrivals(message, ready, delivered.receipt_id)
+        return delivered
+
+    async def _tell_of_arrivals(
+        self, message: InboundMessage, ready: Prepared, receipt_id: str
+    ) -> None:
+        """Tell the sender of the recipients it asked about, before the 250.
+
+        After a crash here the peer sends again, gets the same receipt, and is told once.
+        """
+        path = bare_path(message.reverse_path)
+        for mailbox_id, recipient, options in message.wishes if path else ():
+            if self._tell is None or not options.wants(Notify.SUCCESS):
+                continue
+            done = Failure(recipient, "", action=Action.DELIVERED, original=options.orcpt)
+            await self._tell(
+                Arrival(
+                    key=f"arrived:{receipt_id}:{mailbox_id}".encode(),
+                    reverse_path=path,
+                    envid=message.options.envid,
+                    at=message.at,
+                    failure=done,
+                    original=ready.outline,
+                )
+            )
 
     async def _delivery(
         self,
@@ -216,6 +274,12 @@ class Inbound:
             events=_events(message, receipt_id, verdict, planned),
             at=message.at,
             octets=message.octets,
+            observed=observed(
+                ready.raw,
+                ready.outline,
+                message.recipients,
+                partial(self._directory.trust.allows, dn=message.peer.dn),
+            ),
         )
 
 

@@ -10,9 +10,11 @@ Source: RFC 6409 §6, RULES §4, RULES §11, RULES §12, DESIGN §3.
 import asyncio
 import hashlib
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import partial
 
 from certs import smime
 from certs.addresses import Address, parse_addr_spec
@@ -34,12 +36,15 @@ from mailserver.delivery.authorship import (
 )
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.inbound import (
+    Arrival,
     DeliverySettings,
+    Tell,
     applications_of,
     new_receipt_id,
     postmaster_of,
     to_entry,
 )
+from mailserver.delivery.observing import observed
 from mailserver.delivery.prepare import (
     Prepared,
     Workers,
@@ -50,7 +55,16 @@ from mailserver.delivery.prepare import (
 )
 from mailserver.delivery.rules import MessageFacts, plan, refusal
 from mailserver.delivery.trace import Trace, prefix, received
+from mailserver.message.dsn import Action, Failure
+from mailserver.message.envelope import (
+    PLAIN_MAIL,
+    PLAIN_RECIPIENT,
+    MailOptions,
+    Notify,
+    RecipientOptions,
+)
 from mailserver.message.index import PACKAGE_NAME
+from mailserver.message.progress import Progress, Transport
 from mailserver.store.database import MailStore
 from mailserver.store.model import (
     Delivery,
@@ -59,6 +73,7 @@ from mailserver.store.model import (
     NewEntry,
     NewOutgoing,
     OutboxMessage,
+    Tracked,
 )
 from record_bridge.formats.auth_results import AuthResults
 
@@ -80,6 +95,7 @@ class SubmissionMessage:
         recipients: forward paths, without brackets.
         mailbox: who authenticated.
         via: the webmail's messages are also put into Sent.
+        wishes: parameters of RCPT by the recipient's key.
     """
 
     raw: bytes
@@ -89,6 +105,8 @@ class SubmissionMessage:
     at: datetime
     via: Via | str = Via.SUBMISSION
     helo: str | None = None
+    options: MailOptions = PLAIN_MAIL
+    wishes: Mapping[str, RecipientOptions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +141,14 @@ class Submissions:
         settings: DeliverySettings,
         *,
         workers: Workers | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self._store = store
         self._directory = directory
         self._keystore = keystore
         self._settings = settings
         self._workers = workers
+        self._tell = tell
 
     async def submit(self, message: SubmissionMessage) -> Submitted | Refused:
         """Sign, deliver and queue one message.
@@ -214,7 +234,8 @@ class Submissions:
             refused = self._judge_remote(address, message.mailbox)
             if refused is not None:
                 return refused
-            remote[address.key] = NewOutgoing(address.text, address.domain)
+            wish = message.wishes.get(address.key, PLAIN_RECIPIENT)
+            remote[address.key] = NewOutgoing(address.text, address.domain, wish)
         if not local and not remote:
             return Refused(errors.BAD_RECIPIENT)
         return _Destinations(tuple(local.values()), tuple(remote.values()))
@@ -312,6 +333,7 @@ class Submissions:
                 prefix=received(trace),
                 recipients=destinations.remote,
                 mailbox_id=mailbox.id if path else None,
+                options=message.options,
             )
         occurrences = ready.packages
         if occurrences and self._workers is not None:
@@ -347,9 +369,57 @@ class Submissions:
                 at=message.at,
                 octets=len(ready.blob),
                 whole_key=_whole_key(mailbox, author.message_id, message.recipients),
+                tracked=_tracked(mailbox, message_id, destinations) if path else (),
+                observed=observed(
+                    ready.raw,
+                    ready.outline,
+                    destinations.local,
+                    partial(self._is_of, structure_id=mailbox.structure_id),
+                ),
             )
         )
+        await self._tell_of_arrivals(message, ready, destinations.local, delivered.receipt_id)
         return Submitted(delivered.receipt_id, message_id, delivered.new)
+
+    def _is_of(self, domain: str, structure_id: str) -> bool:
+        here = self._directory.structure_of_domain(domain)
+        return here is not None and here[0].id == structure_id
+
+    async def _tell_of_arrivals(
+        self, message: SubmissionMessage, ready: Prepared, local: tuple[Mailbox, ...], receipt: str
+    ) -> None:
+        """Tell the sender of the recipients of this site that they asked about."""
+        if self._tell is None or is_null(message.reverse_path):
+            return
+        for mailbox in local:
+            options = message.wishes.get(mailbox.address.lower(), PLAIN_RECIPIENT)
+            if options.notify is None or not options.wants(Notify.SUCCESS):
+                continue
+            await self._tell(
+                Arrival(
+                    key=f"arrived:{receipt}:{mailbox.id}".encode(),
+                    reverse_path=message.mailbox.address,
+                    envid=message.options.envid,
+                    at=message.at,
+                    failure=Failure(
+                        mailbox.address, "", action=Action.DELIVERED, original=options.orcpt
+                    ),
+                    original=ready.outline,
+                    sender=message.mailbox,
+                )
+            )
+
+
+def _tracked(
+    mailbox: Mailbox, message_id: str, destinations: _Destinations
+) -> tuple[Tracked, ...]:
+    """What the sender can ask about later."""
+    here = [(each.address.lower(), Transport.DELIVERED) for each in destinations.local]
+    away = [(each.forward_path.lower(), Transport.SUBMITTED) for each in destinations.remote]
+    return tuple(
+        Tracked(mailbox.id, message_id, address, Progress(transport))
+        for address, transport in here + away
+    )
 
 
 def _via(via: Via | str) -> Via:

@@ -13,11 +13,19 @@ Source: RFC 5321 §4.5.3.2, RFC 3207 §4, RFC 2920 §3.1, RFC 1870 §6.
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from certs.tls import PeerIdentity, peer_identity
+from mailserver.message.envelope import (
+    PLAIN_MAIL,
+    PLAIN_RECIPIENT,
+    MailOptions,
+    RecipientOptions,
+    mail_parameters,
+    recipient_parameters,
+)
 from mailserver.outbound.errors import PeerReplyError, TlsError, UnreachableError
 
 CONNECT_S = 30.0
@@ -74,6 +82,44 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """Whom a message is from and for.
+
+    Args:
+        reverse_path: without brackets, "" for the null one.
+        recipients: forward paths without brackets, at least one, each with its parameters.
+    """
+
+    reverse_path: str
+    recipients: tuple[tuple[str, RecipientOptions], ...]
+    options: MailOptions = PLAIN_MAIL
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server offers after EHLO under TLS; keywords in upper case with their parameters."""
+
+    keywords: Mapping[str, str]
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self.keywords
+
+    @property
+    def size(self) -> int | None:
+        """The most octets it takes, None when it does not say. Source: RFC 1870 §4."""
+        text = self.keywords.get("SIZE", "")
+        return int(text) if text.isascii() and text.isdigit() and int(text) else None
+
+    def limit(self, name: str) -> int | None:
+        """One of its LIMITS, None when it does not say. Source: RFC 9422 §3."""
+        for word in self.keywords.get("LIMITS", "").upper().split():
+            key, _, value = word.partition("=")
+            if key == name and value.isascii() and value.isdigit() and int(value):
+                return int(value)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Transmission:
     """What became of one message: a reply to MAIL, to each RCPT and to the dot."""
 
@@ -96,7 +142,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._extensions: frozenset[str] = frozenset()
+        self.offer = Offer({})
         self._last_lines: list[str] = []
 
     @property
@@ -104,32 +150,36 @@ class Client:
         """Who the server's certificate says it is."""
         return peer_identity(self._writer.get_extra_info("ssl_object"))
 
+    @property
+    def alive(self) -> bool:
+        """Whether the server had not closed the connection when last heard of."""
+        return not (self._writer.transport.is_closing() or self._reader.at_eof())
+
     async def send(
         self, reverse_path: str, recipients: Sequence[str], message: bytes
     ) -> Transmission:
-        """Send one message.
+        """Send one message that asks for nothing; see ``transmit``."""
+        plain = tuple((each, PLAIN_RECIPIENT) for each in recipients)
+        return await self.transmit(Envelope(reverse_path, plain), message)
+
+    async def transmit(self, envelope: Envelope, message: bytes) -> Transmission:
+        """Send one message; what the envelope asks for is said where the server offers it.
 
         Args:
-            reverse_path: without brackets, "" for the null one.
-            recipients: forward paths without brackets, at least one.
+            envelope: whom it is from and for.
             message: its octets; transparency dots are added here.
 
         Raises:
             UnreachableError, PeerReplyError: it is not known what became of the message.
             ValueError: a path could end its command (threats S11); nothing was written.
         """
-        if not all(map(is_path, (reverse_path, *recipients))):
+        paths = [path for path, _ in envelope.recipients]
+        if not all(map(is_path, (envelope.reverse_path, *paths))):
             raise ValueError("a path holds what would end a command")
-        commands = [_mail(reverse_path, message, self._extensions)]
-        commands += [f"RCPT TO:<{each}>".encode("ascii") for each in recipients]
+        commands = [_mail(envelope, message, self.offer)]
+        commands += [_rcpt(path, options, self.offer) for path, options in envelope.recipients]
         commands.append(b"DATA")
-        if "PIPELINING" in self._extensions:
-            await self._write(b"".join(each + b"\r\n" for each in commands))
-            answers = [await self._reply(COMMAND_S) for _ in commands]
-        else:
-            answers = [await self._command(each) for each in commands[:-1]]
-            refused = not answers[0].positive or not any(a.positive for a in answers[1:])
-            answers.append(ServerReply(503, "") if refused else await self._command(commands[-1]))
+        answers = await self._begin(commands)
         mail, *accepted, ready = answers
         if ready.code != 354:
             if 200 <= ready.code < 400:
@@ -145,6 +195,16 @@ class Client:
             return Transmission(mail, tuple(accepted), None)
         await self._write(stuffed(message))
         return Transmission(mail, tuple(accepted), await self._reply(DATA_END_S))
+
+    async def _begin(self, commands: Sequence[bytes]) -> list[ServerReply]:
+        """Say MAIL, each RCPT and DATA; give the answers, a 503 of ours for what was not said."""
+        if "PIPELINING" in self.offer:
+            await self._write(b"".join(each + b"\r\n" for each in commands))
+            return [await self._reply(COMMAND_S) for _ in commands]
+        answers = [await self._command(each) for each in commands[:-1]]
+        refused = not answers[0].positive or not any(a.positive for a in answers[1:])
+        answers.append(ServerReply(503, "") if refused else await self._command(commands[-1]))
+        return answers
 
     async def _command(self, line: bytes) -> ServerReply:
         await self._write(line + b"\r\n")
@@ -184,9 +244,8 @@ class Client:
         reply = await self._command(b"EHLO " + name.encode("ascii"))
         if not reply.positive:
             raise PeerReplyError
-        self._extensions = frozenset(
-            line.partition(" ")[0].upper() for line in self._last_lines[1:]
-        )
+        words = [line.partition(" ") for line in self._last_lines[1:]]
+        self.offer = Offer({keyword.upper(): value.strip() for keyword, _, value in words})
 
     async def start(self, target: Target) -> None:
         """Read the greeting, begin TLS, say EHLO.
@@ -197,7 +256,7 @@ class Client:
         if not (await self._reply(COMMAND_S)).positive:
             raise UnreachableError
         await self._hello(target.ehlo_name)
-        if "STARTTLS" not in self._extensions:
+        if "STARTTLS" not in self.offer:
             raise TlsError
         if (await self._command(b"STARTTLS")).code != 220:
             raise TlsError
@@ -267,10 +326,23 @@ def is_path(text: str) -> bool:
     return text.isascii() and all("!" <= c <= "~" and c not in "<>" for c in text)
 
 
-def _mail(reverse_path: str, message: bytes, extensions: frozenset[str]) -> bytes:
-    line = f"MAIL FROM:<{reverse_path}>"
-    if "SIZE" in extensions:
-        line += f" SIZE={len(message)}"
-    if "8BITMIME" in extensions and not message.isascii():
-        line += " BODY=8BITMIME"
-    return line.encode("ascii")
+def _mail(envelope: Envelope, message: bytes, offer: Offer) -> bytes:
+    words = [f"MAIL FROM:<{envelope.reverse_path}>"]
+    if "SIZE" in offer:
+        words.append(f"SIZE={len(message)}")
+    if "8BITMIME" in offer and not message.isascii():
+        words.append("BODY=8BITMIME")
+    if "REQUIRETLS" in offer and envelope.options.require_tls:
+        words.append("REQUIRETLS")
+    if "SMTPUTF8" in offer and envelope.options.smtputf8:
+        words.append("SMTPUTF8")
+    if "DSN" in offer:
+        words += mail_parameters(envelope.options)
+    return " ".join(words).encode("ascii")
+
+
+def _rcpt(path: str, options: RecipientOptions, offer: Offer) -> bytes:
+    words = [f"RCPT TO:<{path}>"]
+    if "DSN" in offer:
+        words += recipient_parameters(options)
+    return " ".join(words).encode("ascii")

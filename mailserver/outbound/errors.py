@@ -3,7 +3,9 @@
 SendError
 ├── UnreachableError   nobody answers, or the connection ended in the middle
 ├── TlsError           no STARTTLS, a handshake that fails, octets before the handshake
-└── PeerReplyError     an answer that is not SMTP
+├── PeerReplyError     an answer that is not SMTP
+├── LookupFailedError  DNS does not answer
+└── NoMailError        the domain takes no mail
 
 Texts are fixed; what the peer said is a fact of a ``ServerReply``, never of an exception.
 """
@@ -32,3 +34,18 @@ class PeerReplyError(SendError):
 
     def __init__(self) -> None:
         super().__init__("the server does not answer as an SMTP server does")
+
+
+class LookupFailedError(SendError):
+    """DNS does not answer, or answers without an address."""
+
+    def __init__(self) -> None:
+        super().__init__("the servers of the domain cannot be looked up")
+
+
+class NoMailError(SendError):
+    """The domain takes no mail; ``reply`` is what its sender is told."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__("the domain takes no mail")
+        self.reply = reply

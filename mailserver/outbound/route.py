@@ -18,20 +18,17 @@ SMTP_PORT = 25
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A server."""
+    """A server; ``address`` is where its name leads, "" to let the system look it up."""
 
     host: str
     port: int
+    address: str = ""
 
 
-def route(domain: str, routes: Mapping[str, tuple[str, int]]) -> Route:
-    """Give the server of a domain: the site's table, else the domain itself.
-
-    MX records are not looked up: todo RFC 5321 §5.1. The domain's own address is the implicit
-    MX of that section.
-    """
-    host, port = routes.get(domain, (domain, SMTP_PORT))
-    return Route(host, port)
+def static_route(domain: str, routes: Mapping[str, tuple[str, int]]) -> Route | None:
+    """Give the server that the site's table names for a domain; None leaves it to DNS."""
+    found = routes.get(domain)
+    return None if found is None else Route(*found)
 
 
 class Judgement(Enum):

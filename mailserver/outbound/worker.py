@@ -1,80 +1,74 @@
-"""Send what is queued for other operators, one worker for the site.
+"""Send what is queued for other operators: one dispatcher, several connections for each domain.
 
 Invariants: a row of the queue is leased before it is sent and settled after, so a crash makes it
-be sent again, never lost; the server's certificate is checked against the list for the
-recipient's domain before MAIL is said; a permanent refusal reaches the sender as one notification
-before the row is closed; no connection, no TLS, the wrong certificate or an old list make the
-message wait.
+be sent again, never lost; nothing but the commit lies between a peer's 250 and its note (SMTP
+itself leaves that instant open, RFC 5321 §4.5.3.2.6: a crash in it sends twice); one domain never
+has more than its share of the connections, so a slow peer delays nobody else; a permanent refusal
+reaches the sender as one notification before the row is closed.
 
 Source: RFC 5321 §4.5.4, RFC 3464 §2, MSS-OP §3.1; DESIGN D5.
 """
 
 import asyncio
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
 from directory.lookup import Directory
 from mailserver.delivery.bounce import Bounces
-from mailserver.outbound.client import Client, ServerReply, Target, connect
-from mailserver.outbound.errors import PeerReplyError, SendError, TlsError
-from mailserver.outbound.route import Judgement, judge_domain, route
-from mailserver.outbound.schedule import DELAYS_S, GIVE_UP_AFTER, Schedule
+from mailserver.message.dsn import Action, Failure
+from mailserver.message.envelope import Notify
+from mailserver.outbound.client import Client, Envelope, Offer, ServerReply
+from mailserver.outbound.errors import PeerReplyError, SendError
+from mailserver.outbound.peer import (
+    NOT_SMTP,
+    UNREACHABLE,
+    OutboundSettings,
+    Peers,
+    UnusableError,
+)
+from mailserver.outbound.schedule import Schedule
+from mailserver.outbound.transaction import Job, jobs, portions, refused_here, too_many
 from mailserver.store.changes import OUTBOX
 from mailserver.store.database import MailStore
-from mailserver.store.model import Outgoing
+from mailserver.store.model import OutboxState, Outgoing, Settled
 
 log = structlog.get_logger("mailserver")
 
-BATCH = 32
-LEASE_S = 900
-BATCH_S = 600.0
-"""A batch ends before its leases do."""
-POLL_S = 5.0
+BATCH = 64
+LEASE_S = 3600
+"""Longer than a job waits and lasts; what a dead worker held is taken back at the next start."""
+JOB_S = 1500.0
+UPKEEP_S = 60.0
+FULL_DOMAIN = 64
+"""Jobs that one domain may have waiting in memory."""
+JOBS_FOR_ANOTHER = 4
+"""Jobs that wait for each connection before a domain gets one more."""
+BIG_OCTETS = 4 * 1024 * 1024
+BIG_AT_ONCE = 4
+UPKEEP_ROWS = 200
 _AFTER_FAILURE_S = 5.0
 
-NOT_LISTED = ServerReply(550, "5.7.1 The recipient's domain is not on the list of operators")
-LIST_TOO_OLD = ServerReply(451, "4.7.5 The list of operators is too old to be relied upon")
-WRONG_CERTIFICATE = ServerReply(454, "4.7.5 The server's certificate is not listed for the domain")
-NO_TLS = ServerReply(454, "4.7.0 No mutual TLS with the server")
-UNREACHABLE = ServerReply(451, "4.4.1 The server does not answer")
-NOT_SMTP = ServerReply(451, "4.5.0 The server does not answer as SMTP")
 TOO_LONG = ServerReply(451, "4.4.2 The server is too slow")
-
-
-@dataclass(frozen=True, slots=True)
-class OutboundSettings:
-    """How this site sends.
-
-    Args:
-        routes: domain -> (host, port), instead of the domain itself.
-        tls: our certificate, and whom we believe.
-        ehlo_name: our name.
-        schedule_s: seconds before each retry.
-    """
-
-    routes: Mapping[str, tuple[str, int]]
-    tls: ssl.SSLContext
-    ehlo_name: str
-    schedule_s: tuple[int, ...] = DELAYS_S
-    give_up_after: timedelta = field(default=GIVE_UP_AFTER)
-    poll_s: float = POLL_S
+BROKEN = ServerReply(451, "4.3.0 The message could not be handed over")
+EXPIRED = ServerReply(451, "4.4.7 The message waited too long")
+WAITING = ServerReply(451, "4.4.1 The message still waits")
+SERVICE_CLOSING = 421
 
 
 @dataclass(slots=True)
-class _Batch:
-    """The messages for one domain, and the one on the wire.
+class _Domain:
+    """The jobs for one domain, and how many connections serve them."""
 
-    Attributes:
-        until: when all of it ends, by the loop's clock.
-    """
-
-    waiting: list[Outgoing]
-    until: float
-    sending: Outgoing | None = None
+    name: str
+    jobs: deque[Job] = field(default_factory=deque)
+    connections: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class OutboundWorker:
@@ -90,119 +84,296 @@ class OutboundWorker:
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._directory = directory
         self._settings = settings
         self._bounces = bounces
         self._clock = clock
-        self._schedule = Schedule(settings.schedule_s, settings.give_up_after)
+        self._schedule = Schedule(
+            settings.schedule_s,
+            settings.give_up_after,
+            notice_after=settings.notice_after,
+            jitter=settings.jitter,
+        )
+        self._peers = Peers(directory, settings, clock)
+        self._domains: dict[str, _Domain] = {}
+        self._in_hand: set[int] = set()
+        self._answered: set[str] = set()
+        self._slots = asyncio.Semaphore(settings.connections)
+        self._big = asyncio.Semaphore(BIG_AT_ONCE)
+        self._idle_s = 0.0
 
     async def run(self) -> None:
         """Take back what an earlier run left leased, send what is due, wait for more, for ever."""
         fresh = True
+        upkeep_at = 0.0
+        loop = asyncio.get_running_loop()
+        self._idle_s = self._settings.idle_s
         with self._store.changes.subscribe(OUTBOX) as news:
-            while True:
-                news.clear()
-                try:
-                    if fresh:
-                        await self._store.outbox.take_back(self._clock())
-                        fresh = False
-                    busy = await self.send_due()
-                except Exception as error:
-                    log.exception(
-                        "outbound_failed", phase="queue", error_type=type(error).__name__
-                    )
-                    await asyncio.sleep(_AFTER_FAILURE_S)
-                    continue
-                if busy:
-                    continue
-                try:
-                    async with asyncio.timeout(self._settings.poll_s):
-                        await news.wait()
-                except TimeoutError:
-                    continue
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    news.clear()
+                    try:
+                        if fresh:
+                            await self._store.outbox.take_back(self._clock())
+                            fresh = False
+                        if loop.time() >= upkeep_at:
+                            await self.upkeep()
+                            upkeep_at = loop.time() + UPKEEP_S
+                        found = await self._dispatch(group)
+                    except Exception as error:
+                        log.exception(
+                            "outbound_failed", phase="queue", error_type=type(error).__name__
+                        )
+                        await asyncio.sleep(_AFTER_FAILURE_S)
+                        continue
+                    if found:
+                        continue
+                    try:
+                        async with asyncio.timeout(self._settings.poll_s):
+                            await news.wait()
+                    except TimeoutError:
+                        continue
 
     async def send_due(self) -> bool:
-        """Send one batch of what is due; False when there was nothing."""
-        due = await self._store.outbox.due(self._clock(), BATCH, LEASE_S)
-        by_domain: dict[str, list[Outgoing]] = {}
-        for item in due:
-            by_domain.setdefault(item.domain, []).append(item)
+        """Send one batch of what is due and wait for its end; False when there was nothing."""
         async with asyncio.TaskGroup() as group:
-            for domain, items in by_domain.items():
-                group.create_task(self._send_domain(domain, items))
-        return bool(due)
+            return await self._dispatch(group)
 
-    async def _send_domain(self, domain: str, items: Sequence[Outgoing]) -> None:
-        """Send the messages for one domain; one that breaks its connection spares the others.
+    async def upkeep(self) -> None:
+        """Tell the senders of what waits too long, and send back what waited for too long."""
+        at = self._clock()
+        expired = await self._store.outbox.expired(at - self._schedule.give_up_after, UPKEEP_ROWS)
+        for item in expired:
+            if item.id not in self._in_hand:
+                await self._end((item,), EXPIRED)
+        untold = await self._store.outbox.untold(at - self._schedule.notice_after, UPKEEP_ROWS)
+        for item in untold:
+            failure = Failure(
+                item.forward_path,
+                WAITING.line,
+                action=Action.DELAYED,
+                original=item.options.orcpt,
+                retry_until=item.queued_at + self._schedule.give_up_after,
+            )
+            await self._bounces.tell(item, failure, at)
+            await self._store.outbox.told(item.id, at)
+            log.info("outbound_delayed", item=item.id, attempts=item.attempts)
+
+    async def _dispatch(self, group: asyncio.TaskGroup) -> bool:
+        """Hand what is due to connections; False when there was nothing new."""
+        busy = [d.name for d in self._domains.values() if len(d.jobs) >= FULL_DOMAIN]
+        due = await self._store.outbox.due(self._clock(), BATCH, LEASE_S, busy=busy)
+        fresh = [item for item in due if item.id not in self._in_hand]
+        self._in_hand.update(item.id for item in fresh)
+        for name, found in jobs(fresh).items():
+            domain = self._domains.setdefault(name, _Domain(name))
+            domain.jobs.extend(found)
+            domain.news.set()
+            wanted = min(self._settings.per_domain, 1 + (len(domain.jobs) - 1) // JOBS_FOR_ANOTHER)
+            while domain.connections < wanted:
+                domain.connections += 1
+                group.create_task(self._serve(domain))
+        return bool(fresh)
+
+    async def _serve(self, domain: _Domain) -> None:
+        """Send a domain's jobs, over one connection after another, until none is left."""
+        try:
+            async with self._slots:
+                while domain.jobs:
+                    await self._connection(domain)
+        except Exception as error:
+            log.exception("outbound_failed", phase="domain", error_type=type(error).__name__)
+            await self._put_off(domain, UNREACHABLE)
+        finally:
+            domain.connections -= 1
+            if not domain.connections and not domain.jobs:
+                self._domains.pop(domain.name, None)
+
+    async def _connection(self, domain: _Domain) -> None:
+        """Send jobs over one connection; one that breaks it spares the others.
 
         The others go on over a new connection: were they to wait with it, it would be first again
         at each try, and hold them up until they expire together.
         """
-        batch = _Batch(list(items), asyncio.get_running_loop().time() + BATCH_S)
-        while batch.waiting:
+        async with AsyncExitStack() as stack:
             try:
-                reason = await self._try_domain(domain, batch)
-            except Exception as error:
-                log.exception("outbound_failed", phase="domain", error_type=type(error).__name__)
-                reason = UNREACHABLE
-            if batch.sending is None or reason is TOO_LONG:
-                for item in (batch.sending, *batch.waiting):
-                    if item is not None:
-                        await self._settle(item, reason)
+                peer = await self._peers.open(domain.name, stack)
+            except UnusableError as error:
+                if domain.connections == 1 or error.reply.permanent:
+                    await self._put_off(domain, error.reply)
+                else:
+                    # The others' connections stand: this server wants no more of them.
+                    log.info("outbound_fewer", operator=domain.name)
+                    await asyncio.sleep(self._settings.idle_s)
                 return
-            await self._settle(batch.sending, reason)
-            batch.sending = None
+            await self._answers(domain.name)
+            limit = peer.client.offer.limit("MAILMAX") or self._settings.per_connection
+            for _ in range(min(limit, self._settings.per_connection)):
+                job = await self._next(domain)
+                if job is None or not self._peers.believed(domain.name, peer.client):
+                    if job is not None:
+                        domain.jobs.appendleft(job)
+                    return
+                if not peer.client.alive:
+                    domain.jobs.appendleft(job)
+                    return
+                if not await self._hand_over(peer.client, job, peer.host):
+                    return
 
-    async def _try_domain(self, domain: str, batch: _Batch) -> ServerReply:
-        """Take from the batch what was settled; say why the rest was not."""
-        trust = self._directory.trust
-        match judge_domain(domain, trust, self._directory.trust_freshness(self._clock())):
-            case Judgement.WAIT:
-                return LIST_TOO_OLD
-            case Judgement.GIVE_UP:
-                return NOT_LISTED
-            case Judgement.SEND:
-                server = route(domain, self._settings.routes)
-        target = Target(server.host, server.port, self._settings.tls, self._settings.ehlo_name)
+    async def _next(self, domain: _Domain) -> Job | None:
+        """Give the next job, waiting a little for one: the connection is worth keeping."""
+        if not domain.jobs and self._idle_s and not self._slots.locked():
+            domain.news.clear()
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    await domain.news.wait()
+            except TimeoutError:
+                return None
+        return domain.jobs.popleft() if domain.jobs else None
+
+    async def _hand_over(self, client: Client, job: Job, host: str) -> bool:
+        """Send one job and note its end; False when the connection is of no more use."""
+        left = list(job.items)
+        reply = BROKEN
         try:
-            async with asyncio.timeout_at(batch.until), connect(target) as client:
-                identity = client.identity
-                if identity is None or not trust.allows(domain, identity.dn):
-                    log.warning("outbound_wrong_certificate", operator=domain)
-                    return WRONG_CERTIFICATE
-                while batch.waiting:
-                    batch.sending = batch.waiting.pop(0)
-                    reply = await self._send(client, batch.sending)
-                    sent, batch.sending = batch.sending, None
-                    await self._settle(sent, reply, said_by=server.host)
-        except TlsError:
-            log.warning("outbound_no_tls", operator=domain)
-            return NO_TLS
+            async with AsyncExitStack() as stack:
+                if job.first.octets > BIG_OCTETS:
+                    await stack.enter_async_context(self._big)
+                await stack.enter_async_context(asyncio.timeout(JOB_S))
+                if any(item.crashes for item in left):
+                    await self._store.outbox.suspect([item.id for item in left])
+                return await self._send(client, left, host)
         except PeerReplyError:
-            return NOT_SMTP
+            reply = NOT_SMTP
         except SendError:
-            return UNREACHABLE
+            reply = UNREACHABLE
         except TimeoutError:
-            return TOO_LONG
-        return UNREACHABLE
+            reply = TOO_LONG
+        except Exception as error:
+            log.exception("outbound_failed", phase="message", error_type=type(error).__name__)
+            client.abort()
+            await self._later(left, BROKEN, crashed=True)
+            return False
+        client.abort()
+        await self._end(left, reply)
+        return False
 
-    async def _send(self, client: Client, item: Outgoing) -> ServerReply:
-        body = await self._store.outbox.body(item.message_id)
-        sent = await client.send(item.reverse_path, (item.forward_path,), body)
-        return sent.outcome(0)
+    async def _send(self, client: Client, left: list[Outgoing], host: str) -> bool:
+        """Send to all recipients; what is settled leaves ``left`` at once."""
+        body = await self._store.outbox.body(left[0].message_id)
+        refusal = refused_here(left[0], len(body), client.offer, eight_bit=not body.isascii())
+        if refusal is not None:
+            await self._end(_take(left, left), refusal, said_by=host)
+            return True
+        pending = deque(portions(left, client.offer))
+        usable = True
+        while pending:
+            items = pending.popleft()
+            envelope = Envelope(
+                items[0].reverse_path,
+                tuple((item.forward_path, item.options) for item in items),
+                items[0].mail,
+            )
+            sent = await client.transmit(envelope, body)
+            replies = [sent.outcome(number) for number in range(len(items))]
+            taken = [item for item, reply in zip(items, replies, strict=True) if reply.positive]
+            await self._taken(_take(left, taken), sent.data, client.offer, host)
+            more = []
+            for item, reply in zip(items, replies, strict=True):
+                if reply.positive:
+                    continue
+                if taken and too_many(reply):
+                    more.append(item)
+                else:
+                    await self._end(_take(left, (item,)), reply, said_by=host)
+                    usable &= reply.code != SERVICE_CLOSING
+            if more and usable:
+                pending.appendleft(tuple(more))
+            if not usable and left:
+                await self._end(_take(left, list(left)), UNREACHABLE)
+                break
+        return usable
 
-    async def _settle(self, item: Outgoing, reply: ServerReply, *, said_by: str = "") -> None:
-        at = self._clock()
-        attempts = item.attempts + 1
-        if reply.positive:
-            await self._store.outbox.done(item.id, reply.line, at)
-            log.info("outbound_sent", item=item.id, reply=reply.code, octets=item.octets)
+    async def _taken(
+        self, items: list[Outgoing], reply: ServerReply | None, offer: Offer, host: str
+    ) -> None:
+        """Note that a server took a message for these recipients."""
+        if not items or reply is None:
             return
-        next_at = self._schedule.next_try(attempts=attempts, queued_at=item.queued_at, at=at)
-        if reply.permanent or next_at is None:
+        at = self._clock()
+        if "DSN" not in offer:
+            for item in items:
+                # RFC 3461 §5.2.2: who hands over to a server without DSN says so.
+                if item.options.notify is not None and item.options.wants(Notify.SUCCESS):
+                    failure = Failure(
+                        item.forward_path, reply.line, host, Action.RELAYED, item.options.orcpt
+                    )
+                    await self._bounces.tell(item, failure, at)
+        await self._store.outbox.settle(
+            [Settled(item.id, OutboxState.SENT, reply.line, at) for item in items]
+        )
+        for item in items:
+            self._in_hand.discard(item.id)
+            log.info("outbound_sent", item=item.id, reply=reply.code, octets=item.octets)
+
+    async def _end(
+        self, items: Iterable[Outgoing], reply: ServerReply, *, said_by: str = ""
+    ) -> None:
+        """Note a refusal: for good when it is permanent or too late, else until the next try."""
+        at = self._clock()
+        for item in list(items):
+            expired = item.queued_at + self._schedule.give_up_after <= at
+            if not reply.permanent and not expired and self._try_at(item, at) is not None:
+                await self._later([item], reply)
+                continue
             await self._bounces.deliver(item, reply.line, at, remote_mta=said_by)
             await self._store.outbox.failed(item.id, reply.line, at)
-            log.warning("outbound_refused", item=item.id, reply=reply.code, attempts=attempts)
-            return
-        await self._store.outbox.later(item.id, reply.line, next_at)
-        log.info("outbound_waits", item=item.id, reply=reply.code, attempts=attempts)
+            self._in_hand.discard(item.id)
+            log.warning(
+                "outbound_refused", item=item.id, reply=reply.code, attempts=item.attempts + 1
+            )
+
+    def _try_at(self, item: Outgoing, at: datetime) -> datetime | None:
+        return self._schedule.next_try(
+            attempts=item.attempts + 1,
+            queued_at=item.queued_at,
+            at=at,
+            chance=random.random(),  # noqa: S311 (spreads tries, guards nothing)
+        )
+
+    async def _later(
+        self, items: list[Outgoing], reply: ServerReply, *, crashed: bool = False
+    ) -> None:
+        at = self._clock()
+        settled = [
+            Settled(item.id, OutboxState.QUEUED, reply.line, self._try_at(item, at) or at)
+            for item in items
+        ]
+        await self._store.outbox.settle(settled, crashed=crashed)
+        for item in items:
+            self._in_hand.discard(item.id)
+            log.info("outbound_waits", item=item.id, reply=reply.code, attempts=item.attempts + 1)
+
+    async def _put_off(self, domain: _Domain, reply: ServerReply) -> None:
+        """Leave a domain alone for a while: its server cannot be used."""
+        at = self._clock()
+        if not reply.permanent:
+            known = await self._store.outbox.domain(domain.name)
+            failures = 1 if known is None else known.failures + 1
+            until = at + self._schedule.delay(failures, 0.0)
+            await self._store.outbox.domain_waits(domain.name, failures, reply.line, until)
+            self._answered.discard(domain.name)
+        while domain.jobs:
+            await self._end(domain.jobs.popleft().items, reply)
+
+    async def _answers(self, domain: str) -> None:
+        if domain not in self._answered:
+            await self._store.outbox.domain_answers(domain)
+            self._answered.add(domain)
+
+
+def _take(left: list[Outgoing], items: Iterable[Outgoing]) -> list[Outgoing]:
+    """Take items out of what is left, and give them."""
+    taken = list(items)
+    for item in taken:
+        left.remove(item)
+    return taken

@@ -5,7 +5,8 @@ nothing that two servers could read as two mailboxes passes. Each refusal knows 
 tells it. Not supported on purpose: source routes (RFC 5321 appendix F.2 lets us refuse them),
 domain literals, SMTPUTF8, addresses without their angle brackets.
 
-Source: RFC 5321 §4.1.2, RFC 5321 §4.1.1.2, RFC 5321 §4.1.1.3, RFC 1870 §3, RFC 6152 §3.
+Source: RFC 5321 §4.1.2, RFC 5321 §4.1.1.2, RFC 5321 §4.1.1.3, RFC 1870 §3, RFC 6152 §3,
+RFC 3461 §4.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,15 @@ from enum import Enum
 from certs.addresses import Address, parse_addr_spec, parse_domain
 from certs.errors import MalformedAddressError
 from mailserver.delivery.errors import Reply
+from mailserver.message.envelope import (
+    PLAIN_MAIL,
+    PLAIN_RECIPIENT,
+    EnvelopeError,
+    MailOptions,
+    RecipientOptions,
+    parse_mail_options,
+    parse_recipient_options,
+)
 from mailserver.smtp import replies
 
 MAX_SIZE_DIGITS = 20  # RFC 1870 §3
@@ -43,6 +53,7 @@ class MailCommand:
     reverse_path: Address | None
     size: int | None
     body: BodyType
+    options: MailOptions = PLAIN_MAIL
 
     @property
     def wire_path(self) -> str:
@@ -60,11 +71,12 @@ class RcptCommand:
     """RCPT TO."""
 
     forward_path: Address | BarePostmaster
+    options: RecipientOptions = PLAIN_RECIPIENT
 
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """Which parameters of MAIL this listener takes beside BODY.
+    """Which parameters of MAIL this listener takes beside BODY, RET and ENVID.
 
     Args:
         size_limit: the SIZE announced.
@@ -95,25 +107,35 @@ def parse_mail(argument: str, extensions: Extensions) -> MailCommand:
                     raise PathError(replies.BAD_ARGUMENTS) from None
             case "AUTH" if extensions.auth and value:
                 continue
+            case "RET" | "ENVID":
+                continue
             case _:
                 raise PathError(replies.BAD_PARAMETER)
+    try:
+        options = parse_mail_options(parameters)
+    except EnvelopeError:
+        raise PathError(replies.BAD_ARGUMENTS) from None
     if not path:
-        return MailCommand(None, size, body)
-    return MailCommand(_address(path, replies.BAD_SENDER_ADDRESS), size, body)
+        return MailCommand(None, size, body, options)
+    return MailCommand(_address(path, replies.BAD_SENDER_ADDRESS), size, body, options)
 
 
 def parse_rcpt(argument: str) -> RcptCommand:
-    """Read ``TO:<path>``; no parameter is taken, since none is announced.
+    """Read ``TO:<path> [NOTIFY=...] [ORCPT=...]``.
 
     Raises:
         PathError: with the reply to give.
     """
     path, parameters = _split(argument, "TO:")
-    if parameters:
+    if parameters.keys() - {"NOTIFY", "ORCPT"}:
         raise PathError(replies.BAD_PARAMETER)
+    try:
+        options = parse_recipient_options(parameters)
+    except EnvelopeError:
+        raise PathError(replies.BAD_ARGUMENTS) from None
     if path.lower() == POSTMASTER:
-        return RcptCommand(BarePostmaster())
-    return RcptCommand(_address(path, replies.BAD_RECIPIENT_ADDRESS))
+        return RcptCommand(BarePostmaster(), options)
+    return RcptCommand(_address(path, replies.BAD_RECIPIENT_ADDRESS), options)
 
 
 def is_helo_name(name: str) -> bool:

@@ -22,6 +22,7 @@ from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.inbound import Inbound, InboundMessage
 from mailserver.delivery.submission import Submissions
+from mailserver.message.envelope import RecipientOptions
 from mailserver.smtp import policy, replies, sasl
 from mailserver.smtp.address import POSTMASTER, BarePostmaster, MailCommand, RcptCommand
 from mailserver.smtp.policy import Destination, PeerFacts
@@ -102,6 +103,7 @@ class InboundTransaction:
         self._destinations = Destinations(services)
         self._command: MailCommand | None = None
         self._recipients: dict[int, Mailbox] = {}
+        self._wishes: dict[int, tuple[int, str, RecipientOptions]] = {}
         self._told: set[Reply] = set()
 
     def trusts(self, caller: Caller) -> bool:
@@ -112,6 +114,7 @@ class InboundTransaction:
         """Forget the message in progress."""
         self._command = None
         self._recipients.clear()
+        self._wishes.clear()
 
     def forget(self) -> None:
         """Nobody logs in here."""
@@ -146,6 +149,10 @@ class InboundTransaction:
         if refusal is not None or mailbox is None:
             return await self._refuse(caller, refusal or replies.UNKNOWN_RECIPIENT, "rcpt")
         self._recipients[mailbox.id] = mailbox
+        if command.options.notify is not None:
+            path = command.forward_path
+            written = POSTMASTER if isinstance(path, BarePostmaster) else path.text
+            self._wishes.setdefault(mailbox.id, (mailbox.id, written, command.options))
         return replies.RECIPIENT_OK
 
     async def message(self, caller: Caller, message: ReceivedMessage) -> Reply:
@@ -163,6 +170,8 @@ class InboundTransaction:
                 peer=caller.identity,
                 at=self._services.clock(),
                 helo=caller.helo,
+                options=self._command.options,
+                wishes=tuple(self._wishes.values()),
             )
         )
         spent_ms = round((time.perf_counter() - started) * 1000, 1)

@@ -46,8 +46,8 @@ logging.getLogger("mail.log").disabled = True
 log = structlog.get_logger("mailserver")
 
 COMMAND_OCTETS = 512  # RFC 5321 §4.5.3.1.4
-LONG_COMMAND_OCTETS: Final = {"MAIL": 1100, "RCPT": 600, "AUTH": 2048}
-"""RFC 1870 §3, RFC 6152 §2, RFC 4954 §3 add to MAIL; a PLAIN response to AUTH."""
+LONG_COMMAND_OCTETS: Final = {"MAIL": 1200, "RCPT": 1100, "AUTH": 2048}
+"""RFC 1870 §3, RFC 6152 §2, RFC 4954 §3, RFC 3461 §4 add to MAIL and RCPT; a PLAIN response."""
 MAX_UNKNOWN = 3
 """Commands that are none, then the connection ends (threats S7)."""
 MAX_ERRORS = 20
@@ -402,6 +402,7 @@ class SmtpConnection(SMTP):
             "PIPELINING",
             f"SIZE {self._settings.reception.limits.message_octets}",
             "8BITMIME",
+            "DSN",
         ]
         if self._settings.starttls is not None and not self._caller.secure:
             offered.append("STARTTLS")

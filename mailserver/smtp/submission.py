@@ -17,6 +17,7 @@ from directory.codes import MailboxType
 from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.submission import SubmissionMessage, Via
+from mailserver.message.envelope import RecipientOptions
 from mailserver.smtp import policy, replies, sasl
 from mailserver.smtp.address import BarePostmaster, MailCommand, RcptCommand
 from mailserver.smtp.handler import Destinations, SmtpServices, record_refusal
@@ -40,6 +41,7 @@ class SubmissionTransaction:
         self._own: Address | None = None
         self._command: MailCommand | None = None
         self._recipients: dict[str, str] = {}
+        self._wishes: dict[str, RecipientOptions] = {}
         self._told: set[Reply] = set()
 
     def trusts(self, caller: Caller) -> bool:
@@ -51,6 +53,7 @@ class SubmissionTransaction:
         """Forget the message in progress."""
         self._command = None
         self._recipients.clear()
+        self._wishes.clear()
 
     def forget(self) -> None:
         """Forget who logged in. Source: RFC 3207 §4.2."""
@@ -107,6 +110,7 @@ class SubmissionTransaction:
             return await self._refuse(refusal, "rcpt")
         address = command.forward_path if mailbox is None else parse_addr_spec(mailbox.address)
         self._recipients[address.key] = address.text
+        self._wishes.setdefault(address.key, command.options)
         return replies.RECIPIENT_OK
 
     async def message(self, caller: Caller, message: ReceivedMessage) -> Reply:
@@ -123,6 +127,8 @@ class SubmissionTransaction:
                 at=self._services.clock(),
                 via=Via.SUBMISSION,
                 helo=caller.helo,
+                options=self._command.options,
+                wishes=dict(self._wishes),
             )
         )
         spent_ms = round((time.perf_counter() - started) * 1000, 1)

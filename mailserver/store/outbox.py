@@ -102,9 +102,9 @@ _TAKE_BACK = (
 )
 _SUSPECT = "UPDATE outbox_recipient SET crashes = crashes + 1 WHERE id = ?"
 _LATER = (
-    "UPDATE outbox_recipient SET state = CASE WHEN crashes >= :crashes AND :crashed THEN 'held'"
+    "UPDATE outbox_recipient SET state = CASE WHEN :crashed AND crashes >= :crashes THEN 'held'"
     " ELSE 'queued' END, attempts = attempts + 1, next_at = :at, reply = :reply,"
-    " crashes = CASE WHEN :crashed THEN crashes ELSE 0 END"
+    " crashes = CASE WHEN :crashed THEN max(crashes, 1) ELSE 0 END"
     " WHERE id = :id AND state IN ('queued', 'leased')"
 )
 _FINISH = (

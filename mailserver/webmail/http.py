@@ -28,10 +28,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from certs.tls import server_context
-from mailserver.webmail import agenda_pages, login, mail_pages, operations, record_pages
+from mailserver.webmail import (
+    agenda_pages,
+    autoconfig,
+    login,
+    mail_pages,
+    operations,
+    record_pages,
+)
 from mailserver.webmail.pages import STATIC, error_page
 from mailserver.webmail.services import (
     SANDBOXED,
+    MailService,
     RecordCommand,
     WebmailServices,
     WebmailSettings,
@@ -39,6 +47,7 @@ from mailserver.webmail.services import (
 
 __all__ = [
     "SANDBOXED",
+    "MailService",
     "RecordCommand",
     "WebBind",
     "WebmailServices",
@@ -169,6 +178,11 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/agenda/{entry:int}/fait", agenda_pages.done, methods=["POST"]),
             Route(prevention, agenda_pages.declare, methods=["POST"]),
             Route(prevention + "/annuler", agenda_pages.take_back, methods=["POST"]),
+            Route("/.well-known/autoconfig/mail/config-v1.1.xml", autoconfig.config),
+            Route("/mail/config-v1.1.xml", autoconfig.config),
+            Route("/autodiscover/autodiscover.xml", autoconfig.autodiscover, methods=["POST"]),
+            Route("/Autodiscover/Autodiscover.xml", autoconfig.autodiscover, methods=["POST"]),
+            Route("/pli.mobileconfig", autoconfig.profile),
             Route("/healthz", operations.health),
             Route("/metrics", operations.metrics),
             Mount("/static", StaticFiles(directory=STATIC)),

@@ -19,6 +19,18 @@ RecordCommand = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class MailService:
+    """Where mail clients and browsers find this site."""
+
+    host: str
+    imap: int
+    imaps: int
+    submission: int
+    submissions: int
+    https: int
+
+
+@dataclass(frozen=True, slots=True)
 class WebmailSettings:
     """What the site says of its webmail.
 
@@ -27,10 +39,14 @@ class WebmailSettings:
         authserv_id: the one name whose Authentication-Results is believed.
         session_minutes: how long a session lives without a page being opened.
         prevention_off: structures that do not show the prevention calendar (RULES §8).
+        mail: what autoconfiguration tells.
+        sign: signs a configuration profile (CMS, opaque, DER).
     """
 
     host: str
     authserv_id: str
+    mail: MailService
+    sign: Callable[[bytes], bytes]
     session_minutes: int = 20
     prevention_off: frozenset[str] = frozenset()
 

@@ -1,7 +1,7 @@
 """Mail to another operator: mutual TLS, its certificate on the list, retries, bounces (S5)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +12,10 @@ from certs.tls import client_context
 from mailserver.delivery.errors import Reply
 from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.hospital import ReceiverSettings, received_files, serve_receiver
-from mailserver.outbound.client import Client, Transmission
+from mailserver.outbound.client import Client, Envelope, Transmission
 from mailserver.outbound.errors import PeerReplyError, UnreachableError
-from mailserver.outbound.worker import OutboundSettings, OutboundWorker
+from mailserver.outbound.peer import OutboundSettings
+from mailserver.outbound.worker import OutboundWorker
 from tests.support.mail_site import (
     DR,
     A,
@@ -126,15 +127,15 @@ async def test_several_messages_go_on_one_connection(site: MailSite) -> None:
 async def test_a_message_that_breaks_the_connection_does_not_hold_up_the_others(
     site: MailSite, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    real = Client.send
+    real = Client.transmit
 
-    async def fragile(self: Client, path: str, to: Sequence[str], octets: bytes) -> Transmission:
+    async def fragile(self: Client, envelope: Envelope, octets: bytes) -> Transmission:
         if b"POISON" in octets:
             self.abort()
             raise error
-        return await real(self, path, to, octets)
+        return await real(self, envelope, octets)
 
-    monkeypatch.setattr(Client, "send", fragile)
+    monkeypatch.setattr(Client, "transmit", fragile)
     async with serve_receiver(receiver(site, site.world.a)) as port:
         for text in ("POISON 1", "first", "POISON 2", "second"):
             await submit(site, text)

@@ -3,10 +3,13 @@
 Source: RFC 6238 §5.2.
 """
 
+import plistlib
 import re
 
 import pytest
+from lxml import etree
 
+from mailserver.webmail.autoconfig import MAX_REQUEST
 from mailserver.webmail.http import MAX_BODY
 from mailserver.webmail.session import COOKIE
 from tests.support.cda import PDF, CdaSpec
@@ -315,6 +318,13 @@ async def test_each_page_of_another_patient_is_as_one_that_does_not_exist(site):
 
 async def test_every_page_sends_a_stranger_to_the_sign_in_page(site):
     open_paths = {"/", "/connexion", "/healthz", "/metrics", "/static"}
+    open_paths |= {
+        "/.well-known/autoconfig/mail/config-v1.1.xml",
+        "/mail/config-v1.1.xml",
+        "/autodiscover/autodiscover.xml",
+        "/Autodiscover/Autodiscover.xml",
+        "/pli.mobileconfig",
+    }
     async with site.client() as client:
         for route in site.app.routes:
             if route.path in open_paths:
@@ -629,6 +639,92 @@ async def test_a_vaccination_of_the_record_settles_its_line_and_a_hidden_one_cha
         part = prevention_part((await client.get("/agenda")).text)
         assert "Noté le 01/06/2024." in part
         assert "/agenda/prevention/rappel-45/1/annuler" not in part
+
+
+# --- mail clients set themselves up ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml"]
+)
+async def test_thunderbird_is_told_the_four_ways_in_whoever_asks(site, path):
+    async with site.client() as client:
+        answer = await client.get(path + "?emailaddress=nobody%40cabinet.mssante.test")
+        again = await client.get(path + "?emailaddress=" + DOCTOR.replace("@", "%40"))
+    assert answer.text == again.text
+    found = etree.fromstring(answer.content)
+    doors = [
+        (each.tag, each.get("type"), each.findtext("port"), each.findtext("socketType"))
+        for each in found.iter("incomingServer", "outgoingServer")
+    ]
+    assert doors == [
+        ("incomingServer", "imap", "993", "SSL"),
+        ("incomingServer", "imap", "143", "STARTTLS"),
+        ("outgoingServer", "smtp", "465", "SSL"),
+        ("outgoingServer", "smtp", "587", "STARTTLS"),
+    ]
+    assert {e.text for e in found.iter("hostname")} == {"mail.cabinet.test"}
+    assert {e.text for e in found.iter("username")} == {"%EMAILADDRESS%"}
+
+
+ASKED = (
+    '<Autodiscover xmlns="http://schemas.microsoft.com/exchange/autodiscover/outlook/'
+    'requestschema/2006"><Request><EMailAddress>{}</EMailAddress></Request></Autodiscover>'
+)
+
+
+async def test_outlook_gets_its_own_address_back_known_here_or_not(site):
+    async with site.client() as client:
+        for address in ("nobody@cabinet.mssante.test", DOCTOR):
+            answer = await client.post(
+                "/autodiscover/autodiscover.xml", content=ASKED.format(address)
+            )
+            assert answer.status_code == 200
+            found = etree.fromstring(answer.content)
+            logins = [element.text for element in found.iter("{*}LoginName")]
+            assert logins == [address] * 4
+            assert [e.text for e in found.iter("{*}Port")] == ["993", "143", "465", "587"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<x>",
+        ASKED.format("no address"),
+        ASKED.format("a@b.test&lt;x/&gt;"),
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + ASKED.format("&e;"),
+        "<x/>",
+    ],
+)
+async def test_what_outlook_would_not_send_is_refused(site, body):
+    async with site.client() as client:
+        answer = await client.post("/autodiscover/autodiscover.xml", content=body)
+    assert answer.status_code == 400
+
+
+async def test_an_autodiscover_request_is_short(site):
+    async with site.client() as client:
+        padded = ASKED.format(DOCTOR)
+        fits = padded + " " * (MAX_REQUEST - len(padded))
+        for body, status in ((fits, 200), (fits + " ", 413), (fits * 10, 413)):
+            answer = await client.post("/autodiscover/autodiscover.xml", content=body)
+            assert answer.status_code == status
+
+
+async def test_apple_gets_a_signed_profile_of_the_address_it_names(site):
+    async with site.client() as client:
+        answer = await client.get(f"/pli.mobileconfig?adresse={DOCTOR}")
+        refused = await client.get("/pli.mobileconfig?adresse=nothing")
+    assert refused.status_code == 400
+    assert answer.headers["content-type"] == "application/x-apple-aspen-config"
+    said = plistlib.loads(answer.content.removeprefix(b"signed:"))
+    (mail,) = said["PayloadContent"]
+    assert mail["IncomingMailServerUsername"] == mail["EmailAddress"] == DOCTOR
+    assert (mail["IncomingMailServerPortNumber"], mail["OutgoingMailServerPortNumber"]) == (
+        993,
+        465,
+    )
 
 
 # --- machines and errors ---------------------------------------------------------------------

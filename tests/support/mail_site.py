@@ -225,12 +225,17 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
             Structure("cabinet", "Cabinet", "330000001", OURS, PATIENTS, APP)
         )
         settings = DeliverySettings("mail.pli.test", "mail.pli.test", OURS)
+        bounces = Bounces(store, settings)
         inbound = Inbound(
-            store, directory, settings, Workers(_no_signature, count_documents=_count)
+            store,
+            directory,
+            settings,
+            Workers(_no_signature, count_documents=_count),
+            bounces.arrived,
         )
         keystore = KeyStore(where.root / "pki", key_kind=KeyKind.EC_P256)
-        submissions = Submissions(store, directory, keystore, settings)
-        site = MailSite(where, root, store, directory, None, Bounces(store, settings))  # type: ignore[arg-type]
+        submissions = Submissions(store, directory, keystore, settings, tell=bounces.arrived)
+        site = MailSite(where, root, store, directory, None, bounces)  # type: ignore[arg-type]
         site.services = SmtpServices(store, directory, inbound, submissions, site.now)
         for address, kind, filing in _MAILBOXES:
             new = NewMailbox(address, kind, "cabinet", address, None, filing, datetime.now(UTC))

@@ -16,7 +16,7 @@ from directory.codes import MailboxType
 from directory.database import Database
 from mailserver.store.model import NewMailbox
 from mailserver.store.model import to_micros as micros
-from mailserver.webmail.http import WebmailServices, WebmailSettings, build_app
+from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
 from record_bridge import repository, schema
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.model import Environment
@@ -40,6 +40,14 @@ BASE = "https://pli.test"
 OTHER_PATIENT = "172067599102348@patient.mssante.test"
 _HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _HASH = _HASHER.hash(PASSWORD)
+
+
+MAIL = MailService("mail.cabinet.test", 143, 993, 587, 465, 443)
+
+
+def sign(content: bytes) -> bytes:
+    """Stand for the server's seal: this application never looks at what comes out."""
+    return b"signed:" + content
 
 
 class Clock:
@@ -202,7 +210,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                 mail.submissions,
                 run,
                 clock,
-                WebmailSettings("mail.cabinet.test", AUTHSERV),
+                WebmailSettings("mail.cabinet.test", AUTHSERV, MAIL, sign),
             )
         )
         for login, address in (

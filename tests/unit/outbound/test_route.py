@@ -9,16 +9,16 @@ from itertools import product
 import pytest
 
 from directory.trust_list import Freshness, TrustList
-from mailserver.outbound.route import Judgement, Route, judge_domain, route
+from mailserver.outbound.route import Judgement, Route, judge_domain, static_route
 
 TRUST = TrustList(datetime(2026, 1, 1, tzinfo=UTC), {"a.mssante.test": frozenset({"cn=a"})})
 
 
-def test_the_sites_table_comes_before_the_domain_itself() -> None:
+def test_the_sites_table_comes_first_and_leaves_the_rest_to_dns() -> None:
     routes = {"a.mssante.test": ("127.0.0.1", 2525)}
 
-    assert route("a.mssante.test", routes) == Route("127.0.0.1", 2525)
-    assert route("b.mssante.test", routes) == Route("b.mssante.test", 25)
+    assert static_route("a.mssante.test", routes) == Route("127.0.0.1", 2525)
+    assert static_route("b.mssante.test", routes) is None
 
 
 @pytest.mark.parametrize(

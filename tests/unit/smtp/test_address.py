@@ -1,11 +1,12 @@
 """Paths of MAIL and RCPT: the forms relays were fooled with, and the parameters (S11 to S13).
 
-Source: RFC 5321 §4.1.2, RFC 1870 §6, RFC 6152 §3.
+Source: RFC 5321 §4.1.2, RFC 1870 §6, RFC 6152 §3, RFC 3461 §4.
 """
 
 import pytest
 
 from certs.addresses import Address
+from mailserver.message.envelope import MailOptions, Notify, Return
 from mailserver.smtp import replies
 from mailserver.smtp.address import (
     BarePostmaster,
@@ -59,7 +60,8 @@ def test_the_null_sender_is_kept_as_two_angles() -> None:
         ("FROM:<> SIZE=1 SIZE=1", replies.BAD_ARGUMENTS),
         ("FROM:<> BODY=BINARYMIME", replies.BAD_ARGUMENTS),
         ("FROM:<> SMTPUTF8", replies.BAD_PARAMETER),
-        ("FROM:<> RET=HDRS", replies.BAD_PARAMETER),
+        ("FROM:<> RET=NONE", replies.BAD_ARGUMENTS),
+        ("FROM:<> ENVID=a+", replies.BAD_ARGUMENTS),
         ("FROM:<> AUTH=<>", replies.BAD_PARAMETER),
         ("FROM:<> =", replies.BAD_ARGUMENTS),
         ("FROM:<>SIZE=1", replies.BAD_ARGUMENTS),
@@ -132,9 +134,27 @@ def test_the_bare_postmaster_is_known(name: str) -> None:
     assert parse_rcpt(f"TO:<{name}>").forward_path == BarePostmaster()
 
 
-@pytest.mark.parametrize("tail", [" NOTIFY=NEVER", " ORCPT=rfc822;x@y.test", " SIZE=1"])
-def test_rcpt_takes_no_parameter(tail: str) -> None:
+@pytest.mark.parametrize("tail", [" SIZE=1", " BODY=8BITMIME", " RRVS=x"])
+def test_rcpt_takes_no_other_parameter(tail: str) -> None:
     assert refusal("TO:<dr@chu-a.mssante.test>" + tail) == replies.BAD_PARAMETER
+
+
+@pytest.mark.parametrize(
+    "tail", [" NOTIFY=NEVER,SUCCESS", " NOTIFY=", " ORCPT=x@y.test", " ORCPT=rfc822;a+ZZ"]
+)
+def test_a_recipients_wish_is_read_strictly(tail: str) -> None:
+    assert refusal("TO:<dr@chu-a.mssante.test>" + tail) == replies.BAD_ARGUMENTS
+
+
+def test_what_a_sender_wishes_to_be_told_is_read() -> None:
+    mail = parse_mail("FROM:<dr@chu-a.mssante.test> RET=HDRS ENVID=QQ+2B314159", PLAIN)
+    rcpt = parse_rcpt("TO:<dr@chu-a.mssante.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@y.test")
+
+    assert mail.options == MailOptions(ret=Return.HEADERS, envid="QQ+314159")
+    assert rcpt.options.wants(Notify.SUCCESS)
+    assert rcpt.options.wants(Notify.DELAY)
+    assert not rcpt.options.wants(Notify.FAILURE)
+    assert rcpt.options.orcpt == "rfc822;x@y.test"
 
 
 @pytest.mark.parametrize(
