@@ -4,10 +4,14 @@ The trust list writes ``CN=..,OU=..,O=..,ST=..,C=..``: RFC 4514, most specific f
 do not always escape a comma inside a value, so a piece that names no known attribute belongs to
 the value before it.
 
+Two names are one when their RDNs are, each a set of attributes, in order: names are never compared
+as strings.
+
 Source: RFC 4514 §2, RFC 5280 §4.2.1.6, RFC 5280 §7.1, MSS-OP §3.2.
 """
 
 import re
+import stringprep
 import unicodedata
 from functools import lru_cache
 
@@ -37,8 +41,13 @@ _SYNONYMS = {"S": "ST", "E": "EMAILADDRESS", "MAIL": "EMAILADDRESS", "GIVENNAME"
 }
 _KNOWN_TYPES = frozenset(_SHORT_NAMES.values()) | frozenset(_SYNONYMS)
 _DOTTED = re.compile(r"(OID\.)?\d+(\.\d+)+\Z")
+_SPACES = frozenset("\t\n\v\f\r\x85\xa0\u2028\u2029")
+_UNFIT = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 _SPECIAL = frozenset('"+,;<>\\=')
 _MAX_DN_CHARACTERS = 4096
+
+ComparedName = tuple[frozenset[tuple[str, str]], ...]
+"""A distinguished name RDN by RDN, as ``compared_name`` gives it; never a string."""
 
 
 def dn_string(name: x509.Name) -> str:
@@ -57,26 +66,42 @@ def dn_string(name: x509.Name) -> str:
 
 
 @lru_cache(maxsize=256)
-def normalise_dn(text: str) -> str:
-    """Bring a written distinguished name into the form used to compare.
+def compared_name(text: str) -> ComparedName:
+    """Read a written distinguished name as what two names are compared by.
 
-    Attribute types in upper case under one name, values in NFC, case-folded, spaces squeezed.
-    The order is kept: it is part of the name.
+    Attribute types under one name, values prepared as for caseIgnoreMatch; the order of the RDNs
+    is part of the name, the order inside one is not.
 
     Returns:
-        The comparison form; empty when the text names no attribute at all.
+        One set of (type, value) for each RDN, most specific first; empty, which is nobody's name,
+        when the text names no attribute, or a value is empty or holds a character that may not
+        be compared (a control, an unassigned or private one).
 
-    Source: RFC 5280 §7.1, RFC 4518 §2.
+    Source: RFC 5280 §7.1, RFC 4518 §2, RFC 4514 §3.
     """
-    pairs: list[list[str]] = []
+    rdns: list[list[list[str]]] = []
     for piece, separator in _split(text[:_MAX_DN_CHARACTERS]):
         kind, equals, value = piece.partition("=")
         kind = kind.strip().upper()
         if equals and (kind in _KNOWN_TYPES or _DOTTED.match(kind)):
-            pairs.append([_canonical_type(kind), _unescape(value)])
-        elif pairs:
-            pairs[-1][1] += separator + _unescape(piece)
-    return ",".join(f"{kind}={_escape(_fold(value))}" for kind, value in pairs)
+            pair = [_canonical_type(kind), _unescape(value)]
+            if separator == "+" and rdns:
+                rdns[-1].append(pair)
+            else:
+                rdns.append([pair])
+        elif rdns:
+            rdns[-1][-1][1] += separator + _unescape(piece)
+    prepared = [[(kind, _prepared(value)) for kind, value in rdn] for rdn in rdns]
+    if any(not value for rdn in prepared for _, value in rdn):
+        return ()
+    return tuple(map(frozenset, prepared))
+
+
+def written_name(name: ComparedName) -> str:
+    """Write a compared name so that ``compared_name`` reads it back; for people and for lists."""
+    return ",".join(
+        "+".join(f"{kind}={_escape(value)}" for kind, value in sorted(rdn)) for rdn in name
+    )
 
 
 def rfc822_names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -136,9 +161,23 @@ def _unescape(value: str) -> str:
     return out.decode("utf-8", "replace")
 
 
-def _fold(value: str) -> str:
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", value).casefold())
-    return " ".join(folded.split())
+def _prepared(value: str) -> str:
+    """Prepare a value for caseIgnoreMatch; empty when it may not be compared.
+
+    Stricter than the profile in one point: a control character that it would drop makes the
+    value unfit, so that no certificate looks like another by one.
+
+    Source: RFC 4518 §2.2, RFC 4518 §2.3, RFC 4518 §2.4, RFC 4518 §2.6.1.
+    """
+    mapped = "".join(
+        " " if character in _SPACES else stringprep.map_table_b2(character)
+        for character in value
+        if not stringprep.in_table_b1(character)
+    )
+    normal = unicodedata.normalize("NFKC", mapped)
+    if any(unicodedata.category(c) in _UNFIT or c == "\ufffd" for c in normal):
+        return ""
+    return " ".join(normal.split())
 
 
 def _escape(value: str) -> str:

@@ -2,9 +2,10 @@
 
 Invariants: TLS 1.2 or later; no session tickets; a TLS 1.2 session resumed by its id (Python
 cannot turn OpenSSL's cache off) names a peer only after its certificate was asked of the lists
-again, so a revoked peer cannot resume (threat C15). With a client CA, a certificate is asked for
-but not required (a peer that gives none is told 530 by policy), and one that is given must chain
-to the *operators'* branch and be on no CRL, or the handshake fails.
+again, so a revoked peer cannot resume (threat C15); ``peer_standing`` asks them again whenever
+somebody wants to know, which SMTP does at each MAIL FROM. With a client CA, a certificate is asked
+for but not required (a peer that gives none is told 530 by policy), and one that is given must
+chain to the *operators'* branch and be on no CRL, or the handshake fails.
 
 When the bundle of client CAs holds intermediate authorities, **they alone** are the anchors
 (partial chain): another branch of the same root, such as personal certificates, can then not
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -31,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import KeyStoreError
 from certs.names import dn_string
+from certs.verdict import Standing
 
 # ANSSI, Recommandations de sécurité relatives à TLS (SDE-NT-035): forward secrecy and AEAD only.
 # TLS 1.3 suites are OpenSSL's defaults, which the guide accepts. SECLEVEL=2 refuses RSA below
@@ -40,6 +42,7 @@ _SUITES = (
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:"
     "@SECLEVEL=2"
 )
+_C = TypeVar("_C", bound="_Context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +62,37 @@ class PeerIdentity:
     not_after: datetime
 
 
-class _ServerContext(ssl.SSLContext):
-    """A listener's context that remembers the lists it was given, for resumed sessions."""
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the lists are asked about a certificate; ``issuer`` is the DER of its name."""
+
+    issuer: bytes
+    serial: int
+    not_before: datetime
+    not_after: datetime
+
+
+class _Context(ssl.SSLContext):
+    """A context that remembers the lists it was given, to ask them again after the handshake."""
 
     checks_crls: bool
     lists: dict[bytes, tuple[datetime, frozenset[int]]]
 
-    def __new__(cls) -> Self:
-        """Make an empty context."""
-        context = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-        context.checks_crls = False
-        context.lists = {}
-        return context
-
-    def still_good(self, certificate: x509.Certificate, at: datetime) -> bool:
-        """Whether a certificate that was verified once would still be."""
-        if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
-            return False
+    def standing(self, facts: _Facts, at: datetime) -> Standing:
+        """Judge a certificate that was verified once."""
+        if not facts.not_before <= at <= facts.not_after:
+            return Standing.OVER
         if not self.checks_crls:
-            return True
-        held = self.lists.get(certificate.issuer.public_bytes())
-        return held is not None and at <= held[0] and certificate.serial_number not in held[1]
+            return Standing.GOOD
+        held = self.lists.get(facts.issuer)
+        if held is None:
+            return Standing.UNKNOWN
+        if facts.serial in held[1]:  # what a list that ran out names stays revoked
+            return Standing.OVER
+        return Standing.GOOD if at <= held[0] else Standing.UNKNOWN
 
 
-class _PinnedContext(ssl.SSLContext):
+class _PinnedContext(_Context):
     """A client's context that asks for one server name, whatever address it is reached by."""
 
     server_name: str
@@ -115,29 +125,37 @@ def server_context(
     Raises:
         KeyStoreError: a file is missing or unusable, or an anchor is itself revoked.
     """
-    context = _ServerContext()
+    context = _made(_Context, ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0  # TLS 1.3 tickets are not covered by OP_NO_TICKET
     _load_pair(context, cert, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_OPTIONAL
-        bundle = _load_bundle(client_ca)
-        anchors = [each for each in bundle if each.issuer != each.subject]
-        roots = [each for each in bundle if each.issuer == each.subject]
-        lists = load_crls(crls) if crls is not None else ()
-        if anchors:
-            _check_anchors(anchors, roots, lists)
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        _trust(context, anchors or roots)
-        if crls is not None:
-            context.checks_crls = True
-            # OpenSSL cannot check the CRL of a partial-chain anchor (its issuer is not there):
-            # _check_anchors did; what lies below the anchor is the leaf, pathLen being 0.
-            context.verify_flags |= (
-                ssl.VERIFY_CRL_CHECK_LEAF if anchors else ssl.VERIFY_CRL_CHECK_CHAIN
-            )
-            add_crls(context, lists)
+        _trust_branch(context, client_ca, crls)
+    return context
+
+
+def operator_context(branch: Path, cert: Path, key: Path, *, crls: Path) -> ssl.SSLContext:
+    """The context of a connection to another operator's server.
+
+    Its name is not checked: the caller must hold its DN against the trust list.
+
+    Args:
+        branch: PEM bundle of who may vouch for operators, as ``client_ca`` of a listener.
+        cert: our own certificate and chain.
+        key: its private key.
+        crls: as for ``server_context``.
+
+    Raises:
+        KeyStoreError: a file is missing or unusable, or an anchor is itself revoked.
+    """
+    context = _made(_Context, ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    _trust_branch(context, branch, crls)
+    _load_pair(context, cert, key)
     return context
 
 
@@ -156,8 +174,7 @@ def client_context(
         ca: PEM bundle of anchors.
         cert: our own certificate and chain, when the peer asks for one.
         key: its private key.
-        check_hostname: whether the server's name is checked; an operator's peer is known by
-            its DN on the trust list, which the caller then must check.
+        check_hostname: whether the server's name is checked.
         server_name: the name that the server's certificate must bear instead of the address
             connected to; for event loops only.
         crls: as for ``server_context``; the whole chain is checked.
@@ -173,41 +190,75 @@ def client_context(
     if cert is not None:
         _load_pair(context, cert, key)
     if crls is not None:
+        context.checks_crls = True
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         add_crls(context, load_crls(crls))
     return context
 
 
-def _client(server_name: str) -> ssl.SSLContext:
+def _client(server_name: str) -> _Context:
     if not server_name:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    pinned = _PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
+        return _made(_Context, ssl.PROTOCOL_TLS_CLIENT)
+    pinned = _made(_PinnedContext, ssl.PROTOCOL_TLS_CLIENT)
     pinned.server_name = server_name
     return pinned
+
+
+def _made(kind: type[_C], protocol: ssl._SSLMethod) -> _C:
+    context = kind(protocol)
+    context.checks_crls = False
+    context.lists = {}
+    return context
+
+
+def _trust_branch(context: _Context, bundle: Path, crls: Path | None) -> None:
+    """Believe what the issuing authorities of a bundle vouch for, and nobody beside them."""
+    certificates = _load_bundle(bundle)
+    anchors = [each for each in certificates if each.issuer != each.subject]
+    roots = [each for each in certificates if each.issuer == each.subject]
+    lists = load_crls(crls) if crls is not None else ()
+    if anchors:
+        _check_anchors(anchors, roots, lists)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _trust(context, anchors or roots)
+    if crls is not None:
+        context.checks_crls = True
+        # OpenSSL cannot check the CRL of a partial-chain anchor (its issuer is not there):
+        # _check_anchors did; what lies below the anchor is the leaf, pathLen being 0.
+        context.verify_flags |= (
+            ssl.VERIFY_CRL_CHECK_LEAF if anchors else ssl.VERIFY_CRL_CHECK_CHAIN
+        )
+        add_crls(context, lists)
 
 
 def peer_identity(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> PeerIdentity | None:
     """Who the peer of an established connection is.
 
     Returns:
-        None without TLS, without a certificate, on a context that verifies none, or on a resumed
-        session whose certificate is no longer good.
+        None without TLS, without a certificate, on a context that verifies none, or when the
+        certificate is no longer good: on a resumed session nobody else asked, and revocations
+        come while a connection is open.
 
     Source: RFC 5246 §7.3, RFC 5280 §6.3.
     """
-    if ssl_object is None or ssl_object.context.verify_mode is ssl.CERT_NONE:
-        return None
-    certificate = ssl_object.getpeercert(binary_form=True)
-    if not certificate:
-        return None
-    context = ssl_object.context
-    if (
-        ssl_object.session_reused
-        and isinstance(context, _ServerContext)
-        and not context.still_good(x509.load_der_x509_certificate(certificate), datetime.now(UTC))
-    ):
+    certificate = _peer_certificate(ssl_object)
+    if certificate is None or peer_standing(ssl_object) is not Standing.GOOD:
         return None
     return _identity(certificate)
+
+
+def peer_standing(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> Standing:
+    """Judge the peer's certificate again, by the lists and the clock of now; GOOD without one."""
+    certificate = _peer_certificate(ssl_object)
+    if ssl_object is None or certificate is None or not isinstance(ssl_object.context, _Context):
+        return Standing.GOOD
+    return ssl_object.context.standing(_facts(certificate), datetime.now(UTC))
+
+
+def _peer_certificate(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> bytes | None:
+    if ssl_object is None or ssl_object.context.verify_mode is ssl.CERT_NONE:
+        return None
+    return ssl_object.getpeercert(binary_form=True) or None
 
 
 def load_crls(source: Path) -> tuple[x509.CertificateRevocationList, ...]:
@@ -229,7 +280,7 @@ def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocation
     May be called on a context in use: the next handshake sees them.
     """
     lists = tuple(lists)
-    if isinstance(context, _ServerContext):
+    if isinstance(context, _Context):
         for each in lists:
             _remember(context, each)
     text = b"".join(each.public_bytes(Encoding.PEM) for each in lists)
@@ -241,7 +292,7 @@ def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocation
             context.load_verify_locations(cafile=file.name)
 
 
-def _remember(context: _ServerContext, crl: x509.CertificateRevocationList) -> None:
+def _remember(context: _Context, crl: x509.CertificateRevocationList) -> None:
     end, issuer = crl.next_update_utc, crl.issuer.public_bytes()
     if end is None:
         return
@@ -303,6 +354,17 @@ def _parse_crl(content: bytes) -> x509.CertificateRevocationList:
     if content.lstrip().startswith(b"-----BEGIN"):
         return x509.load_pem_x509_crl(content)
     return x509.load_der_x509_crl(content)
+
+
+@lru_cache(maxsize=256)
+def _facts(der: bytes) -> _Facts:
+    certificate = x509.load_der_x509_certificate(der)
+    return _Facts(
+        certificate.issuer.public_bytes(),
+        certificate.serial_number,
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+    )
 
 
 @lru_cache(maxsize=256)

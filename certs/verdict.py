@@ -15,6 +15,16 @@ from datetime import UTC, datetime
 from typing import Self
 
 
+class Standing(enum.Enum):
+    """Whether a certificate that was verified in the handshake would still be."""
+
+    GOOD = "good"
+    OVER = "over"
+    """Revoked since, or past its time."""
+    UNKNOWN = "unknown"
+    """No revocation list of its issuer is current: unknown is not good."""
+
+
 class PathStatus(enum.Enum):
     """What the certificate path says at one instant."""
 

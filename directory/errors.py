@@ -39,6 +39,10 @@ class TrustListReason(Enum):
     """It lost more entries than a list loses in a day."""
     OLDER = "older"
     """It was made before the one in use."""
+    FUTURE = "future"
+    """It is dated ahead of now."""
+    NOT_FETCHED = "not-fetched"
+    """The address it is published at did not give it, or not over TLS that the site trusts."""
     TOO_LARGE = "too_large"
 
 

@@ -5,12 +5,12 @@ annuaire itself stays in the database. The owner of the database writes; a reade
 ``reload`` to see what the owner added.
 """
 
-import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 from directory import repository
+from directory.adoption import Adoption
 from directory.database import Database
 from directory.model import (
     DirectoryMailbox,
@@ -19,7 +19,7 @@ from directory.model import (
     PractitionerRole,
     Structure,
 )
-from directory.refresh import Adopted, Refresh, TrustSource
+from directory.refresh import Refresh, TrustSource
 from directory.trust_list import Freshness, TrustList
 
 MIGRATIONS = repository.MIGRATIONS
@@ -30,10 +30,9 @@ DEFAULT_GRACE = timedelta(days=7)
 class Directory:
     """The open directory of one process."""
 
-    def __init__(self, database: Database, source: TrustSource, *, read_only: bool) -> None:
+    def __init__(self, database: Database, adoption: Adoption) -> None:
         self._database = database
-        self._source = source
-        self._read_only = read_only
+        self.adoption = adoption
         self._structures: dict[str, Structure] = {}
         self._domains: dict[str, tuple[Structure, DomainKind]] = {}
         self.trust_max_age = DEFAULT_MAX_AGE
@@ -62,11 +61,9 @@ class Directory:
             SchemaMismatchError: the file is not of this program's schema.
         """
         database = await Database.open(path, migrations=repository.MIGRATIONS, read_only=read_only)
-        directory = cls(database, TrustSource(trust_list_path, signer_path), read_only=read_only)
-        kept = await database.first(repository.kept_list())
-        if kept is not None:
-            await asyncio.to_thread(directory._source.restore, kept[0], at)
-        await directory.refresh_trust(at)
+        source = TrustSource(trust_list_path, signer_path)
+        directory = cls(database, Adoption(database, source, read_only=read_only))
+        await directory.adoption.start(at)
         await directory.reload()
         return directory
 
@@ -106,12 +103,12 @@ class Directory:
     @property
     def trust(self) -> TrustList:
         """The trust list in use."""
-        return self._source.current
+        return self.adoption.source.current
 
     @property
     def trust_refusal(self) -> str | None:
         """Why the file as it lies there is not in use, or None when it is."""
-        reason = self._source.last_refusal
+        reason = self.adoption.source.last_refusal
         return None if reason is None else reason.value
 
     def trust_freshness(self, at: datetime) -> Freshness:
@@ -120,14 +117,7 @@ class Directory:
 
     async def refresh_trust(self, at: datetime) -> Refresh:
         """Read the list's file if it changed; keep what is adopted across restarts."""
-        outcome = await asyncio.to_thread(self._source.refresh, at)
-        if isinstance(outcome, Adopted) and not self._read_only:
-            await self._database.write(
-                repository.keep_list,
-                repository.KeptList(outcome.content, at),
-                octets=len(outcome.content),
-            )
-        return outcome
+        return await self.adoption.refresh(at)
 
     async def practitioner(self, rpps: str) -> Practitioner | None:
         """Give one professional."""

@@ -1,11 +1,14 @@
-"""Read the trust list's file when it changes; what is bad never replaces what is good.
+"""Take newer trust lists into use; what is bad never replaces what is good.
 
-The list in use is swapped as one reference. A refused file is told once per version of the file
-and the last good list stays, until its age makes it stale and then expired (fail closed).
+The list in use is swapped as one reference. It comes from the site's file (looked at every half
+minute), from the address where it is published (``directory.fetch``) or from a person; each is
+judged alike. A refused file is told once per version of the file and the last good list stays,
+until its age makes it stale and then expired (fail closed).
 Source: MSS-OP §3.2.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,25 +17,35 @@ from pathlib import Path
 
 import structlog
 
+from certs.names import ComparedName
 from directory.errors import TrustListError, TrustListReason
-from directory.trust_list import MAX_LIST_BYTES, NOTHING_TRUSTED, TrustList, parse
+from directory.trust_list import NOTHING_TRUSTED, TrustList, parse
+from directory.trust_signature import MAX_LIST_BYTES
 
 REFRESH_INTERVAL_S = 30.0
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 log = structlog.get_logger("directory")
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A list that came into use."""
+    """A list that came into use.
+
+    Attributes:
+        new_names: domains that were known, each with a name that may now speak for it.
+        lost: how many domains are no longer listed.
+    """
 
     trust: TrustList
     content: bytes
+    new_names: tuple[tuple[str, ComparedName], ...] = ()
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file that was not taken."""
+    """A list that was not taken."""
 
     reason: TrustListReason
 
@@ -46,11 +59,12 @@ Refresh = Adopted | Refused | Unchanged
 
 
 class TrustSource:
-    """The file, its signer, and the last good list.
+    """The file, its signers, and the last good list.
 
     Args:
         path: the list.
-        signer_path: PEM of the only accepted signer, or None for an unsigned list.
+        signer_path: PEM of the only accepted signer, or of two while one takes over from the
+            other; None for an unsigned list.
     """
 
     def __init__(self, path: Path, signer_path: Path | None) -> None:
@@ -63,7 +77,7 @@ class TrustSource:
     def restore(self, content: bytes, at: datetime) -> None:
         """Use a list kept from before, if it still reads and its signature still holds."""
         try:
-            self.current = parse(content, signer=self._signer(), at=at)
+            self.current = self._read(content, at)
         except TrustListError as error:
             self.last_refusal = error.reason
 
@@ -78,28 +92,86 @@ class TrustSource:
                 return self._refused(TrustListReason.TOO_LARGE)
             content = self._path.read_bytes()
             self._seen = version
-            newer = parse(content, signer=self._signer(), at=at)
-            self.current.check_successor(newer)
         except OSError:
             return self._refused(TrustListReason.UNREADABLE)
+        outcome = self.offer(content, at)
+        self.last_refusal = outcome.reason if isinstance(outcome, Refused) else None
+        return outcome
+
+    def judge(self, content: bytes, at: datetime) -> Adopted | Refused:
+        """Say what ``offer`` would do, and do nothing. Blocking."""
+        try:
+            newer = self._read(content, at)
+            self.current.check_age(newer, at)
+            self.current.check_loss(newer)
         except TrustListError as error:
-            return self._refused(error.reason)
-        self.current = newer
-        self.last_refusal = None
-        return Adopted(newer, content)
+            return Refused(error.reason)
+        return self._succession(newer, content)
+
+    def loss(self, content: bytes, at: datetime) -> int:
+        """Count the domains that a readable list leaves out. Blocking."""
+        return self.current.lost(self._read(content, at))
+
+    def offer(self, content: bytes, at: datetime) -> Adopted | Refused:
+        """Adopt a list if it may replace the one in use. Blocking."""
+        return self._take(self.judge(content, at))
+
+    def offer_despite_loss(self, content: bytes, at: datetime) -> Adopted | Refused:
+        """Adopt a list whose loss of domains persons vouch for; all else is held against it."""
+        try:
+            newer = self._read(content, at)
+            self.current.check_age(newer, at)
+        except TrustListError as error:
+            return Refused(error.reason)
+        return self._take(self._succession(newer, content))
+
+    def _succession(self, newer: TrustList, content: bytes) -> Adopted:
+        known = self.current
+        return Adopted(newer, content, known.new_names(newer), known.lost(newer))
+
+    def _take(self, outcome: Adopted | Refused) -> Adopted | Refused:
+        if isinstance(outcome, Adopted):
+            self.current = outcome.trust
+        return outcome
 
     def _refused(self, reason: TrustListReason) -> Refused:
         self.last_refusal = reason
         return Refused(reason)
 
-    def _signer(self) -> bytes | None:
+    def _read(self, content: bytes, at: datetime) -> TrustList:
         if self._signer_path is None:
-            return None
+            return parse(content, signer=None, at=at)
+        refusal = TrustListError(TrustListReason.SIGNATURE)
+        for signer in self._signers(self._signer_path):
+            try:
+                return parse(content, signer=signer, at=at)
+            except TrustListError as error:
+                refusal = error
+        # A configured signer that cannot be read is never "no signer".
+        raise refusal
+
+    def _signers(self, path: Path) -> list[bytes]:
         try:
-            return ssl.PEM_cert_to_DER_cert(self._signer_path.read_text("ascii").strip())
+            return [
+                ssl.PEM_cert_to_DER_cert(each) for each in _PEM.findall(path.read_text("ascii"))
+            ]
         except (OSError, ValueError) as error:
-            # A configured signer that cannot be read is never "no signer".
             raise TrustListError(TrustListReason.SIGNATURE) from error
+
+
+def tell(outcome: Refresh) -> None:
+    """Log what became of a list; new names are an alarm, until ``pli trust-list acknowledge``."""
+    match outcome:
+        case Adopted(trust, _, new_names, lost):
+            log.info("trust_list_adopted", count=len(trust.entries))
+            if lost:
+                log.warning("trust_list_domains_gone", count=lost)
+            if new_names:
+                log.error("trust_list_new_names", count=len(new_names))
+        case Refused(reason):
+            log.warning("trust_list_refused", code=reason.value)
+        case Unchanged():
+            pass
 
 
 async def keep_fresh(
@@ -110,10 +182,4 @@ async def keep_fresh(
     """Call ``Directory.refresh_trust`` for ever; run it in the process's TaskGroup."""
     while True:
         await asyncio.sleep(interval_s)
-        match await refresh(clock()):
-            case Adopted(trust):
-                log.info("trust_list_adopted", count=len(trust.entries))
-            case Refused(reason):
-                log.warning("trust_list_refused", code=reason.value)
-            case Unchanged():
-                pass
+        tell(await refresh(clock()))

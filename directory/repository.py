@@ -1,11 +1,10 @@
 """The SQL of the directory database: rows to values, values to rows.
 
-Functions named ``insert_*`` and ``keep_*`` run on the writer's thread inside its transaction.
+Functions named ``insert_*`` run on the writer's thread inside its transaction.
 """
 
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from directory.codes import MailboxType
 from directory.database import compiled
 from directory.errors import AlreadyListedError, UnknownStructureError
 from directory.model import DirectoryMailbox, Practitioner, PractitionerRole, Structure
-from directory.schema import MAILBOX, PRACTITIONER, PRACTITIONER_ROLE, STRUCTURE, TRUST_COPY
+from directory.schema import MAILBOX, PRACTITIONER, PRACTITIONER_ROLE, STRUCTURE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SEARCH_LIMIT = 50
@@ -27,7 +26,6 @@ _INSERT_STRUCTURE = compiled(insert(STRUCTURE))
 _INSERT_PRACTITIONER = compiled(insert(PRACTITIONER)).replace("INSERT", "INSERT OR IGNORE", 1)
 _INSERT_ROLE = compiled(insert(PRACTITIONER_ROLE)).replace("INSERT", "INSERT OR IGNORE", 1)
 _INSERT_MAILBOX = compiled(insert(MAILBOX))
-_KEEP_COPY = compiled(insert(TRUST_COPY)).replace("INSERT", "INSERT OR REPLACE", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +34,6 @@ class NewPractitioner:
 
     practitioner: Practitioner
     roles: tuple[PractitionerRole, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class KeptList:
-    """A trust list that was adopted."""
-
-    content: bytes
-    at: datetime
 
 
 def insert_structure(connection: sqlite3.Connection, value: Structure) -> None:
@@ -124,14 +114,6 @@ def insert_mailbox(connection: sqlite3.Connection, value: DirectoryMailbox) -> N
         raise AlreadyListedError from error
 
 
-def keep_list(connection: sqlite3.Connection, value: KeptList) -> None:
-    """Keep the content of an adopted trust list."""
-    connection.execute(
-        _KEEP_COPY,
-        {"id": 1, "content": value.content, "adopted_at": int(value.at.timestamp() * 1_000_000)},
-    )
-
-
 def structures() -> Select[Any]:
     """Select every structure."""
     return select(STRUCTURE).order_by(STRUCTURE.c.id)
@@ -183,11 +165,6 @@ def mailboxes_named(text: str) -> Select[Any]:
         .order_by(MAILBOX.c.address)
         .limit(SEARCH_LIMIT)
     )
-
-
-def kept_list() -> Select[Any]:
-    """Select the last good trust list."""
-    return select(TRUST_COPY.c.content)
 
 
 def to_structure(row: Row[Any]) -> Structure:

@@ -71,3 +71,26 @@ TRUST_COPY = Table(
     Column("adopted_at", BigInteger, nullable=False),
 )
 """The last good trust list, one row: it survives a restart on a bad file."""
+
+TRUST_ALARM = Table(
+    "trust_alarm",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("dn", Text, nullable=False),
+    Column("seen_at", BigInteger),
+    Column("seen_by", Text),
+)
+"""A name that came to speak for a domain that was known, until a person says to have seen it."""
+
+TRUST_PROPOSAL = Table(
+    "trust_proposal",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+"""A list that one person wants in use despite what it lost, one row: a second one must agree."""

@@ -11,15 +11,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import structlog
 
+from certs.addresses import Mailbox as Person
+from certs.addresses import parse_addr_spec
 from certs.cms_sign import Signer, sign_opaque
 from certs.crl_cache import CrlCache
 from certs.keystore import KeyStore
 from certs.sandbox import SandboxPool, Shared
 from certs.smime import Trust
-from certs.tls import add_crls, client_context, load_crls, server_context
+from certs.tls import add_crls, load_crls, operator_context, server_context
 from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
 from directory.refresh import keep_fresh
@@ -59,6 +62,7 @@ OPEN_OPAQUE = "certs.smime:content"
 COUNT_DOCUMENTS = "record_bridge.opening:count_occurrences"
 READ_MARKS = "record_bridge.formats.marks:package_marks"
 EXAMINE = "record_bridge.opening:examine"
+READ_HL7 = "mailserver.hl7_mail:to_order"
 READ_DOCUMENT = "mailserver.webmail.narrative:read_document"
 POOL_FUNCTIONS = (VERIFY, OPEN_OPAQUE, COUNT_DOCUMENTS, EXAMINE, READ_MARKS, READ_DOCUMENT)
 FORGET_EVERY_S = 24 * 3600.0
@@ -144,7 +148,8 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
             crls=parts.keystore.crls,
         )
         tasks.start(every(RENEW_EVERY_S, partial(_renew_practice, parts, smtp_tls), "renew"))
-        yield await _listen(stack, parts, smtp_tls)
+        ports = await _open_hl7_doors(stack, parts, tasks) if settings.hl7v2 else {}
+        yield {**ports, **await _listen(stack, parts, smtp_tls)}
         log.info("mail_stopping")
 
 
@@ -158,7 +163,8 @@ async def _build(
         await open_directory(site, settings, read_only=False)
     )
     store = await stack.enter_async_context(await open_store(site, read_only=False))
-    pool = await stack.enter_async_context(SandboxPool(POOL_SIZE, functions=POOL_FUNCTIONS))
+    functions = (*POOL_FUNCTIONS, READ_HL7) if settings.hl7v2 else POOL_FUNCTIONS
+    pool = await stack.enter_async_context(SandboxPool(POOL_SIZE, functions=functions))
     workers = SignatureWorkers(pool, keystore)
     await workers.renew()
     delivery = DeliverySettings(
@@ -191,12 +197,8 @@ async def _build(
         queries=queries,
         pool=pool,
         keystore=keystore,
-        outbound_tls=client_context(
-            keystore.root,
-            keystore.server_cert,
-            keystore.server_key,
-            check_hostname=False,  # the worker holds the DN against the list
-            crls=keystore.crls,
+        outbound_tls=operator_context(
+            site.peers_ca, keystore.server_cert, keystore.server_key, crls=keystore.crls
         ),
     )
     tasks = await stack.enter_async_context(Background())
@@ -299,6 +301,49 @@ async def _listen(
     ports["smtp"] = await stack.enter_async_context(
         serve_smtp(smtp, _smtp_bind(parts, settings.ports.smtp, smtp_tls, frozenset()))
     )
+    return ports
+
+
+async def _open_hl7_doors(
+    stack: AsyncExitStack, parts: _Parts, tasks: Background
+) -> dict[str, int]:
+    """Open the door of each structure's own software; give the ports of those that listen."""
+    # Imported here: an extra, which sites without such a door do not install.
+    from mailserver.hl7_intake import Folder, Intake, IntakeParts, serve_mllp  # noqa: PLC0415
+    from mailserver.hl7_mail import Door, source_id  # noqa: PLC0415
+
+    settings, site = parts.settings, parts.site
+    ports: dict[str, int] = {}
+    for structure_id, door in settings.hl7v2.items():
+        structure = parts.directory.structure(structure_id)
+        if structure is None:
+            log.error("hl7_door_of_nobody", structure_id=structure_id)
+            continue
+        address = parse_addr_spec(structure.application_address)
+        intake = Intake(
+            IntakeParts(
+                Door(
+                    Person(structure.name, address),
+                    structure.patient_domain,
+                    source_id(address.domain),
+                ),
+                parts.submissions,
+                partial(parts.store.accounts.mailbox, address.key),
+                partial(parts.pool.run, READ_HL7),
+                now,
+            )
+        )
+        if door.folder is not None:
+            tasks.start(Folder(Path(door.folder), intake).run())
+        if door.port is not None:
+            tls = None
+            if settings.listen not in LOOPBACK:
+                tls = server_context(
+                    parts.keystore.server_cert, parts.keystore.server_key, client_ca=site.hl7_ca
+                )
+            ports[f"hl7v2 {structure_id}"] = await stack.enter_async_context(
+                serve_mllp(intake, (settings.listen, door.port), tls)
+            )
     return ports
 
 

@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from certs.issue import Issued
-from directory.trust_list import ListedDomain, encode, parse, sign
+from certs.names import written_name
+from directory.trust_list import ListedDomain, encode, parse
+from directory.trust_signature import sign
 from mailserver.errors import SiteError
 from mailserver.settings import Site, write_private
 
@@ -46,7 +48,7 @@ def keep_young(site: Site, at: datetime) -> bool:
     domains = [
         ListedDomain(domain, dn)
         for domain, names in sorted(current.entries.items())
-        for dn in sorted(names)
+        for dn in sorted(map(written_name, names))
     ]
     _write(site, domains, at)
     return True

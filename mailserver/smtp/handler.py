@@ -128,7 +128,11 @@ class InboundTransaction:
         """Judge the peer and its MAIL FROM against the list."""
         directory = self._services.directory
         refusal = policy.judge_mail(
-            PeerFacts(caller.secure, None if caller.identity is None else caller.identity.dn),
+            PeerFacts(
+                caller.secure,
+                None if caller.identity is None else caller.identity.dn,
+                caller.standing,
+            ),
             directory.trust,
             directory.trust_freshness(self._services.clock()),
             command.reverse_path,

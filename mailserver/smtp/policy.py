@@ -1,9 +1,10 @@
 """Decide who may send here and to whom: tables from facts to a reply; pure.
 
-``None`` means go on. Invariants: nobody is believed without TLS, a client certificate and a place
-on a trust list that is fresh enough, in that order; a domain's mail is taken only from a peer
-listed for that very domain; no mail is relayed; a look-up that has no answer is never taken for a
-"no" (it is an exception above this module, told as 451).
+``None`` means go on. Invariants: nobody is believed without TLS, a client certificate that is
+good now and a place on a trust list that is fresh enough, in that order, all asked again at each
+MAIL; a domain's mail is taken only from a peer listed for that very domain; no mail is relayed; a
+look-up that has no answer is never taken for a "no" (it is an exception above this module, told
+as 451).
 
 Source: MSS-OP §3.2, RFC 5321 §3.6.2, RFC 7817 §3; RULES §11; DESIGN §3 steps 1 to 3.
 """
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from certs.addresses import Address
+from certs.verdict import Standing
 from directory.trust_list import Freshness, TrustList
 from mailserver.delivery.errors import Reply
 from mailserver.smtp import replies
@@ -19,10 +21,14 @@ from mailserver.smtp import replies
 
 @dataclass(frozen=True, slots=True)
 class PeerFacts:
-    """What the connection proves: ``dn`` is the client certificate's, None without one."""
+    """What the connection proves: ``dn`` is the client certificate's, None without one.
+
+    ``standing`` is that certificate's at this very moment.
+    """
 
     secure: bool
     dn: str | None
+    standing: Standing = Standing.GOOD
 
 
 def judge_peer(peer: PeerFacts, freshness: Freshness) -> Reply | None:
@@ -31,6 +37,13 @@ def judge_peer(peer: PeerFacts, freshness: Freshness) -> Reply | None:
         return replies.TLS_FIRST
     if peer.dn is None:
         return replies.CERTIFICATE_FIRST
+    match peer.standing:
+        case Standing.OVER:
+            return replies.CERTIFICATE_OVER
+        case Standing.UNKNOWN:
+            return replies.REVOCATION_UNKNOWN
+        case Standing.GOOD:
+            pass
     if freshness is Freshness.EXPIRED:
         return replies.LIST_TOO_OLD
     return None

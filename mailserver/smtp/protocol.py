@@ -14,13 +14,14 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, cast
 
 import structlog
 from aiosmtpd.smtp import SMTP
 
-from certs.tls import PeerIdentity, peer_identity
+from certs.tls import PeerIdentity, peer_identity, peer_standing
+from certs.verdict import Standing
 from mailserver.delivery.errors import Reply
 from mailserver.smtp import replies, sasl
 from mailserver.smtp.address import (
@@ -85,6 +86,8 @@ class Caller:
     helo: str
     host: str
     """Its network address."""
+    standing: Standing = Standing.GOOD
+    """Whether its certificate is still good, as of the last MAIL."""
 
 
 class Transaction(Protocol):
@@ -554,6 +557,9 @@ class SmtpConnection(SMTP):
         if self._transaction.login_required and not self._logged_in:
             return replies.AUTHENTICATE_FIRST if self._may_log_in() else replies.TLS_FIRST
         command = parse_mail(argument, self._extensions)
+        # The lists of now, not those of the handshake (threats S15).
+        standing = peer_standing(self._writer.get_extra_info("ssl_object"))
+        self._caller = replace(self._caller, standing=standing)
         reply = await self._transaction.mail(self._caller, command)
         if reply.code < 400:
             self._mail = command

@@ -26,6 +26,7 @@ TOO_MANY_ATTEMPTS = Reply(421, "4.7.0", "Too many attempts")
 LOCAL_ERROR = errors.TRY_LATER
 LOOKUP_FAILED = Reply(451, "4.4.3", "Directory not available, try again later")
 LIST_TOO_OLD = Reply(451, "4.7.5", "The list of operators is too old to be relied upon")
+REVOCATION_UNKNOWN = Reply(451, "4.7.5", "No current revocation list for this certificate")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")
 
 SYNTAX_ERROR = Reply(500, "5.5.2", "Syntax error")
@@ -45,6 +46,7 @@ AUTHENTICATE_FIRST = Reply(530, "5.7.0", "Authentication required")
 BAD_CREDENTIALS = Reply(535, "5.7.8", "Authentication credentials invalid")
 ENCRYPTION_REQUIRED = Reply(538, "5.7.11", "Encryption required for authentication")
 UNKNOWN_RECIPIENT = errors.NO_SUCH_MAILBOX
+CERTIFICATE_OVER = Reply(550, "5.7.1", "This certificate is revoked or out of date")
 NOT_LISTED = Reply(550, "5.7.1", "This certificate is not on the list of operators")
 NOT_LISTED_FOR_DOMAIN = Reply(
     550, "5.7.1", "This certificate is not on the list for the sender's domain"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certs.tls import client_context
+from certs.tls import operator_context
 from mailserver.delivery.errors import Reply
 from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.hospital import ReceiverSettings, received_files, serve_receiver
@@ -43,8 +43,11 @@ async def site(where: World, tmp_path: Path):
 
 
 def worker(site: MailSite, port: int, **changes: object) -> OutboundWorker:
-    tls = client_context(
-        site.world.ca, site.world.ours.cert, site.world.ours.key, check_hostname=False
+    tls = operator_context(
+        site.world.client_ca,
+        site.world.ours.cert,
+        site.world.ours.key,
+        crls=site.world.root / "pki",
     )
     settings = OutboundSettings(
         {A: ("127.0.0.1", port)},
@@ -291,7 +294,7 @@ async def test_an_old_list_makes_mail_wait_and_a_lost_place_sends_it_back(
         await sender.send_due()
         assert await waiting(site) == [(1, "451")]
 
-        site.directory._source.current = type(site.directory.trust)(site.now(), {})
+        site.directory.adoption.source.current = type(site.directory.trust)(site.now(), {})
         site.shift += timedelta(minutes=2)
         await sender.send_due()
 

@@ -7,12 +7,16 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+from certs.issue import Branch
 from certs.mime import scan
+from certs.tls import add_crls
+from directory.adoption import Force
 from mailserver.smtp.data import DataLimits
 from mailserver.smtp.protocol import Deadlines
 from mailserver.smtp.receiving import Reception
@@ -183,11 +187,36 @@ async def test_each_mail_is_judged_again_on_a_list_that_changed(site: MailSite) 
     line = await operator_line(site, site.world.a)
     assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("250")
     await line.say("RSET")
-    write_list(site.root / "list.xml", site.world, at=site.now(), without=[A])
-    site.directory._source.current = site.directory.trust  # no shrink guard in this test
-    object.__setattr__(site.directory.trust, "entries", {})
+    write_list(site.root / "new.xml", site.world, at=site.now(), without=[A])
+    for person in ("cli:one", "cli:two"):
+        content = (site.root / "new.xml").read_bytes()
+        await site.directory.adoption.force(content, Force(person, "A has left"), site.now())
 
     assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("550 5.7.1")
+
+
+async def test_each_mail_is_judged_again_on_revocations_that_came(site: MailSite) -> None:
+    line = await operator_line(site, site.world.a)
+    other = await operator_line(site, site.world.b)
+    assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("250")
+    await line.say("RSET")
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    revoked = site.world.pki.issue_crl(Branch.OPERATORS, later, [site.world.a.issued.serial])
+    assert site.smtp_tls is not None
+    add_crls(site.smtp_tls, [x509.load_pem_x509_crl(revoked)])
+
+    assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("550 5.7.1 This certificate is re")
+    assert (await line.say(f"RCPT TO:<{DR}>")).startswith("503")
+    assert (await other.say(f"MAIL FROM:<x@{B}>")).startswith("250")
+
+
+async def test_a_revocation_list_that_ran_out_closes_the_door_for_a_while(site: MailSite) -> None:
+    line = await operator_line(site, site.world.a)
+    assert site.smtp_tls is not None
+    for issuer, (_, serials) in site.smtp_tls.lists.items():
+        site.smtp_tls.lists[issuer] = (datetime.now(UTC) - timedelta(seconds=1), serials)
+
+    assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("451 4.7.5 No current revocation")
 
 
 async def test_a_list_past_its_grace_closes_the_door_for_a_while(site: MailSite) -> None:

@@ -17,7 +17,8 @@ from directory.model import (
 )
 from directory.refresh import Adopted, Refused, Unchanged
 from directory.repository import MIGRATIONS
-from directory.trust_list import Freshness, ListedDomain, encode, sign
+from directory.trust_list import Freshness, ListedDomain, encode
+from directory.trust_signature import sign
 from tests.support.trust import LIST_AT, make_signer
 
 DN = "CN=smtp.chu-a.test,OU=10B0167890,O=CHU A,ST=Gironde (33),C=FR"

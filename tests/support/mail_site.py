@@ -81,7 +81,9 @@ class World:
 
     def server_tls(self) -> ssl.SSLContext:
         """Our context for port 25."""
-        return server_context(self.ours.cert, self.ours.key, client_ca=self.client_ca)
+        return server_context(
+            self.ours.cert, self.ours.key, client_ca=self.client_ca, crls=self.root / "pki"
+        )
 
     def client_tls(self, party: Party | None) -> ssl.SSLContext:
         """A client's context, with or without a certificate."""
@@ -159,6 +161,7 @@ class MailSite:
     services: SmtpServices
     bounces: Bounces
     smtp: int = 0
+    smtp_tls: ssl.SSLContext | None = None
     submission: int = 0
     submissions: int = 0
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
@@ -247,9 +250,8 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
         def at(tls: ssl.SSLContext) -> SmtpBind:
             return SmtpBind("127.0.0.1", 0, tls, "mail.pli.test", **{"drain_s": 2.0, **bind})
 
-        site.smtp = await stack.enter_async_context(
-            serve_smtp(site.services, at(where.server_tls()))
-        )
+        site.smtp_tls = where.server_tls()
+        site.smtp = await stack.enter_async_context(serve_smtp(site.services, at(site.smtp_tls)))
         site.submission = await stack.enter_async_context(
             serve_submission(site.services, at(plain), implicit_tls=False)
         )

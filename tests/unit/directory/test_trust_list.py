@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
+from certs.names import compared_name
 from directory.errors import TrustListError, TrustListReason
 from directory.trust_list import (
     NOTHING_TRUSTED,
@@ -20,8 +21,8 @@ from directory.trust_list import (
     TrustList,
     encode,
     parse,
-    sign,
 )
+from directory.trust_signature import sign
 from tests.support.trust import LIST_AT, make_signer
 
 DN_A = "CN=smtp.chu-a.test,OU=10B0167890,O=CHU A,ST=Gironde (33),C=FR"
@@ -222,29 +223,76 @@ def test_a_domain_with_accents_is_kept_as_its_a_label():
 
 
 def _of(count: int, at=LIST_AT) -> TrustList:
-    return TrustList(at, {f"d{n}.mssante.test": frozenset({"x"}) for n in range(count)})
+    return TrustList(
+        at, {f"d{n}.mssante.test": frozenset({compared_name("CN=x")}) for n in range(count)}
+    )
 
 
 @pytest.mark.parametrize(("left", "accepted"), [(8, True), (7, False), (1, False)])
 def test_a_list_that_loses_more_than_a_fifth_is_refused(left, accepted):
+    assert _of(10).lost(_of(left)) == 10 - left
     if accepted:
-        _of(10).check_successor(_of(left))
+        _of(10).check_loss(_of(left))
         return
     with pytest.raises(TrustListError) as caught:
-        _of(10).check_successor(_of(left))
+        _of(10).check_loss(_of(left))
 
     assert caught.value.reason is TrustListReason.SHRUNK
 
 
-def test_an_older_list_does_not_replace_a_newer_one():
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        pytest.param(timedelta(), None, id="the same date"),
+        pytest.param(-timedelta(seconds=1), TrustListReason.OLDER, id="a second older"),
+        pytest.param(timedelta(days=9), None, id="now"),
+        pytest.param(timedelta(days=9, hours=1), None, id="clocks that differ"),
+        pytest.param(
+            timedelta(days=9, hours=1, seconds=1), TrustListReason.FUTURE, id="of the future"
+        ),
+        pytest.param(timedelta(days=9999), TrustListReason.FUTURE, id="far off"),
+    ],
+)
+def test_a_list_is_no_older_than_the_one_in_use_nor_than_now(made, reason):
+    now = LIST_AT + timedelta(days=9)
+    if reason is None:
+        _of(10).check_age(_of(10, LIST_AT + made), now)
+        return
     with pytest.raises(TrustListError) as caught:
-        _of(10).check_successor(_of(10, LIST_AT - timedelta(seconds=1)))
+        _of(10).check_age(_of(10, LIST_AT + made), now)
 
-    assert caught.value.reason is TrustListReason.OLDER
+    assert caught.value.reason is reason
 
 
 def test_the_first_list_follows_nothing():
-    NOTHING_TRUSTED.check_successor(_of(1))
+    NOTHING_TRUSTED.check_age(_of(1), LIST_AT)
+    NOTHING_TRUSTED.check_loss(_of(1))
+    assert NOTHING_TRUSTED.new_names(_of(1)) == ()
+
+
+def test_a_name_that_is_new_for_a_known_domain_is_told_and_nothing_else_is():
+    known = parse(encode(ENTRIES, LIST_AT), signer=None)
+    entries = [
+        ListedDomain("chu-a.mssante.test", DN_A.upper()),  # as before, written otherwise
+        ListedDomain("lab-b.mssante.test", DN_B),
+        ListedDomain("lab-b.mssante.test", DN_A),
+        ListedDomain("new.mssante.test", DN_A),  # nobody knew this domain
+    ]
+
+    newer = parse(encode(entries, LIST_AT), signer=None)
+
+    assert known.new_names(newer) == (("lab-b.mssante.test", compared_name(DN_A)),)
+
+
+def test_names_are_compared_rdn_by_rdn():
+    listed = ListedDomain("chu-a.mssante.test", "CN=a+OU=b,O=c,C=FR")
+    trust = parse(encode((listed,), LIST_AT), signer=None)
+
+    assert trust.allows("chu-a.mssante.test", "ou=B+cn=A, o=C, c=fr")
+    assert not trust.allows("chu-a.mssante.test", "CN=a,OU=b,O=c,C=FR")
+    assert not trust.allows("chu-a.mssante.test", "O=c,CN=a+OU=b,C=FR")
+    assert not trust.allows("chu-a.mssante.test", "CN=a\\+OU\\=b,O=c,C=FR")
+    assert not trust.allows("chu-a.mssante.test", "")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +310,9 @@ def test_age_makes_a_list_stale_then_expired(age, freshness):
     assert freshness is judged
 
 
-def ans_signed(signer, *, xpath="/descendant::ds:Signature", tamper=False) -> bytes:
+def ans_signed(
+    signer, *, xpath="/descendant::ds:Signature", tamper=False, named=None, covered=True
+) -> bytes:
     """Sign as the sibling ANS list does: XAdES, xmldsig-filter2, two references.
 
     Made here by hand, with lxml's canonicalisation and RSA of pyca, apart from signxml.
@@ -275,7 +325,7 @@ def ans_signed(signer, *, xpath="/descendant::ds:Signature", tamper=False) -> by
         return base64.b64encode(hashlib.sha256(octets).digest()).decode()
 
     root = etree.fromstring(encode(ENTRIES, LIST_AT))
-    certificate = digest(signer.der)
+    certificate = digest((named or signer).der)
     properties = (
         f'<xades:SignedProperties xmlns:xades="{XADES}" xmlns:ds="{DS}" Id="props">'
         "<xades:SignedSignatureProperties><xades:SigningTime>2026-11-22T10:00:00Z"
@@ -302,6 +352,9 @@ def ans_signed(signer, *, xpath="/descendant::ds:Signature", tamper=False) -> by
         f"{digest(c14n(etree.fromstring(properties)))}</ds:DigestValue>"
         "</ds:Reference></ds:SignedInfo>"
     )
+    if not covered:
+        start, end = '<ds:Reference Type="http://uri.etsi.org', "</ds:SignedInfo>"
+        info = info[: info.index(start)] + end
     value = base64.b64encode(
         signer.key.sign(c14n(etree.fromstring(info)), padding.PKCS1v15(), hashes.SHA256())
     ).decode()
@@ -332,3 +385,13 @@ def test_a_transform_that_takes_away_more_than_the_signature_is_refused(signer):
     xml = ans_signed(signer, xpath="/descendant::*[local-name()='Domaine']")
 
     assert reason_of(xml, signer.der) is TrustListReason.SIGNATURE
+
+
+def test_properties_that_name_another_certificate_are_refused(signer, stranger):
+    xml = ans_signed(signer, named=stranger)
+
+    assert reason_of(xml, signer.der) is TrustListReason.SIGNATURE
+
+
+def test_properties_that_are_not_signed_are_refused(signer):
+    assert reason_of(ans_signed(signer, covered=False), signer.der) is TrustListReason.SIGNATURE

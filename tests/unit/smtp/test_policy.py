@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 
 from certs.addresses import Address
-from certs.names import normalise_dn
+from certs.names import compared_name
 from directory.trust_list import Freshness, TrustList
 from mailserver.smtp import replies
 from mailserver.smtp.policy import (
@@ -27,9 +27,9 @@ TRUST = TrustList(
     datetime(2026, 1, 1, tzinfo=UTC),
     MappingProxyType(
         {
-            "chu-a.mssante.test": frozenset({normalise_dn(DN_A)}),
-            "lab-b.mssante.test": frozenset({normalise_dn(DN_B)}),
-            "shared.mssante.test": frozenset({normalise_dn(DN_A), normalise_dn(DN_B)}),
+            "chu-a.mssante.test": frozenset({compared_name(DN_A)}),
+            "lab-b.mssante.test": frozenset({compared_name(DN_B)}),
+            "shared.mssante.test": frozenset({compared_name(DN_A), compared_name(DN_B)}),
         }
     ),
 )

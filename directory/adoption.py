@@ -1,0 +1,202 @@
+"""Which trust list is in use, across restarts, and what persons have to say about it.
+
+Invariants: what is adopted is kept with the alarms it raised in one transaction; a list that lost
+more than it may comes into use only when two different persons give the very same file, each
+with a reason, within a day; nothing else that is wrong with a list can be forced.
+
+Source: MSS-OP §3.2.
+"""
+
+import asyncio
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from certs.names import written_name
+from directory.database import Database, compiled
+from directory.errors import TrustListReason
+from directory.refresh import Adopted, Refresh, Refused, TrustSource, Unchanged
+from directory.schema import TRUST_ALARM, TRUST_COPY, TRUST_PROPOSAL
+
+AGREE_WITHIN = timedelta(hours=24)
+
+_KEEP_COPY = compiled(insert(TRUST_COPY)).replace("INSERT", "INSERT OR REPLACE", 1)
+_PROPOSE = compiled(insert(TRUST_PROPOSAL)).replace("INSERT", "INSERT OR REPLACE", 1)
+_WITHDRAW = compiled(delete(TRUST_PROPOSAL))
+_RAISE = compiled(
+    insert(TRUST_ALARM).values(at=bindparam("at"), domain=bindparam("domain"), dn=bindparam("dn"))
+)
+_ACKNOWLEDGE = compiled(
+    update(TRUST_ALARM)
+    .where(TRUST_ALARM.c.seen_at.is_(None))
+    .values(seen_at=bindparam("seen_at"), seen_by=bindparam("seen_by"))
+)
+_OPEN = select(TRUST_ALARM).where(TRUST_ALARM.c.seen_at.is_(None)).order_by(TRUST_ALARM.c.id)
+_KEPT = select(TRUST_COPY.c.content)
+_PROPOSAL = select(TRUST_PROPOSAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A name that may now speak for a domain that was known before."""
+
+    at: datetime
+    domain: str
+    dn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A list with a loss waits for a second person; ``lost`` counts the domains it drops."""
+
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Force:
+    """A person who wants a list in use although it lost more than it may."""
+
+    actor: str
+    """Opaque: ``cli:<os user>``; two persons are two of these."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An adopted list, and what it changed."""
+
+    outcome: Adopted
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """A list that one person wants in use."""
+
+    sha256: bytes
+    force: Force
+    at: datetime
+
+
+class Adoption:
+    """The list in use and the ways into it.
+
+    Args:
+        database: the directory's.
+        source: the file and the last good list.
+        read_only: nothing is written; what is adopted here is forgotten with this process.
+    """
+
+    def __init__(self, database: Database, source: TrustSource, *, read_only: bool) -> None:
+        self.source = source
+        self.outcome: Refresh = Unchanged()
+        """What became of the file when it was last looked at."""
+        self._database = database
+        self._read_only = read_only
+        self._turn = asyncio.Lock()
+
+    async def start(self, at: datetime) -> None:
+        """Use the list that was last in use, then the file if that is newer."""
+        kept = await self._database.first(_KEPT)
+        if kept is not None:
+            await asyncio.to_thread(self.source.restore, kept[0], at)
+        await self.refresh(at)
+
+    async def refresh(self, at: datetime) -> Refresh:
+        """Read the list's file if it changed."""
+        async with self._turn:
+            self.outcome = await asyncio.to_thread(self.source.refresh, at)
+            await self._keep(self.outcome, at)
+            return self.outcome
+
+    async def offer(self, content: bytes, at: datetime) -> Adopted | Refused:
+        """Adopt a list from elsewhere if it may replace the one in use."""
+        async with self._turn:
+            outcome = await asyncio.to_thread(self.source.offer, content, at)
+            await self._keep(outcome, at)
+            return outcome
+
+    async def judge(self, content: bytes, at: datetime) -> Adopted | Refused:
+        """Say what ``offer`` would do, and do nothing."""
+        return await asyncio.to_thread(self.source.judge, content, at)
+
+    async def force(
+        self, content: bytes, force: Force, at: datetime
+    ) -> Adopted | Refused | Proposed:
+        """Adopt a list despite its loss when a second person asks for the same octets."""
+        async with self._turn:
+            outcome = await asyncio.to_thread(self.source.judge, content, at)
+            if outcome == Refused(TrustListReason.SHRUNK):
+                digest = hashlib.sha256(content).digest()
+                if not await self._agreed(digest, force, at):
+                    await self._database.write(_propose, _Proposal(digest, force, at))
+                    return Proposed(await asyncio.to_thread(self.source.loss, content, at))
+            outcome = await asyncio.to_thread(self.source.offer_despite_loss, content, at)
+            await self._keep(outcome, at)
+            return outcome
+
+    async def _agreed(self, digest: bytes, force: Force, at: datetime) -> bool:
+        row = await self._database.first(_PROPOSAL)
+        return (
+            row is not None
+            and row.sha256 == digest
+            and row.actor != force.actor
+            and timedelta() <= at - _instant(row.at) <= AGREE_WITHIN
+        )
+
+    async def alarms(self) -> tuple[Alarm, ...]:
+        """Give the alarms that nobody has seen, oldest first."""
+        rows = await self._database.all(_OPEN)
+        return tuple(Alarm(_instant(row.at), row.domain, row.dn) for row in rows)
+
+    async def acknowledge(self, actor: str, at: datetime) -> int:
+        """Say that a person has seen the open alarms; give how many there were."""
+        return await self._database.write(_acknowledge, (_micros(at), actor))
+
+    async def _keep(self, outcome: Refresh, at: datetime) -> None:
+        if isinstance(outcome, Adopted) and not self._read_only:
+            await self._database.write(_keep, _Kept(outcome, at), octets=len(outcome.content))
+
+
+# What follows runs on the writer's thread, inside its transaction.
+
+
+def _keep(connection: sqlite3.Connection, kept: _Kept) -> None:
+    at = _micros(kept.at)
+    connection.execute(_KEEP_COPY, {"id": 1, "content": kept.outcome.content, "adopted_at": at})
+    connection.executemany(
+        _RAISE,
+        [
+            {"at": at, "domain": domain, "dn": written_name(name)}
+            for domain, name in kept.outcome.new_names
+        ],
+    )
+    connection.execute(_WITHDRAW)
+
+
+def _propose(connection: sqlite3.Connection, proposal: _Proposal) -> None:
+    connection.execute(
+        _PROPOSE,
+        {
+            "id": 1,
+            "sha256": proposal.sha256,
+            "reason": proposal.force.reason,
+            "actor": proposal.force.actor,
+            "at": _micros(proposal.at),
+        },
+    )
+
+
+def _acknowledge(connection: sqlite3.Connection, seen: tuple[int, str]) -> int:
+    return connection.execute(_ACKNOWLEDGE, {"seen_at": seen[0], "seen_by": seen[1]}).rowcount
+
+
+def _micros(at: datetime) -> int:
+    return int(at.timestamp() * 1_000_000)
+
+
+def _instant(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)
