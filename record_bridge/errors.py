@@ -4,7 +4,8 @@ RecordBridgeError
 ├── MalformedDocumentError         strangers' bytes are not what they claim (``reason``)
 │   ├── MalformedPackageError      IHE_XDM.zip cannot be listed, or not safely
 │   ├── MalformedMetadataError     METADATA.XML cannot be read
-│   └── MalformedCdaError          no readable ClinicalDocument
+│   ├── MalformedCdaError          no readable ClinicalDocument
+│   └── MalformedIcalendarError    an iCalendar object cannot be read
 ├── InsError                       a matricule or a trait is not well formed (``reason``)
 └── RecordStateError               a command does not fit the record's state (``reason``)
 
@@ -51,6 +52,13 @@ class MalformedCdaError(MalformedDocumentError):
 
     def __str__(self) -> str:
         return f"the clinical document cannot be read: {self.reason}"
+
+
+class MalformedIcalendarError(MalformedDocumentError):
+    """An iCalendar object cannot be read, or not safely."""
+
+    def __str__(self) -> str:
+        return f"the calendar object cannot be read: {self.reason}"
 
 
 class MalformedHl7Error(RecordBridgeError):

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
 from record_bridge.formats.dtm import paris_day
+from record_bridge.life_queries import LifeQueries
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, open_record
@@ -55,6 +56,9 @@ ACCESS_KINDS = frozenset(
         "prevention_undone",
         "document_released",
         "patient_changed",
+        "calendar_read",
+        "calendar_key_made",
+        "calendar_key_stopped",
     }
 )
 """Events of a record that its patient is shown."""
@@ -125,8 +129,8 @@ class AgendaView:
     """One entry of the agenda.
 
     ``day`` None: to be scheduled, or date unknown (``status`` says which); ``start_at`` only
-    when an hour is known. ``source_superseded``: the patient decided on it, and its document
-    was replaced since.
+    when an hour is known; ``changed_at`` when it was made or last decided on.
+    ``source_superseded``: the patient decided on it, and its document was replaced since.
     """
 
     id: int
@@ -144,6 +148,8 @@ class AgendaView:
     decided: bool
     code: str = ""
     atc: str = ""
+    ordinal: int = 0
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,7 @@ class RecordQueries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.life = LifeQueries(database)
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -379,6 +386,8 @@ def _agenda(row: Mapping[str, Any], unique_id: str) -> AgendaView:
         decided=row["decided_at"] is not None,
         code=row["code"],
         atc=row["atc"],
+        ordinal=row["ordinal"],
+        changed_at=moment(row["decided_at"] or row["created_at"]),
     )
 
 

@@ -285,4 +285,134 @@ reply_outbox = Table(
     Index("reply_outbox_due", "structure_id", "next_at", sqlite_where=text("state = 'waiting'")),
 )
 
+# --- what patients keep themselves: never an occurrence, never counted as filed ---------------
+
+own_entry = Table(
+    "own_entry",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("name", Text, nullable=False, comment="the last step of its CalDAV address"),
+    Column("uid", Text, nullable=False),
+    Column("ics", BLOB, nullable=False, comment="the calendar object, as it was put"),
+    Column("title", Text, nullable=False),
+    Column("place", Text, nullable=False, server_default=""),
+    Column("day", Text, nullable=False, comment="AAAA-MM-JJ"),
+    Column("last_day", Text, comment="of whole days"),
+    Column("start_at", Integer),
+    Column("end_at", Integer),
+    Column("organizer", Text, nullable=False, server_default="", comment="'' for one's own"),
+    Column("cancelled", Integer, nullable=False, server_default="0"),
+    Column("created_at", Integer, nullable=False),
+    Column("changed_at", Integer, nullable=False),
+    UniqueConstraint("patient_id", "name", name="own_entry_name"),
+    UniqueConstraint("patient_id", "uid", name="own_entry_uid"),
+)
+
+invitation = Table(
+    "invitation",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("organizer", Text, nullable=False),
+    Column("uid", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("answer", Text, nullable=False, comment="accepted, declined, cancelled"),
+    Column("answered_at", Integer, nullable=False),
+    UniqueConstraint("patient_id", "organizer", "uid", name="invitation_once"),
+)
+
+calendar_key = Table(
+    "calendar_key",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("kind", Text, nullable=False, comment="feed, device"),
+    Column("login", Text, nullable=False, comment="random; in the addresses of CalDAV"),
+    Column("digest", BLOB, nullable=False, comment="SHA-256 of at least 120 random bits"),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("detail", Text, nullable=False, comment="plain, titles (RULES 14)"),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("stopped_at", Integer),
+    UniqueConstraint("digest", name="calendar_key_digest"),
+    UniqueConstraint("login", name="calendar_key_login"),
+    Index("calendar_key_patient", "patient_id"),
+)
+
+deposit = Table(
+    "deposit",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("media_type", Text, nullable=False, comment="as its octets say"),
+    Column("sha256", BLOB, nullable=False),
+    Column("octets", Integer, nullable=False),
+    Column("visibility", Text, nullable=False, comment="space-separated codes of RULES 7"),
+    Column("deposited_by", Text, nullable=False),
+    Column("deposited_at", Integer, nullable=False),
+    Column("withdrawn_at", Integer),
+    Index("deposit_patient", "patient_id"),
+)
+
+deposit_chunk = Table(
+    "deposit_chunk",
+    METADATA,
+    Column("deposit_id", ForeignKey("deposit.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", BLOB, nullable=False),
+)
+
+profile_item = Table(
+    "profile_item",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("kind", Text, nullable=False, comment="allergy, history, treatment, measurement"),
+    Column("text", Text, nullable=False),
+    Column("value", Text, nullable=False, server_default="", comment="of a measurement"),
+    Column("unit", Text, nullable=False, server_default=""),
+    Column("day", Text, comment="AAAA-MM-JJ"),
+    Column("noted_by", Text, nullable=False),
+    Column("noted_at", Integer, nullable=False),
+    Column("removed_at", Integer),
+    Index("profile_item_patient", "patient_id"),
+)
+
+directive = Table(
+    "directive",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("kind", Text, nullable=False, comment="advance_directives, trusted_person"),
+    Column("version", Integer, nullable=False, comment="from 1, in its kind"),
+    Column("day", Text, nullable=False, comment="AAAA-MM-JJ written on it"),
+    Column("text", Text, nullable=False),
+    Column("person", Text, nullable=False, server_default=""),
+    Column("contact", Text, nullable=False, server_default=""),
+    Column("noted_by", Text, nullable=False),
+    Column("noted_at", Integer, nullable=False),
+    Column("withdrawn_at", Integer),
+    UniqueConstraint("patient_id", "kind", "version", name="directive_version"),
+)
+
+opposition = Table(
+    "opposition",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("scope", Text, nullable=False, comment="opening, deposit"),
+    Column("said_by", Text, nullable=False),
+    Column("since_at", Integer, nullable=False),
+    Column("until_at", Integer, comment="when it was taken back"),
+    Index(
+        "opposition_now",
+        "patient_id",
+        "scope",
+        unique=True,
+        sqlite_where=text("until_at IS NULL"),
+    ),
+)
+
 TRAIL = trail_tables(METADATA)

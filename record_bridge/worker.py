@@ -23,6 +23,7 @@ from certs.sandbox import SandboxPool
 from certs.tls import client_context
 from directory.database import Database
 from directory.lookup import Directory
+from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.inbox import InboxLogin
 from record_bridge.model import Environment
@@ -149,7 +150,11 @@ class BridgeWorker:
     def table(self) -> dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]:
         """Give every command by name, for the control socket."""
         assert self._record is not None  # noqa: S101 - only inside the ``async with``
-        return self.commands.table() | PreventionCommands(self._record, _now).table()
+        return (
+            self.commands.table()
+            | PreventionCommands(self._record, _now).table()
+            | CalendarCommands(self._record, _now).table()
+        )
 
     @property
     def opener(self) -> Opener:

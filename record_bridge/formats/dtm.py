@@ -77,6 +77,12 @@ def paris_day(at: datetime) -> date:
     return (at + paris_offset(at)).date()
 
 
+def paris_instant(clock: datetime) -> datetime:
+    """The instant of a naive wall clock reading in France; the earlier when twofold."""
+    reading = clock.replace(tzinfo=UTC)
+    return reading - paris_offset_of_local(reading)
+
+
 def paris_clock(at: datetime) -> datetime:
     """The instant with France's offset, for display."""
     return at.astimezone(timezone(paris_offset(at)))

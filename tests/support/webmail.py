@@ -18,6 +18,7 @@ from mailserver.store.model import NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
 from record_bridge import repository, schema
+from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.model import Environment
 from record_bridge.prevention_record import PreventionCommands
@@ -193,6 +194,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                 )
             ).table()
             | PreventionCommands(record, clock).table()
+            | CalendarCommands(record, clock).table()
         )
         site = Webmail(None, mail, record, queries, clock, {}, {})
 

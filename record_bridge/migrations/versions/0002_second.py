@@ -29,6 +29,123 @@ CREATE TABLE prevention_declared (
 )
 """,
     """
+CREATE TABLE own_entry (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    uid TEXT NOT NULL,
+    ics BLOB NOT NULL,
+    title TEXT NOT NULL,
+    place TEXT DEFAULT '' NOT NULL,
+    day TEXT NOT NULL,
+    last_day TEXT,
+    start_at INTEGER,
+    end_at INTEGER,
+    organizer TEXT DEFAULT '' NOT NULL,
+    cancelled INTEGER DEFAULT '0' NOT NULL,
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (id),
+    CONSTRAINT own_entry_name UNIQUE (patient_id, name),
+    CONSTRAINT own_entry_uid UNIQUE (patient_id, uid),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE invitation (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    organizer TEXT NOT NULL,
+    uid TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    answered_at INTEGER NOT NULL,
+    PRIMARY KEY (id),
+    CONSTRAINT invitation_once UNIQUE (patient_id, organizer, uid),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE calendar_key (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    login TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    name TEXT DEFAULT '' NOT NULL,
+    detail TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    stopped_at INTEGER,
+    PRIMARY KEY (id),
+    CONSTRAINT calendar_key_digest UNIQUE (digest),
+    CONSTRAINT calendar_key_login UNIQUE (login),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE deposit (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    visibility TEXT NOT NULL,
+    deposited_by TEXT NOT NULL,
+    deposited_at INTEGER NOT NULL,
+    withdrawn_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE profile_item (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL,
+    value TEXT DEFAULT '' NOT NULL,
+    unit TEXT DEFAULT '' NOT NULL,
+    day TEXT,
+    noted_by TEXT NOT NULL,
+    noted_at INTEGER NOT NULL,
+    removed_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE directive (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    day TEXT NOT NULL,
+    text TEXT NOT NULL,
+    person TEXT DEFAULT '' NOT NULL,
+    contact TEXT DEFAULT '' NOT NULL,
+    noted_by TEXT NOT NULL,
+    noted_at INTEGER NOT NULL,
+    withdrawn_at INTEGER,
+    PRIMARY KEY (id),
+    CONSTRAINT directive_version UNIQUE (patient_id, kind, version),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE opposition (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    said_by TEXT NOT NULL,
+    since_at INTEGER NOT NULL,
+    until_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
 CREATE TABLE agenda_entry_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -106,10 +223,31 @@ DROP TABLE agenda_entry
 ALTER TABLE agenda_entry_next RENAME TO agenda_entry
 """,
     """
+CREATE TABLE deposit_chunk (
+    deposit_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (deposit_id, position),
+    FOREIGN KEY(deposit_id) REFERENCES deposit (id) ON DELETE CASCADE
+)
+""",
+    """
 CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
 """,
     """
 CREATE INDEX agenda_entry_patient ON agenda_entry (patient_id, day)
+""",
+    """
+CREATE INDEX calendar_key_patient ON calendar_key (patient_id)
+""",
+    """
+CREATE INDEX deposit_patient ON deposit (patient_id)
+""",
+    """
+CREATE UNIQUE INDEX opposition_now ON opposition (patient_id, scope) WHERE until_at IS NULL
+""",
+    """
+CREATE INDEX profile_item_patient ON profile_item (patient_id)
 """,
 )
 
