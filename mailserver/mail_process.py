@@ -25,7 +25,7 @@ from certs.smime import Trust
 from certs.tls import add_crls, load_crls, operator_context, server_context
 from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
-from directory.refresh import keep_fresh
+from directory.refresh import keep_fresh, tell
 from mailserver.background import Background, every
 from mailserver.commands import MailCommands
 from mailserver.control import call, serve_control, sole_owner
@@ -39,12 +39,13 @@ from mailserver.installation import mail_service
 from mailserver.outbound.peer import OutboundSettings
 from mailserver.outbound.resolver import DnsResolver, NameServer
 from mailserver.outbound.worker import OutboundWorker
-from mailserver.practice import keep_young
+from mailserver.practice import keep_young, refuse_practice
 from mailserver.sealing import Sealer
 from mailserver.settings import Settings, Site
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from mailserver.store.database import MailStore
+from mailserver.trust_commands import TrustCommands
 from mailserver.webmail.http import (
     WebBind,
     WebmailServices,
@@ -139,6 +140,9 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_owner(site.run / "mail.lock"))
         parts, tasks = await _build(stack, site, settings)
+        if settings.trust.url:
+            trust = TrustCommands(site, settings, parts.store, parts.directory, now)
+            tasks.start(every(settings.trust.fetch_hours * 3600, trust.fetch, "fetch"))
         commands = MailCommands(site, settings, parts.store, parts.directory, now)
         await stack.enter_async_context(serve_control(site.run / "mail.sock", commands.table()))
         smtp_tls = server_context(
@@ -156,6 +160,7 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
 async def _build(
     stack: AsyncExitStack, site: Site, settings: Settings
 ) -> tuple[_Parts, Background]:
+    await asyncio.to_thread(refuse_practice, site, settings)
     keystore = KeyStore(site.pki, clock=now)
     await asyncio.to_thread(keystore.refresh_crls)
     await asyncio.to_thread(keep_young, site, now())
@@ -202,6 +207,7 @@ async def _build(
         ),
     )
     tasks = await stack.enter_async_context(Background())
+    tell(directory.adoption.outcome)
     tasks.start(keep_fresh(directory.refresh_trust, now))
     sealer = Sealer(
         lambda sealing: store.audit.seal(sealing.at, sealing.sign),

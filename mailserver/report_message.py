@@ -14,7 +14,7 @@ import re
 import unicodedata
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -35,13 +35,20 @@ from record_bridge.formats.cda_header import (
 )
 from record_bridge.formats.dtm import parse_dtm
 from record_bridge.formats.xdm import PackagedDocument, build_package
-from record_bridge.formats.xds_metadata import Code, DocumentEntry, SubmissionSet, encode
+from record_bridge.formats.xds_metadata import (
+    DEPRECATED,
+    Code,
+    DocumentEntry,
+    SubmissionSet,
+    encode,
+)
 from record_bridge.ins import KEYED_OIDS, has_good_key
 
 PACKAGE = "IHE_XDM.zip"
 LABEL_CHARACTERS = 40  # MSS-CL §3.1, subject
 _CLASS_SCHEME = "1.2.250.1.213.1.1.4.1"
 _FORMAT = Code("urn:asipSante:modelesHorsProfils:2011", "1.2.250.1.213.1.1.4.2.282", "Hors profil")
+MASKS_SCHEME = "1.2.250.1.213.1.1.4.13"
 _CONFIDENTIALITY_SCHEME = "2.16.840.1.113883.5.25"
 _CONFIDENTIALITY = {"N": "Normal", "R": "Restreint", "V": "Très restreint"}
 _CONTENT_TYPE = Code("04", "1.2.250.1.213.2.2", "Hospitalisation de jour")
@@ -111,18 +118,42 @@ class Identifiers:
 
 
 @dataclass(frozen=True, slots=True)
+class Asks:
+    """What a sender asks for documents beside keeping them.
+
+    Attributes:
+        masks: visibility codes to write into the metadata.
+        withdrawal: the documents are to be withdrawn.
+    """
+
+    masks: tuple[str, ...] = ()
+    withdrawal: bool = False
+
+
+NOTHING_ASKED = Asks()
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """Who writes to whom.
 
     Attributes:
         nil: X-MSS-NIL; no such field when None.
         acknowledge: ask for a disposition notification.
+        text: what the person reads; a fixed sentence when "".
+        reply_to: where answers go, when it is not the author.
+        closes_exchange: the patient may not answer (X-MSS-MES: FIN).
+        asks: what is asked for the documents beside keeping them.
     """
 
     author: Mailbox
     to: tuple[Mailbox, ...]
     nil: str | None = None
     acknowledge: bool = True
+    text: str = ""
+    reply_to: Mailbox | None = None
+    closes_exchange: bool = False
+    asks: Asks = NOTHING_ASKED
 
 
 def read_report(content: bytes, fresh_id: str | None = None) -> Report:
@@ -184,9 +215,13 @@ def build(
     if headers:
         codes = dict.fromkeys(header.code for header in headers if header.code)
         extra.append(("X-MSS-CODECDA", ",".join(codes)))
-        extra.append(("X-MSS-INS", "O" if all(map(_qualified, headers)) else "N"))
+        extra.append(("X-MSS-INS", "O" if all(map(is_qualified, headers)) else "N"))
     if envelope.nil:
         extra.append(("X-MSS-NIL", envelope.nil))
+    if envelope.reply_to is not None:
+        extra.append(("Reply-To", envelope.reply_to.address.text))
+    if envelope.closes_exchange:
+        extra.append(("X-MSS-MES", "FIN"))
     attachments = [
         Attachment(_pdf_name(report.header), "application/pdf", report.pdf)
         for report in reports
@@ -198,7 +233,7 @@ def build(
             author=envelope.author,
             to=envelope.to,
             subject=subject(headers, len(reports)),
-            text=_TEXT,
+            text=envelope.text or _TEXT,
             message_id=identifiers.message_id,
             at=identifiers.at,
             attachments=tuple(attachments),
@@ -244,7 +279,7 @@ def _plain(text: str) -> str:
     return " ".join(bare.encode("ascii", "ignore").decode("ascii").split())
 
 
-def _qualified(header: CdaHeader) -> bool:
+def is_qualified(header: CdaHeader) -> bool:
     """Say whether the INS is whole: number, birth name, first birth name, date, sex."""
     if len(header.patients) != 1:
         return False
@@ -278,7 +313,8 @@ def _package(reports: Sequence[Report], envelope: Envelope, identifiers: Identif
     for number, report in enumerate(reports, 1):
         uri = f"DOC{number:04}.XML"
         documents.append(PackagedDocument(uri, report.content))
-        entries.append(_entry(report, uri, f"{identifiers.set_id}.{number}"))
+        entry = _entry(report, uri, f"{identifiers.set_id}.{number}")
+        entries.append(_asked(entry, envelope.asks))
     first = entries[0] if entries else DocumentEntry()
     metadata = encode(
         SubmissionSet(
@@ -294,6 +330,16 @@ def _package(reports: Sequence[Report], envelope: Envelope, identifiers: Identif
     )
     sender = _plain(envelope.author.display) or envelope.author.address.domain
     return build_package(metadata, documents, sender=sender)
+
+
+def _asked(entry: DocumentEntry, asks: Asks) -> DocumentEntry:
+    """Write into the metadata what is asked for a document."""
+    masks = tuple(Code(mask, MASKS_SCHEME, mask) for mask in asks.masks)
+    return replace(
+        entry,
+        confidentiality=(*entry.confidentiality, *masks),
+        availability=DEPRECATED if asks.withdrawal else "",
+    )
 
 
 def _entry(report: Report, uri: str, fallback_id: str) -> DocumentEntry:

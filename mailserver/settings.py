@@ -104,9 +104,30 @@ class OutboundLimits(_Strict):
         return tuple(found)
 
 
-class TrustSettings(_Strict):
-    """How long a trust list is believed."""
+class Hl7Door(_Strict):
+    """How one structure's own software hands documents over by HL7 v2 (extra ``hl7v2``)."""
 
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """MLLP on the site's ``listen`` address; no listener when absent. 0 takes any free port."""
+    folder: str | None = None
+    """Absolute path: messages are taken from ``in``, answers put into ``out``."""
+
+    @model_validator(mode="after")
+    def _is_a_door(self) -> Self:
+        if self.port is None and self.folder is None:
+            raise ValueError("an HL7 door has a port, a folder, or both")
+        if self.folder is not None and not Path(self.folder).is_absolute():
+            raise ValueError("the folder of an HL7 door is an absolute path")
+        return self
+
+
+class TrustSettings(_Strict):
+    """Where the trust list comes from, and how long it is believed."""
+
+    url: str = Field(default="", pattern=r"^(https://\S+)?$")
+    """Where it is published; fetched over TLS that ``trust/https.pem`` alone vouches for."""
+    fetch_hours: float = Field(default=6, ge=0.1, le=168)
+    """Hours between two fetches."""
     max_age_hours: int = Field(default=24, ge=1)
     """Older than this, the list is stale: `pli check` warns (DERIVED, facts §1.3)."""
     grace_hours: int = Field(default=24 * 7, ge=1)
@@ -135,6 +156,8 @@ class Settings(_Strict):
     outbound: OutboundLimits = OutboundLimits()
     routes: dict[str, str] = {}
     """Remote domain = "host:port", instead of the domain's MX."""
+    hl7v2: dict[str, Hl7Door] = {}
+    """Structure id = the door of its own software; off for the others."""
     prevention_off: tuple[str, ...] = ()
     """Structures whose patients are not shown the national prevention calendar (RULES §8)."""
     nil: str | None = None
@@ -182,9 +205,11 @@ class Site:
         self.record_database = self.data / "record.sqlite3"
         self.pki = self.root / "pki"
         self.peers_ca = self.pki / "peers.pem"
+        self.hl7_ca = self.pki / "hl7-clients.pem"
         self.trust = self.root / "trust"
         self.trust_list = self.trust / "list.xml"
         self.trust_signer = self.trust / "signer.pem"
+        self.trust_anchors = self.trust / "https.pem"
         self.trust_signer_key = self.trust / "signer.key"
         self.secrets = self.root / "secrets"
         self.hash_key = self.secrets / "hash.key"

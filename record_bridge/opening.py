@@ -352,6 +352,8 @@ def _disagreement(entry: DocumentEntry, file: _File, unique_id: str) -> Problem 
         return _problem(Reason.HASH_DIFFERS)
     if entry.unique_id not in ("", unique_id):
         return _problem(Reason.ID_DIFFERS)
+    if entry.availability == xds_metadata.DEPRECATED:
+        return _problem(Reason.WITHDRAWAL_ASKED)
     return None
 
 

@@ -83,6 +83,7 @@ class Via(Enum):
 
     SUBMISSION = "ESMTPSA"
     WEBMAIL = "HTTPS"
+    HL7 = "MLLP"
 
 
 @dataclass(frozen=True, slots=True)

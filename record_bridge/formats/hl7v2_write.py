@@ -33,7 +33,7 @@ class AckFacts:
 
     Attributes:
         at: aware; control_id: of the answer itself.
-        accepted: AA, else AE.
+        accepted: AA, else AE; AR when ``code`` is INTERNAL: to be sent again later.
         code: of table 0357; application_code: 900 to 906 where one applies.
         text: fixed English or French text, never input.
     """
@@ -54,7 +54,7 @@ def encode_ack(header: MessageHeader, facts: AckFacts) -> bytes:
     parties = Parties(header.parties.receiving, header.parties.sending)
     lines = [
         _msh(parties, f"ACK^{header.event}^ACK" if header.event else "ACK", facts, header),
-        "|".join(("MSA", "AA" if facts.accepted else "AE", escape(header.control_id))),
+        "|".join(("MSA", _said(facts), escape(header.control_id))),
     ]
     if not facts.accepted:
         local = f"{facts.application_code}^{escape(facts.text)}" if facts.application_code else ""
@@ -64,6 +64,13 @@ def encode_ack(header: MessageHeader, facts: AckFacts) -> bytes:
             )
         )
     return ("\r".join(lines) + "\r").encode(header.charset, "replace")
+
+
+def _said(facts: AckFacts) -> str:
+    """Give MSA-1. Source: HL7 table 0008."""
+    if facts.accepted:
+        return "AA"
+    return "AR" if facts.code is Hl7Code.INTERNAL else "AE"
 
 
 @dataclass(frozen=True, slots=True)

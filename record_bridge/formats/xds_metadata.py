@@ -40,6 +40,8 @@ _CONFIDENTIALITY: Final = "urn:uuid:f4f85eac-e6cb-4883-b524-f2705394840f"
 _FORMAT_CODE: Final = "urn:uuid:a09d5840-386c-46f2-b5ad-9c3699a4309d"
 _FACILITY_CODE: Final = "urn:uuid:f33fb8ac-18af-42cc-ae0e-ed0b0bdb91e1"
 _PRACTICE_CODE: Final = "urn:uuid:cccf5598-8b07-4b77-a05e-ae952c785ead"
+DEPRECATED: Final = "urn:oasis:names:tc:ebxml-regrep:StatusType:Deprecated"
+"""Of an entry: its sender wants the document withdrawn (DERIVED, MSS-FACTS §3.4)."""
 HAS_MEMBER: Final = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
 REPLACES: Final = "urn:ihe:iti:2007:AssociationType:RPLC"
 
@@ -75,6 +77,7 @@ class DocumentEntry:
         hash: SHA-1 in hexadecimal, lower case.
         size: octets, None when absent or not a number (``size_text`` keeps what was written).
         confidentiality: every code, masking codes included.
+        availability: the status as written (``DEPRECATED``), "" when it is not told.
     """
 
     entry_id: str = ""
@@ -94,6 +97,7 @@ class DocumentEntry:
     practice_code: Code = Code("")
     facility_code: Code = Code("")
     confidentiality: tuple[Code, ...] = ()
+    availability: str = ""
     creation_time: str = ""
     language: str = ""
     service_start: str = ""
@@ -301,6 +305,7 @@ def _entry(element: etree._Element) -> DocumentEntry:
         practice_code=_only(codes, _PRACTICE_CODE),
         facility_code=_only(codes, _FACILITY_CODE),
         confidentiality=_codes(codes, _CONFIDENTIALITY),
+        availability=_attribute(element, "status"),
         creation_time=_first(slots, "creationTime"),
         language=_first(slots, "languageCode"),
         service_start=_first(slots, "serviceStartTime"),
@@ -455,6 +460,8 @@ def _write_entry(objects: etree._Element, entry: DocumentEntry, default_id: str)
         mimeType=entry.mime_type or "text/xml",
         objectType=_ENTRY,
     )
+    if entry.availability:
+        element.set("status", entry.availability)
     size = entry.size_text or ("" if entry.size is None else str(entry.size))
     _write_slots(
         element,

@@ -20,7 +20,7 @@ from certs.smime import Trust
 from record_bridge.errors import MalformedCdaError, MalformedMetadataError, MalformedPackageError
 from record_bridge.formats.cda_header import parse_cda
 from record_bridge.formats.xdm import open_package
-from record_bridge.formats.xds_metadata import parse
+from record_bridge.formats.xds_metadata import DEPRECATED, parse
 from record_bridge.model import Environment, Opened, Reason
 from record_bridge.opening import OpenRequest, list_occurrences, open_message
 from tests.support.cda import CdaSpec, PatientSpec, acts, cda, follow_up
@@ -415,6 +415,7 @@ def test_a_sound_package_has_no_problem():
         ({"size": len(cda()) + 1}, Reason.SIZE_DIFFERS),
         ({"size": len(cda()) - 1}, Reason.SIZE_DIFFERS),
         ({"size_text": "many"}, Reason.SIZE_DIFFERS),
+        ({"availability": DEPRECATED}, Reason.WITHDRAWAL_ASKED),
         ({"unique_id": "1.2.3"}, Reason.ID_DIFFERS),
         ({"uri": "NONE.XML"}, Reason.DOCUMENT_MISSING),
         ({"uri": "../../README.TXT"}, Reason.DOCUMENT_MISSING),
