@@ -49,5 +49,21 @@ class TrustAnchors:
         return cls(roots, others)
 
 
+_PRACTICE_WORDS = frozenset({"PRATIQUE", "TEST"})
+
+
+def is_for_practice(certificate: x509.Certificate) -> bool:
+    """Say whether a certificate is of a practice hierarchy: ours, or the national test one.
+
+    Ours bear the word PRATIQUE (``certs.issue``), the national ones TEST: ``TEST AC IGC-SANTE
+    ELEMENTAIRE ORGANISATIONS``, ``OU=IGC-SANTE TEST``. Source: MSS-OP §3.1.
+    """
+    return any(
+        _PRACTICE_WORDS & set(str(pair.value).upper().split())
+        for name in (certificate.subject, certificate.issuer)
+        for pair in name
+    )
+
+
 def _der(certificates: Iterable[x509.Certificate]) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(each.public_bytes(Encoding.DER) for each in certificates))

@@ -45,7 +45,8 @@ def fetch_list(url: str, anchors: Path) -> bytes:
     try:
         path = parts.path or "/"
         connection.request("GET", f"{path}?{parts.query}" if parts.query else path)
-        return _body(connection.getresponse())
+        with connection.getresponse() as response:
+            return _body(response)
     except (OSError, http.client.HTTPException) as error:  # ssl.SSLError is an OSError
         raise TrustListError(TrustListReason.NOT_FETCHED) from error
     finally:

@@ -8,6 +8,7 @@ Source: MSS-OP §3.2.
 """
 
 import asyncio
+import hashlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable
@@ -52,7 +53,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The file is the one that was read last."""
+    """The file is the one that was read last, or holds the list in use."""
 
 
 Refresh = Adopted | Refused | Unchanged
@@ -71,6 +72,7 @@ class TrustSource:
         self._path = path
         self._signer_path = signer_path
         self._seen: tuple[int, int, int] | None = None
+        self._digest = b""
         self.current: TrustList = NOTHING_TRUSTED
         self.last_refusal: TrustListReason | None = None
 
@@ -78,6 +80,7 @@ class TrustSource:
         """Use a list kept from before, if it still reads and its signature still holds."""
         try:
             self.current = self._read(content, at)
+            self._digest = hashlib.sha256(content).digest()
         except TrustListError as error:
             self.last_refusal = error.reason
 
@@ -94,6 +97,9 @@ class TrustSource:
             self._seen = version
         except OSError:
             return self._refused(TrustListReason.UNREADABLE)
+        if hashlib.sha256(content).digest() == self._digest:
+            self.last_refusal = None
+            return Unchanged()
         outcome = self.offer(content, at)
         self.last_refusal = outcome.reason if isinstance(outcome, Refused) else None
         return outcome
@@ -132,6 +138,7 @@ class TrustSource:
     def _take(self, outcome: Adopted | Refused) -> Adopted | Refused:
         if isinstance(outcome, Adopted):
             self.current = outcome.trust
+            self._digest = hashlib.sha256(outcome.content).digest()
         return outcome
 
     def _refused(self, reason: TrustListReason) -> Refused:

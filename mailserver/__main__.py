@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from mailserver import logs
 from mailserver.cli.main import app
 from mailserver.cli.output import complain
 
@@ -13,6 +14,8 @@ NOT_WRITABLE = "readonly database", "unable to open database file", "database or
 
 def main() -> None:
     """Run the command line; no traceback is shown, since it may quote what is private."""
+    # A command says itself what became of it, on stdout; `pli serve` configures its own log.
+    logs.configure(level="CRITICAL")
     try:
         app()
     except BrokenPipeError:

@@ -30,6 +30,7 @@ from mailserver.settings import Environment, Settings, Site, write_private
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
 from mailserver.store.model import Mailbox, NewMailbox
+from mailserver.trust_commands import TrustCommands
 
 Args = Mapping[str, Any]
 
@@ -73,6 +74,9 @@ class MailCommands:
             "patient_mailbox": self.patient_mailbox,
             "patient_open": self.patient_open,
             **QueueCommands(self.store, self.clock).table(),
+            **TrustCommands(
+                self.site, self.settings, self.store, self.directory, self.clock
+            ).table(),
         }
 
     async def status(self, _args: Args) -> dict[str, Any]:
@@ -81,6 +85,7 @@ class MailCommands:
             "running": True,
             "structures": len(self.directory.structures()),
             "queued": sum((await self.store.outbox.counts()).values()),
+            "new_operator_names": len(await self.directory.adoption.alarms()),
             "awaiting_the_bridge": await self.store.messages.awaiting_outcome(),
         }
 

@@ -21,8 +21,9 @@ from directory.errors import DirectoryError
 from directory.lookup import Directory
 from directory.trust_list import Freshness
 from mailserver.control import call
-from mailserver.errors import CommandError
+from mailserver.errors import CommandError, SiteError
 from mailserver.installation import databases
+from mailserver.practice import refuse_practice
 from mailserver.settings import Settings, Site
 
 WARN_BEFORE = timedelta(days=30)
@@ -62,7 +63,7 @@ async def check_site(site: Site, *, at: datetime) -> list[Finding]:
     settings = site.settings()
     findings = await asyncio.to_thread(lambda: [*_permissions(site), *_schemas(site)])
     findings += await asyncio.to_thread(lambda: [*_certificates(site, at), *_lists(site, at)])
-    findings.append(await _trust_list(site, settings, at))
+    findings += await check_trust(site, at=at)
     findings += await _ports(site, settings)
     findings.append(_disk(site))
     return findings
@@ -133,24 +134,55 @@ def _expiry(check: str, until: datetime, at: datetime) -> Finding:
     return Finding(check, State.OK, f"valid {text}")
 
 
-async def _trust_list(site: Site, settings: Settings, at: datetime) -> Finding:
+async def check_trust(site: Site, *, at: datetime) -> list[Finding]:
+    """Look at the list of operators and at who may vouch for them; never changes anything.
+
+    Args:
+        site: an existing site.
+        at: aware UTC now.
+    """
+    settings = site.settings()
+    findings = await _trust_list(site, settings, at)
+    findings.append(await asyncio.to_thread(_operators_branch, site, settings))
+    return findings
+
+
+def _operators_branch(site: Site, settings: Settings) -> Finding:
+    check = "operators' authority"
+    try:
+        refuse_practice(site, settings)
+    except SiteError as refusal:
+        return Finding(check, State.PROBLEM, str(refusal))
+    return Finding(check, State.OK, f"as pinned in {site.peers_ca}")
+
+
+async def _trust_list(site: Site, settings: Settings, at: datetime) -> list[Finding]:
     if not site.trust_list.exists():
-        return Finding(
-            "trust list", State.PROBLEM, f"none: put the signed list at {site.trust_list}"
-        )
+        return [
+            Finding("trust list", State.PROBLEM, f"none: put the signed list at {site.trust_list}")
+        ]
     signer = site.trust_signer if site.trust_signer.exists() else None
     try:
         directory = await Directory.open(
             site.directory_database, site.trust_list, signer, at=at, read_only=True
         )
     except DirectoryError:
-        return Finding("trust list", State.PROBLEM, "the directory database cannot be opened")
+        return [Finding("trust list", State.PROBLEM, "the directory database cannot be opened")]
     async with directory:
         directory.trust_max_age = timedelta(hours=settings.trust.max_age_hours)
         directory.trust_grace = timedelta(hours=settings.trust.grace_hours)
         refusal = directory.trust_refusal
         made = f"made {directory.trust.generated_at:%Y-%m-%d %H:%M} UTC"
         freshness = directory.trust_freshness(at)
+        alarms = len(await directory.adoption.alarms())
+    found = [_age(freshness, refusal, made)]
+    if alarms:
+        text = f"{alarms} new for known domains: see 'pli trust-list show', then acknowledge"
+        found.append(Finding("operators' names", State.WARNING, text))
+    return found
+
+
+def _age(freshness: Freshness, refusal: str | None, made: str) -> Finding:
     if refusal is not None:
         return Finding(
             "trust list", State.PROBLEM, f"the file is refused ({refusal}); in use: {made}"

@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from certs.anchors import is_for_practice
 from certs.issue import Issued
 from certs.names import written_name
 from directory.trust_list import ListedDomain, encode, parse
 from directory.trust_signature import sign
 from mailserver.errors import SiteError
-from mailserver.settings import Site, write_private
+from mailserver.settings import Environment, Settings, Site, write_private
 
 SIGN_AGAIN_AFTER = timedelta(hours=12)
 """Half of the age at which a list is stale."""
@@ -52,6 +53,30 @@ def keep_young(site: Site, at: datetime) -> bool:
     ]
     _write(site, domains, at)
     return True
+
+
+def refuse_practice(site: Site, settings: Settings) -> None:
+    """Keep practice authorities out of a production site's trust space. Blocking.
+
+    Raises:
+        SiteError: production, and a practice or test certificate may vouch for operators, for
+            the list or for where it is published; or no issuing authority is pinned at all.
+    """
+    if settings.environment is not Environment.PRODUCTION:
+        return
+    for path in (site.peers_ca, site.trust_signer, site.trust_anchors):
+        try:
+            found = x509.load_pem_x509_certificates(path.read_bytes())
+        except FileNotFoundError:
+            found = []
+        except (OSError, ValueError) as error:
+            raise SiteError(f"{path} holds no certificates") from error
+        if any(map(is_for_practice, found)):
+            raise SiteError(f"{path} holds a practice certificate, which production refuses")
+        if path == site.peers_ca and all(each.issuer == each.subject for each in found):
+            raise SiteError(
+                f"{path} names no issuing authority: put the operators' one there, not its root"
+            )
 
 
 def _write(site: Site, domains: Iterable[ListedDomain], at: datetime) -> None:

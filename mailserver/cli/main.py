@@ -2,7 +2,7 @@
 
 import typer
 
-from mailserver.cli import hospital, outgoing, people, records, site
+from mailserver.cli import hospital, outgoing, people, records, site, trust
 
 app = typer.Typer(
     name="pli",
@@ -22,6 +22,7 @@ app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(outgoing.queue, name="queue")
 app.add_typer(outgoing.message, name="message")
+app.add_typer(trust.trust_list, name="trust-list")
 app.add_typer(records.audit, name="audit")
 app.add_typer(hospital.report, name="report")
 app.add_typer(hospital.receiver, name="hospital")

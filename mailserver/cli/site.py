@@ -103,10 +103,12 @@ def _is_address(host: str) -> bool:
 
 def serve(site: SiteArgument) -> None:
     """Run the server until SIGTERM; stdout says 'ready {ports}' once it listens."""
+    from mailserver.practice import refuse_practice  # noqa: PLC0415
     from mailserver.supervisor import supervise  # noqa: PLC0415
 
     place = opened(site)
     guarded(lambda: _not_served_yet(place))
+    guarded(lambda: refuse_practice(place, place.settings()))
     logs.configure()
     code = asyncio.run(supervise(place.root))
     if code:
