@@ -178,8 +178,8 @@ class OutboundWorker:
         """Send a domain's jobs, over one connection after another, until none is left."""
         try:
             async with self._slots:
-                while domain.jobs:
-                    await self._connection(domain)
+                while domain.jobs and await self._connection(domain):
+                    pass
         except Exception as error:
             log.exception("outbound_failed", phase="domain", error_type=type(error).__name__)
             await self._put_off(domain, UNREACHABLE)
@@ -188,11 +188,15 @@ class OutboundWorker:
             if not domain.connections and not domain.jobs:
                 self._domains.pop(domain.name, None)
 
-    async def _connection(self, domain: _Domain) -> None:
+    async def _connection(self, domain: _Domain) -> bool:
         """Send jobs over one connection; one that breaks it spares the others.
 
         The others go on over a new connection: were they to wait with it, it would be first again
         at each try, and hold them up until they expire together.
+
+        Returns:
+            Whether another connection is worth a try. When a server cannot be used, the last
+            connection that tries puts its domain off, and the others leave it to that one.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -200,11 +204,8 @@ class OutboundWorker:
             except UnusableError as error:
                 if domain.connections == 1 or error.reply.permanent:
                     await self._put_off(domain, error.reply)
-                else:
-                    # The others' connections stand: this server wants no more of them.
-                    log.info("outbound_fewer", operator=domain.name)
-                    await asyncio.sleep(self._settings.idle_s)
-                return
+                    return True
+                return False
             await self._answers(domain.name)
             limit = peer.client.offer.limit("MAILMAX") or self._settings.per_connection
             for _ in range(min(limit, self._settings.per_connection)):
@@ -212,12 +213,13 @@ class OutboundWorker:
                 if job is None or not self._peers.believed(domain.name, peer.client):
                     if job is not None:
                         domain.jobs.appendleft(job)
-                    return
+                    return True
                 if not peer.client.alive:
                     domain.jobs.appendleft(job)
-                    return
+                    return True
                 if not await self._hand_over(peer.client, job, peer.host):
-                    return
+                    return True
+        return True
 
     async def _next(self, domain: _Domain) -> Job | None:
         """Give the next job, waiting a little for one: the connection is worth keeping."""

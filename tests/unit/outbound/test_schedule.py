@@ -26,3 +26,23 @@ def test_a_message_is_given_up_when_its_next_try_would_be_too_late(
     at = AT + timedelta(days=5) - timedelta(seconds=waited_s)
 
     assert given_up is (Schedule().next_try(attempts=9, queued_at=AT, at=at) is None)
+
+
+@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 60.0), (0.5, 63.0), (1.0, 66.0)])
+def test_chance_adds_its_part_to_a_delay_and_no_more(chance: float, seconds: float) -> None:
+    plan = Schedule(jitter=0.1)
+
+    assert plan.next_try(attempts=1, queued_at=AT, at=AT, chance=chance) == AT + timedelta(
+        seconds=seconds
+    )
+
+
+def test_a_site_s_own_delays_repeat_the_last_one() -> None:
+    plan = Schedule(delays_s=(10, 20))
+
+    assert [plan.delay(attempts, 0.0).total_seconds() for attempts in (1, 2, 3, 9)] == [
+        10,
+        20,
+        20,
+        20,
+    ]
