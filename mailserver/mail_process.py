@@ -22,7 +22,7 @@ from certs.crl_cache import CrlCache
 from certs.keystore import KeyStore
 from certs.sandbox import SandboxPool, Shared
 from certs.smime import Trust
-from certs.tls import add_crls, load_crls, operator_context, server_context
+from certs.tls import operator_context, server_context
 from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
 from directory.refresh import keep_fresh, tell
@@ -40,7 +40,8 @@ from mailserver.outbound.peer import OutboundSettings
 from mailserver.outbound.resolver import DnsResolver, NameServer
 from mailserver.outbound.worker import OutboundWorker
 from mailserver.practice import keep_young, refuse_practice
-from mailserver.sealing import Sealer
+from mailserver.revocations import LOOK_EVERY_S, Revocations
+from mailserver.sealing import Sealer, trail_public_key
 from mailserver.settings import Settings, Site
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
@@ -151,7 +152,10 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
             client_ca=site.peers_ca,
             crls=parts.keystore.crls,
         )
-        tasks.start(every(RENEW_EVERY_S, partial(_renew_practice, parts, smtp_tls), "renew"))
+        tasks.start(every(RENEW_EVERY_S, partial(_renew_practice, parts), "renew"))
+        contexts = (smtp_tls, parts.outbound_tls)
+        revocations = Revocations(parts.keystore, site.peers_ca, contexts, now)
+        tasks.start(every(LOOK_EVERY_S, revocations.renew, "revocations"))
         ports = await _open_hl7_doors(stack, parts, tasks) if settings.hl7v2 else {}
         yield {**ports, **await _listen(stack, parts, smtp_tls)}
         log.info("mail_stopping")
@@ -269,6 +273,7 @@ async def _listen(
                 settings.authserv_id,
                 mail_service(settings),
                 partial(sign_opaque, signer=server),
+                trail_public_key(parts.site.trail_key),
                 settings.patient_session_minutes,
                 frozenset(settings.prevention_off),
             ),
@@ -387,13 +392,7 @@ async def watch_bridge(store: MailStore, at: datetime) -> None:
         log.error("bridge_late", count=late)
 
 
-async def _renew_practice(parts: _Parts, listener: ssl.SSLContext) -> None:
-    """Keep the practice lists young, and give the contexts in use the newest revocations.
-
-    The queue's too: with lists that ran out it would find every peer's certificate unknown.
-    """
+async def _renew_practice(parts: _Parts) -> None:
+    """Keep the practice lists young: nobody else does."""
     await asyncio.to_thread(parts.keystore.refresh_crls)
     await asyncio.to_thread(keep_young, parts.site, now())
-    lists = await asyncio.to_thread(load_crls, parts.keystore.crls)
-    for context in (listener, parts.outbound_tls):
-        add_crls(context, lists)

@@ -1,0 +1,66 @@
+"""Keep the TLS contexts in use up with the revocation lists in the site's PKI directory.
+
+Invariants: a list that cannot be read, is signed by nobody the site knows, or goes back in its
+numbers is never given to a context, and is told once; what a context was given stays until its
+time is over, and then every certificate of that issuer is unknown, which is not good.
+
+Source: RFC 5280 §6.3, MSS-OP §3.1.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from ssl import SSLContext
+
+import structlog
+from cryptography import x509
+
+from certs.anchors import TrustAnchors
+from certs.crl_cache import CrlCache
+from certs.keystore import KeyStore
+from certs.tls import add_crls
+
+log = structlog.get_logger("mailserver.revocations")
+
+LOOK_EVERY_S = 30.0
+
+
+class Revocations:
+    """What the listener for operators and the queue know of revocations.
+
+    Args:
+        keystore: whose directory holds the lists.
+        peers_ca: who may vouch for operators, and so may sign such a list.
+        contexts: to be kept up.
+        clock: now.
+    """
+
+    def __init__(
+        self,
+        keystore: KeyStore,
+        peers_ca: Path,
+        contexts: Iterable[SSLContext],
+        clock: Callable[[], datetime],
+    ) -> None:
+        anchors = TrustAnchors.from_pem(keystore.root.read_bytes(), peers_ca.read_bytes())
+        known = keystore.anchors()
+        self._lists = CrlCache(
+            keystore.crls,
+            anchors=TrustAnchors(anchors.roots, anchors.intermediates + known.intermediates),
+        )
+        self._contexts = tuple(contexts)
+        self._clock = clock
+        self._refused = 0
+
+    async def renew(self) -> bool:
+        """Give the contexts what changed; say whether anything did."""
+        changed = await asyncio.to_thread(self._lists.refresh)
+        if self._lists.refused > self._refused:
+            log.warning("revocation_list_refused", count=self._lists.refused - self._refused)
+            self._refused = self._lists.refused
+        if changed:
+            lists = [x509.load_der_x509_crl(der) for der in self._lists.current(self._clock())]
+            for context in self._contexts:
+                add_crls(context, lists)
+        return changed
