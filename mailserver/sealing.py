@@ -29,6 +29,12 @@ EXPORT_EVERY = timedelta(minutes=4)
 Seal = Callable[[Sealing], Awaitable[SignedRoot | None]]
 
 
+def trail_public_key(key_file: Path) -> bytes:
+    """Give the 32 octets of the key that roots are verified with."""
+    private = Ed25519PrivateKey.from_private_bytes(key_file.read_bytes())
+    return private.public_key().public_bytes_raw()
+
+
 class Sealer:
     """Seals one trail for as long as its process runs."""
 

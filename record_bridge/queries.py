@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
+from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life_queries import LifeQueries
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
@@ -295,6 +296,18 @@ class RecordQueries:
         own = Viewer(ViewerKind.PATIENT, str(patient_id))
         titles = {row["id"]: row["title"] for row in await self._visible(patient_id, own)}
         return [_access(row._asdict(), titles) for row in rows]
+
+    async def access_proofs(self, patient_id: int) -> list[dict[str, Any]]:
+        """Give what ``accesses`` lists, oldest first, each with its proof; see there for form."""
+        own = Viewer(ViewerKind.PATIENT, str(patient_id))
+        known = {row["id"] for row in await self._visible(patient_id, own)}
+        return await access_proofs(
+            self._database,
+            f"patient:{patient_id}",
+            ACCESS_KINDS,
+            limit=MAX_ACCESSES,
+            may_know=lambda facts: facts.get("document_id", 0) in {0, *known},
+        )
 
     async def _visible(self, patient_id: int, viewer: Viewer) -> list[Mapping[str, Any]]:
         """The rows of a record that this viewer may see, newest first."""

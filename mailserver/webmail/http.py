@@ -174,6 +174,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/dossier/document/{document:int}/fichier/{number:int}",
                   record_pages.document_file),
             Route("/dossier/acces", record_pages.accesses),
+            Route("/dossier/acces/preuves", record_pages.access_proofs),
             Route("/agenda", agenda_pages.agenda),
             Route("/agenda/{entry:int}/fait", agenda_pages.done, methods=["POST"]),
             Route(prevention, agenda_pages.declare, methods=["POST"]),

@@ -7,8 +7,8 @@ downloads.
 """
 
 import asyncio
+import json
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 from markupsafe import Markup
@@ -20,6 +20,7 @@ from certs.errors import CertsError
 from directory.codes import MailboxType
 from mailserver.errors import MailServerError
 from mailserver.store.model import Mailbox
+from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
 from mailserver.webmail.files import download
 from mailserver.webmail.narrative import ReadableDocument, read_document
 from mailserver.webmail.pages import render
@@ -28,7 +29,7 @@ from mailserver.webmail.session import Visitor, services_of, signed_in
 from mailserver.webmail.text_fr import today
 from record_bridge.errors import RecordBridgeError
 from record_bridge.model import Viewer, ViewerKind
-from record_bridge.queries import AgendaView, DocumentDetail, DocumentView, PatientView
+from record_bridge.queries import DocumentDetail, DocumentView, PatientView
 
 HOME_DOCUMENTS: Final = 3
 HOME_ENTRIES: Final = 3
@@ -94,11 +95,6 @@ async def note_access(
         raise HTTPException(503) from error
 
 
-def is_upcoming(entry: AgendaView, now: date) -> bool:
-    """Say whether an entry of the agenda is still to come, on this civil day."""
-    return entry.status == "proposed" and entry.day is not None and entry.day >= now
-
-
 async def _home(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await own_record(services, visitor)
@@ -116,7 +112,7 @@ async def _home(request: Request, visitor: Visitor) -> Response:
         found = await services.queries.documents(record.patient.id, record.viewer)
         values["documents"] = found[:HOME_DOCUMENTS]
         now = today(services.clock())
-        entries = await services.queries.agenda(record.patient.id, record.viewer)
+        entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
         values["entries"] = [e for e in entries if is_upcoming(e, now)][:HOME_ENTRIES]
     return render("home.html", visitor, values)
 
@@ -231,9 +227,29 @@ async def _accesses(request: Request, visitor: Visitor) -> Response:
     return render("accesses.html", visitor, values)
 
 
+async def _access_proofs(request: Request, visitor: Visitor) -> Response:
+    """Give the journal as a file whose every line can be checked without this server."""
+    services = services_of(request)
+    record = await wanted_record(request, visitor)
+    proofs = await services.queries.access_proofs(record.patient.id)
+    told = {
+        "format": "pli-accesses-1",
+        "made_at": services.clock().isoformat(timespec="seconds"),
+        "trail_key": services.settings.trail_key.hex(),
+        "accesses": proofs,
+    }
+    headers = {"Content-Disposition": 'attachment; filename="acces.json"'}
+    return Response(
+        json.dumps(told, ensure_ascii=True, indent=1),
+        media_type="application/json",
+        headers=headers,
+    )
+
+
 home = signed_in(_home)
 record = signed_in(_record)
 category = signed_in(_category)
 document = signed_in(_document)
 document_file = signed_in(_document_file)
 accesses = signed_in(_accesses)
+access_proofs = signed_in(_access_proofs)

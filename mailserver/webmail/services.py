@@ -41,12 +41,14 @@ class WebmailSettings:
         prevention_off: structures that do not show the prevention calendar (RULES §8).
         mail: what autoconfiguration tells.
         sign: signs a configuration profile (CMS, opaque, DER).
+        trail_key: the Ed25519 public key of the trail, 32 octets.
     """
 
     host: str
     authserv_id: str
     mail: MailService
     sign: Callable[[bytes], bytes]
+    trail_key: bytes = b""
     session_minutes: int = 20
     prevention_off: frozenset[str] = frozenset()
 

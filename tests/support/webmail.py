@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pyotp
 from argon2 import PasswordHasher
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Table, Text
 
 from directory.codes import MailboxType
@@ -46,6 +47,9 @@ _HASH = _HASHER.hash(PASSWORD)
 MAIL = MailService("mail.cabinet.test", 143, 993, 587, 465, 443)
 
 
+TRAIL_KEY = Ed25519PrivateKey.generate()
+
+
 def sign(content: bytes) -> bytes:
     """Stand for the server's seal: this application never looks at what comes out."""
     return b"signed:" + content
@@ -78,6 +82,7 @@ class Webmail:
     patients: dict[str, int]
     commands: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     bridge_down: bool = False
+    commands_table: Mapping[str, Any] = field(default_factory=dict)
 
     def client(self, **options: Any) -> httpx2.AsyncClient:
         """A browser that follows nothing by itself."""
@@ -196,7 +201,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
         )
-        site = Webmail(None, mail, record, queries, clock, {}, {})
+        site = Webmail(None, mail, record, queries, clock, {}, {}, commands_table=table)
 
         async def run(name: str, arguments: Mapping[str, Any]) -> Any:
             if site.bridge_down:
@@ -212,7 +217,13 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                 mail.submissions,
                 run,
                 clock,
-                WebmailSettings("mail.cabinet.test", AUTHSERV, MAIL, sign),
+                WebmailSettings(
+                    "mail.cabinet.test",
+                    AUTHSERV,
+                    MAIL,
+                    sign,
+                    TRAIL_KEY.public_key().public_bytes_raw(),
+                ),
             )
         )
         for login, address in (
