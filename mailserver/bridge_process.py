@@ -38,6 +38,14 @@ REFUSALS = {
     "no_such_structure": "No such structure; see 'pli structure list DIR'.",
     "several_structures": "Say which structure with --structure ID.",
     "visible_already": "The patient sees this document already.",
+    "no_title": "An appointment has a title.",
+    "not_a_calendar": "This is not a calendar with one appointment.",
+    "calendar_repeats": "An appointment that repeats cannot be kept.",
+    "calendar_too_large": "This calendar is larger than 64 kB.",
+    "etag_differs": "It was changed meanwhile.",
+    "uid_taken": "Another appointment has this UID.",
+    "too_many": "There are as many of them as can be kept.",
+    "newer_known": "A later version of this invitation was answered already.",
     "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
 }
 """What a person is told for each reason of ``RecordStateError``."""

@@ -31,3 +31,20 @@ class CommandError(MailServerError):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+class DavRequestError(MailServerError):
+    """A request of a calendar client is not one that can be answered.
+
+    Attributes:
+        reason: a constant of this program.
+        precondition: the XML element that says so, in Clark notation; "" for none.
+    """
+
+    def __init__(self, reason: str, precondition: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.precondition = precondition
+
+    def __str__(self) -> str:
+        return f"the calendar request cannot be answered: {self.reason}"

@@ -9,7 +9,7 @@ Source: RULES §14, RFC 4791 §4.1, RFC 6578 §3.2.
 
 import enum
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -107,11 +107,16 @@ def etag_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def state_of(objects: Sequence[CalendarObject]) -> str:
+def tags_of(objects: Iterable[CalendarObject]) -> dict[str, str]:
+    """Name to tag: what a client compares."""
+    return {each.name: each.etag for each in objects}
+
+
+def state_of(tags: Mapping[str, str]) -> str:
     """The state of a calendar: the same names and tags, the same state."""
     digest = hashlib.sha256()
-    for each in sorted(objects, key=lambda one: one.name):
-        digest.update(f"{each.name}\x00{each.etag}\x00".encode())
+    for name in sorted(tags):
+        digest.update(f"{name}\x00{tags[name]}\x00".encode())
     return digest.hexdigest()[:32]
 
 

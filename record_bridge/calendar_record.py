@@ -27,7 +27,13 @@ from record_bridge.calendar_objects import (
     stored_object,
 )
 from record_bridge.errors import MalformedIcalendarError, RecordStateError
-from record_bridge.formats.ical import MAX_TEXT, Appointment, read_calendar, write_calendar
+from record_bridge.formats.ical import (
+    MAX_OCTETS,
+    MAX_TEXT,
+    Appointment,
+    read_calendar,
+    write_calendar,
+)
 from record_bridge.life_queries import OwnEntry
 from record_bridge.model import Viewer
 from record_bridge.queries import RecordQueries
@@ -170,9 +176,8 @@ class CalendarCommands:
         """Keep a calendar object of the patient, as it is.
 
         Raises:
-            MalformedIcalendarError: it is not one appointment that can be kept.
-            RecordStateError: its tag is not the expected one, another object has its UID, or
-                there are too many.
+            RecordStateError: it is not one appointment that can be kept, its tag is not the
+                expected one, another object has its UID, or there are too many.
 
         Source: RFC 4791 §5.3.2.
         """
@@ -297,8 +302,8 @@ class CalendarCommands:
                 cancelled.
 
         Raises:
-            MalformedIcalendarError: it is no invitation to one appointment.
-            RecordStateError: a later version of it was answered already.
+            RecordStateError: it is no invitation to one appointment, or a later version of it was
+                answered already.
 
         Source: RFC 5546 §2.1.5, RFC 5546 §3.2.
         """
@@ -324,23 +329,31 @@ def invited_to(ics: bytes) -> Appointment:
     """The one appointment of an invitation that can be answered.
 
     Raises:
-        MalformedIcalendarError: there is none, or several.
+        RecordStateError: there is none, or several, or one time of many.
     """
-    read = read_calendar(ics)
+    try:
+        read = read_calendar(ics)
+    except MalformedIcalendarError as error:
+        raise RecordStateError("not_a_calendar") from error
     if len(read.appointments) != 1 or not read.appointments[0].organizer:
-        raise MalformedIcalendarError("not one appointment")
+        raise RecordStateError("not_a_calendar")
     if read.appointments[0].single:
-        raise MalformedIcalendarError("one time of many")
+        raise RecordStateError("calendar_repeats")
     return read.appointments[0]
 
 
 def _one_appointment(ics: bytes) -> Appointment:
     """Source: RFC 4791 §4.1 (one UID, no METHOD), RFC 4791 §5.2.8 (no recurrence here)."""
-    read = read_calendar(ics)
+    if len(ics) > MAX_OCTETS:
+        raise RecordStateError("calendar_too_large")
+    try:
+        read = read_calendar(ics)
+    except MalformedIcalendarError as error:
+        raise RecordStateError("not_a_calendar") from error
     if read.method or len(read.appointments) != 1:
-        raise MalformedIcalendarError("not one appointment")
+        raise RecordStateError("not_a_calendar")
     if read.appointments[0].repeats or read.appointments[0].single:
-        raise MalformedIcalendarError("recurrence")
+        raise RecordStateError("calendar_repeats")
     return read.appointments[0]
 
 

@@ -48,7 +48,9 @@ from record_bridge.schema import TRAIL, agenda_entry, document, patient
 from record_bridge.schema import quarantine as quarantine_table
 
 Arguments = Mapping[str, Any]  # JSON values
-ACCESS_KINDS = frozenset({"record_read", "document_read", "agenda_read", "document_pdf"})
+ACCESS_KINDS = frozenset(
+    {"record_read", "document_read", "agenda_read", "document_pdf", "calendar_read"}
+)
 """What ``note_access`` may write."""
 _DECISIONS = {
     "confirmed": AgendaStatus.CONFIRMED,

@@ -5,7 +5,6 @@ calendar unless the structure switched it off (RULES §8); a decision goes to th
 writer of the record (DESIGN D2).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -14,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError, MailServerError
+from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
+from mailserver.webmail.commanding import run
 from mailserver.webmail.pages import render
 from mailserver.webmail.record_pages import (
     OwnRecord,
-    is_upcoming,
     note_access,
     own_record,
     wanted_record,
@@ -26,7 +25,6 @@ from mailserver.webmail.record_pages import (
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
-from record_bridge.errors import RecordBridgeError
 from record_bridge.prevention import PreventionItem, PreventionState
 from record_bridge.prevention_record import prevention
 
@@ -43,7 +41,7 @@ async def _agenda(request: Request, visitor: Visitor) -> Response:
     if record is None:
         return render("no_record.html", visitor, {"section": "agenda"})
     await note_access(request, visitor, record, "agenda", None)
-    entries = await services.queries.agenda(record.patient.id, record.viewer)
+    entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
     shown = [entry for entry in entries if entry.status != "dismissed"]
     upcoming = [entry for entry in shown if is_upcoming(entry, today(services.clock()))]
     to_schedule = [entry for entry in shown if entry.status == "to_schedule"]
@@ -61,6 +59,9 @@ async def _agenda(request: Request, visitor: Visitor) -> Response:
         "decidable": DECIDABLE,
         "done": request.query_params.get("fait") == "1",
         "undone": request.query_params.get("annule") == "1",
+        "noted": request.query_params.get("note") == "1",
+        "removed": request.query_params.get("supprime") == "1",
+        "not_noted": request.query_params.get("rdv") == "1",
         "no_day": request.query_params.get("date") == "1",
         "today": today(services.clock()),
     }
@@ -117,7 +118,7 @@ async def _done(request: Request, visitor: Visitor) -> Response:
         "decision": "confirmed",
         "actor": visitor.actor,
     }
-    await _run(services, "agenda_decide", arguments)
+    await run(services, "agenda_decide", arguments)
     return RedirectResponse("/agenda?fait=1", status_code=303)
 
 
@@ -134,13 +135,13 @@ async def _declare(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
     if not date.fromisoformat(record.patient.birth_date) <= day <= now:
         return RedirectResponse("/agenda?date=1", status_code=303)
-    await _run(services, "prevention_declare", arguments | {"day": day.isoformat()})
+    await run(services, "prevention_declare", arguments | {"day": day.isoformat()})
     return RedirectResponse("/agenda?fait=1", status_code=303)
 
 
 async def _take_back(request: Request, visitor: Visitor) -> Response:
     arguments = await _line(request, visitor)
-    await _run(services_of(request), "prevention_undo", arguments)
+    await run(services_of(request), "prevention_undo", arguments)
     return RedirectResponse("/agenda?annule=1", status_code=303)
 
 
@@ -160,20 +161,6 @@ async def _line(request: Request, visitor: Visitor) -> dict[str, Any]:
         "ordinal": int(request.path_params["ordinal"]),
         "actor": visitor.actor,
     }
-
-
-async def _run(services: WebmailServices, command: str, arguments: Mapping[str, Any]) -> None:
-    """Have the bridge do something.
-
-    Raises:
-        HTTPException: 404 when the record refuses it, 503 when the bridge cannot be asked.
-    """
-    try:
-        await services.record(command, arguments)
-    except (CommandError, RecordBridgeError) as error:
-        raise HTTPException(404) from error
-    except (OSError, MailServerError) as error:
-        raise HTTPException(503) from error
 
 
 agenda = signed_in(_agenda)

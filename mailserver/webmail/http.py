@@ -31,6 +31,8 @@ from certs.tls import server_context
 from mailserver.webmail import (
     agenda_pages,
     autoconfig,
+    caldav,
+    calendar_pages,
     login,
     mail_pages,
     operations,
@@ -44,6 +46,7 @@ from mailserver.webmail.services import (
     WebmailServices,
     WebmailSettings,
 )
+from mailserver.webmail.snapshots import Snapshots
 
 __all__ = [
     "SANDBOXED",
@@ -179,6 +182,16 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/agenda/{entry:int}/fait", agenda_pages.done, methods=["POST"]),
             Route(prevention, agenda_pages.declare, methods=["POST"]),
             Route(prevention + "/annuler", agenda_pages.take_back, methods=["POST"]),
+            Route("/agenda/calendriers", calendar_pages.calendars),
+            Route("/agenda/calendriers/nouveau", calendar_pages.make, methods=["POST"]),
+            Route("/agenda/calendriers/{key:int}/arreter", calendar_pages.stop, methods=["POST"]),
+            Route("/agenda/rendez-vous", calendar_pages.add, methods=["POST"]),
+            Route("/agenda/rendez-vous/{entry:int}/supprimer", calendar_pages.delete,
+                  methods=["POST"]),
+            Route("/calendrier/{secret}", calendar_pages.feed_file),
+            Route("/.well-known/caldav", caldav.well_known, methods=[*caldav.METHODS]),
+            Route("/caldav", caldav.serve, methods=[*caldav.METHODS]),
+            Route("/caldav/{path:path}", caldav.serve, methods=[*caldav.METHODS]),
             Route("/.well-known/autoconfig/mail/config-v1.1.xml", autoconfig.config),
             Route("/mail/config-v1.1.xml", autoconfig.config),
             Route("/autodiscover/autodiscover.xml", autoconfig.autodiscover, methods=["POST"]),
@@ -194,6 +207,7 @@ def build_app(services: WebmailServices) -> Starlette:
     app.state.services = services
     app.state.metrics = metrics
     app.state.attempts = login.Attempts()
+    app.state.snapshots = Snapshots()
     return app
 
 

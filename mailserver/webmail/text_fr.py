@@ -69,6 +69,8 @@ _AGENDA_KINDS: Final = {
     "appointment": "Rendez-vous",
     "prevention": "Prévention",
     "certificate": "Certificat de santé",
+    "own": "Noté par vous",
+    "invited": "Invitation acceptée",
 }
 _AGENDA_STATUS: Final = {
     "proposed": "Proposé",
@@ -87,6 +89,9 @@ _ACCESS_KINDS: Final = {
     "agenda_decided": "réponse dans l'agenda",
     "prevention_declared": "« déjà fait » dans l'agenda",
     "prevention_undone": "« déjà fait » annulé dans l'agenda",
+    "calendar_read": "lecture de l'agenda",
+    "calendar_key_made": "accès d'un calendrier à l'agenda",
+    "calendar_key_stopped": "accès d'un calendrier arrêté",
 }
 
 LOGIN_REFUSED: Final = (
@@ -266,6 +271,7 @@ def actor(code: str, own: str) -> str:
     return {
         "account": "Un professionnel de la structure",
         "practitioner": "Un professionnel de la structure",
+        "calendar": "Un de vos calendriers",
         "cli": "L'administration du site",
         "bridge": "Le rangement automatique",
     }.get(kind, "Le rangement automatique")

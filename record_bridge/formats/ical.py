@@ -28,6 +28,8 @@ MAX_SEQUENCE: Final = 2**31 - 1
 PRODUCT: Final = "-//Pli//Agenda de sante//FR"
 _FOLD: Final = re.compile(rb"\r?\n[ \t]")
 _BEGIN: Final = re.compile(rb"(?i)BEGIN[:;]")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+"""What no XML answer could carry. Source: XML 1.0 §2.2."""
 _VENDOR_ZONE: Final = re.compile(
     rb"(?im)^(DT(?:START|END)[^:\n]*;TZID=\"?)/[^:;\"\n]*/([a-z_]+/[a-z_]+)(?=[\":;])"
 )
@@ -150,7 +152,7 @@ def _bounded(content: bytes) -> bytes:
         raise MalformedIcalendarError("too large")
     if content.count(b"\n") > MAX_LINES:
         raise MalformedIcalendarError("too many lines")
-    if b"\x00" in content:
+    if _CONTROL.search(content) is not None:
         raise MalformedIcalendarError("not text")
     lines = _without_zones(_FOLD.sub(b"", content).replace(b"\r\n", b"\n").split(b"\n"))
     begun = [line for line in lines if _BEGIN.match(line)]
