@@ -144,6 +144,16 @@ class Client:
         self._writer = writer
         self.offer = Offer({})
         self._last_lines: list[str] = []
+        self._transmitted = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether the server takes no more messages on this connection.
+
+        Source: RFC 9422 §3.
+        """
+        most = self.offer.limit("MAILMAX")
+        return most is not None and self._transmitted >= most
 
     @property
     def identity(self) -> PeerIdentity | None:
@@ -179,6 +189,7 @@ class Client:
         commands = [_mail(envelope, message, self.offer)]
         commands += [_rcpt(path, options, self.offer) for path, options in envelope.recipients]
         commands.append(b"DATA")
+        self._transmitted += 1
         answers = await self._begin(commands)
         mail, *accepted, ready = answers
         if ready.code != 354:

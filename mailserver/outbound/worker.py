@@ -23,12 +23,13 @@ from directory.lookup import Directory
 from mailserver.delivery.bounce import Bounces
 from mailserver.message.dsn import Action, Failure
 from mailserver.message.envelope import Notify
-from mailserver.outbound.client import Client, Envelope, Offer, ServerReply
+from mailserver.outbound.client import Envelope, Offer, ServerReply
 from mailserver.outbound.errors import PeerReplyError, SendError
 from mailserver.outbound.peer import (
     NOT_SMTP,
     UNREACHABLE,
     OutboundSettings,
+    Peer,
     Peers,
     UnusableError,
 )
@@ -207,8 +208,9 @@ class OutboundWorker:
                     return True
                 return False
             await self._answers(domain.name)
-            limit = peer.client.offer.limit("MAILMAX") or self._settings.per_connection
-            for _ in range(min(limit, self._settings.per_connection)):
+            for _ in range(self._settings.per_connection):
+                if peer.client.spent:
+                    return True
                 job = await self._next(domain)
                 if job is None or not self._peers.believed(domain.name, peer.client):
                     if job is not None:
@@ -217,7 +219,7 @@ class OutboundWorker:
                 if not peer.client.alive:
                     domain.jobs.appendleft(job)
                     return True
-                if not await self._hand_over(peer.client, job, peer.host):
+                if not await self._hand_over(peer, job, domain):
                     return True
         return True
 
@@ -232,9 +234,10 @@ class OutboundWorker:
                 return None
         return domain.jobs.popleft() if domain.jobs else None
 
-    async def _hand_over(self, client: Client, job: Job, host: str) -> bool:
+    async def _hand_over(self, peer: Peer, job: Job, domain: _Domain) -> bool:
         """Send one job and note its end; False when the connection is of no more use."""
         left = list(job.items)
+        client = peer.client
         reply = BROKEN
         try:
             async with AsyncExitStack() as stack:
@@ -243,7 +246,10 @@ class OutboundWorker:
                 await stack.enter_async_context(asyncio.timeout(JOB_S))
                 if any(item.crashes for item in left):
                     await self._store.outbox.suspect([item.id for item in left])
-                return await self._send(client, left, host)
+                usable = await self._send(peer, left)
+                if left:
+                    domain.jobs.appendleft(Job(tuple(left)))
+                return usable
         except PeerReplyError:
             reply = NOT_SMTP
         except SendError:
@@ -259,8 +265,14 @@ class OutboundWorker:
         await self._end(left, reply)
         return False
 
-    async def _send(self, client: Client, left: list[Outgoing], host: str) -> bool:
-        """Send to all recipients; what is settled leaves ``left`` at once."""
+    async def _send(self, peer: Peer, left: list[Outgoing]) -> bool:
+        """Send to all recipients; what is settled leaves ``left`` at once.
+
+        Returns:
+            Whether the connection can be used again. What is ``left`` when it takes no more
+            messages waits for the next connection.
+        """
+        client, host = peer.client, peer.host
         body = await self._store.outbox.body(left[0].message_id)
         refusal = refused_here(left[0], len(body), client.offer, eight_bit=not body.isascii())
         if refusal is not None:
@@ -269,6 +281,8 @@ class OutboundWorker:
         pending = deque(portions(left, client.offer))
         usable = True
         while pending:
+            if client.spent:
+                return False
             items = pending.popleft()
             envelope = Envelope(
                 items[0].reverse_path,

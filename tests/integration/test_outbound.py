@@ -8,27 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from certs.tls import operator_context
 from mailserver.delivery.errors import Reply
-from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.hospital import ReceiverSettings, received_files, serve_receiver
 from mailserver.outbound.client import Client, Envelope, Transmission
 from mailserver.outbound.errors import PeerReplyError, UnreachableError
-from mailserver.outbound.peer import OutboundSettings
-from mailserver.outbound.worker import OutboundWorker
 from tests.support.mail_site import (
     DR,
-    A,
     MailSite,
     Party,
     World,
     mail_site,
-    message,
     world,
     write_list,
 )
-
-TO = f"service@{A}"
+from tests.support.outbound import submit, waiting, worker
 
 
 @pytest.fixture(scope="module")
@@ -42,41 +35,10 @@ async def site(where: World, tmp_path: Path):
         yield opened
 
 
-def worker(site: MailSite, port: int, **changes: object) -> OutboundWorker:
-    tls = operator_context(
-        site.world.client_ca,
-        site.world.ours.cert,
-        site.world.ours.key,
-        crls=site.world.root / "pki",
-    )
-    settings = OutboundSettings(
-        {A: ("127.0.0.1", port)},
-        tls,
-        "mail.pli.test",
-        **changes,  # type: ignore[arg-type]  # fields a test names
-    )
-    return OutboundWorker(
-        site.store, site.directory, settings, bounces=site.bounces, clock=site.now
-    )
-
-
 def receiver(site: MailSite, party: Party, refuse: Reply | None = None) -> "ReceiverSettings":
     return ReceiverSettings(
         0, site.world.ca, party.cert, party.key, site.root / "received", refuse=refuse
     )
-
-
-async def submit(site: MailSite, text: str = "bonjour", to: str = TO) -> None:
-    outcome = await site.services.submissions.submit(
-        SubmissionMessage(
-            message(DR, to, text), DR, (to,), site.mailboxes[DR], site.now(), "submission"
-        )
-    )
-    assert isinstance(outcome, Submitted)
-
-
-async def waiting(site: MailSite) -> list[tuple[int, str]]:
-    return [(item.attempts, item.reply_code[:3]) for item in await site.store.queue.items()]
 
 
 async def test_a_message_arrives_octet_for_octet(site: MailSite) -> None:
