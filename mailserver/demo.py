@@ -21,7 +21,7 @@ from mailserver.app import local_commands
 from mailserver.control import Owner
 from mailserver.installation import OPERATOR_FIELDS, OPERATOR_ORGANISATION
 from mailserver.practice import write_list
-from mailserver.settings import Site, write_private
+from mailserver.settings import FairUse, Site, write_private
 
 TEST_OID = "1.2.250.1.213.1.4.10"
 RECEIVER_OFFSETS = (26, 27)
@@ -128,7 +128,8 @@ async def make_demo(site: Site, *, at: datetime) -> None:
                 "routes": {
                     row["domain"]: f"{row['receiver']['host']}:{row['receiver']['port']}"
                     for row in operators
-                }
+                },
+                "fair_use": FairUse.none(),
             }
         )
     )

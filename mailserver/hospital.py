@@ -332,6 +332,11 @@ class _StoringTransaction:
     def forget(self) -> None:
         """Nobody logs in here."""
 
+    def may_log_in(self, caller: Caller, login: str) -> bool:
+        """Nobody logs in here."""
+        del caller, login
+        return False
+
     async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
         """Nobody logs in here."""
         del caller, credentials

@@ -6,6 +6,7 @@ databases; listeners start last and stop first.
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound
 from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
+from mailserver.fairness import Fairness
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.installation import mail_service
 from mailserver.outbound.peer import OutboundSettings
@@ -89,6 +91,7 @@ class _Parts:
     pool: SandboxPool
     keystore: KeyStore
     outbound_tls: ssl.SSLContext
+    fairness: Fairness
 
 
 class SignatureWorkers:
@@ -209,6 +212,7 @@ async def _build(
         outbound_tls=operator_context(
             site.peers_ca, keystore.server_cert, keystore.server_key, crls=keystore.crls
         ),
+        fairness=Fairness(settings.fair_use.limits(), time.monotonic),
     )
     tasks = await stack.enter_async_context(Background())
     tell(directory.adoption.outcome)
@@ -288,7 +292,7 @@ async def _listen(
             keystore.server_key,
         )
     )
-    imap = ImapServices(parts.store, now)
+    imap = ImapServices(parts.store, now, parts.fairness)
     for name, implicit in (("imap", False), ("imaps", True)):
         ports[name] = await stack.enter_async_context(
             serve_imap(
@@ -303,7 +307,14 @@ async def _listen(
                 ),
             )
         )
-    smtp = SmtpServices(parts.store, parts.directory, parts.inbound, parts.submissions, now)
+    smtp = SmtpServices(
+        parts.store,
+        parts.directory,
+        parts.inbound,
+        parts.submissions,
+        now,
+        fairness=parts.fairness,
+    )
     for name, implicit in (("submission", False), ("submissions", True)):
         bind = _smtp_bind(parts, getattr(settings.ports, name), client_tls, loopback)
         ports[name] = await stack.enter_async_context(
@@ -370,6 +381,7 @@ def _smtp_bind(
         size_limit=settings.limits.max_message_bytes,
         max_recipients=settings.limits.max_recipients,
         max_connections=settings.limits.max_connections,
+        fairness=parts.fairness,
         plaintext_login_from=plaintext,
         spool_directory=parts.site.data,
     )

@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mailserver.errors import SettingsError
+from mailserver.fairness import FairLimits, Rate
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -121,6 +122,51 @@ class Hl7Door(_Strict):
         return self
 
 
+class FairUse(_Strict):
+    """What one address, one operator or one account may ask for, at most; 0 is no bound."""
+
+    connections_per_address: int = Field(default=200, ge=0)
+    """At a time, on the SMTP ports; an IPv6 address stands for its /64."""
+    new_connections_per_address: int = Field(default=600, ge=0)
+    """In a minute, on the SMTP ports."""
+    connections_per_operator: int = Field(default=50, ge=0)
+    """At a time, by the name in the certificate."""
+    messages_per_operator: int = Field(default=600, ge=0)
+    """In a minute."""
+    recipients_per_operator: int = Field(default=6000, ge=0)
+    """In a minute."""
+    imap_connections_per_account: int = Field(default=64, ge=0)
+    """At a time."""
+    messages_per_account: int = Field(default=300, ge=0)
+    """In an hour, of mail clients; the site's own software answers all that comes in."""
+    recipients_per_account: int = Field(default=2000, ge=0)
+    """In an hour, of mail clients."""
+    failed_logins_per_address: int = Field(default=50, ge=0)
+    """In ten minutes, by SMTP and IMAP, whatever the account."""
+    failed_logins_per_account: int = Field(default=10, ge=0)
+    """In ten minutes, by SMTP and IMAP, from one address."""
+
+    @classmethod
+    def none(cls) -> Self:
+        """Bound nothing: a demo's operators are load generators."""
+        return cls(**dict.fromkeys(cls.model_fields, 0))
+
+    def limits(self) -> FairLimits:
+        """Give the bounds as the listeners take them."""
+        return FairLimits(
+            address_connections=self.connections_per_address,
+            address_rate=Rate(self.new_connections_per_address, 60.0),
+            operator_connections=self.connections_per_operator,
+            operator_messages=Rate(self.messages_per_operator, 60.0),
+            operator_recipients=Rate(self.recipients_per_operator, 60.0),
+            account_connections=self.imap_connections_per_account,
+            account_messages=Rate(self.messages_per_account, 3600.0),
+            account_recipients=Rate(self.recipients_per_account, 3600.0),
+            address_failures=Rate(self.failed_logins_per_address, 600.0),
+            account_failures=Rate(self.failed_logins_per_account, 600.0),
+        )
+
+
 class TrustSettings(_Strict):
     """Where the trust list comes from, and how long it is believed."""
 
@@ -150,6 +196,7 @@ class Settings(_Strict):
     """The domain our own bounces come from."""
     patient_session_minutes: int = Field(default=20, ge=1, le=240)
     limits: Limits = Limits()
+    fair_use: FairUse = FairUse()
     trust: TrustSettings = TrustSettings()
     purge_after_days: int = Field(default=30, ge=1, le=3650)
     """Days that the application mailbox keeps a message after its outcome (RULES §3)."""

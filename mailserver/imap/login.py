@@ -83,18 +83,25 @@ async def authenticate(context: Context, command: c.Authenticate) -> bytes:
 
 
 async def _check(context: Context, credentials: Credentials) -> bytes:
-    limits = context.bind.limits
+    limits, fairness = context.bind.limits, context.shared.services.fairness
     store = context.store
     at = context.shared.now()
+    peer = context.connection.peer
+    if not fairness.may_log_in(peer, credentials.login):
+        raise RefusedError(Code.LIMIT, "Too many failed logins, try again later")
     mailbox = await store.accounts.check_device(credentials.login, credentials.secret, at)
     if mailbox is None:
         context.attempts += 1
+        fairness.login_failed(peer, credentials.login)
         log.debug("imap_login_refused", count=context.attempts)
         await asyncio.sleep(limits.login_delay_s * 2 ** (context.attempts - 1))
         if context.attempts >= limits.login_attempts:
             context.state = State.LOGOUT
             context.ending = "attempts"
         raise RefusedError(Code.AUTHENTICATIONFAILED, "Authentication failed")
+    fairness.logged_in(peer, credentials.login)
+    if not fairness.accounts.take(mailbox.id):
+        raise RefusedError(Code.LIMIT, "Too many connections of this account")
     context.mailbox = mailbox
     context.state = State.AUTHENTICATED
     context.connection.open_limits(limits.append_octets)

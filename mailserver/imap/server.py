@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from mailserver.fairness import address_key
 from mailserver.imap.connection import HANDSHAKE_DEADLINE_S, Connection
 from mailserver.imap.context import Context
 from mailserver.imap.session import Session
@@ -42,7 +43,7 @@ class _Listener:
 
     def _accept(self, connection: Connection) -> None:
         limits = self._bind.limits
-        address = connection.peer
+        address = address_key(connection.peer)
         full = (
             len(self._tasks) >= limits.connections
             or self._addresses[address] >= limits.connections_per_address

@@ -118,8 +118,7 @@ class Session:
             self._log_failure("imap_session_failed", error)
             context.write(b"* BYE Internal error\r\n")
         finally:
-            if context.subscription is not None:
-                context.subscription.close()
+            self._leave()
             connection.close()
             log.info(
                 "imap_session",
@@ -128,6 +127,14 @@ class Session:
                 code=context.ending or "logout",
                 duration_ms=int((time.monotonic() - started) * 1000),
             )
+
+    def _leave(self) -> None:
+        """Give back what the login took."""
+        context = self._context
+        if context.subscription is not None:
+            context.subscription.close()
+        if context.mailbox is not None:
+            context.shared.services.fairness.accounts.give(context.mailbox.id)
 
     async def _step(self) -> None:
         """Take one event of the wire and answer it."""

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from certs.mime import Outline, decode_outline
 from directory.trail import AuditEvent
+from mailserver.fairness import Fairness, unlimited
 from mailserver.imap.view import Snapshot
 from mailserver.message.index import MessageIndex
 from mailserver.store.changes import Subscription
@@ -240,12 +241,14 @@ class ImapServices:
 
     Attributes:
         clock: gives the current aware UTC instant.
+        fairness: what each account and each address may ask for.
         indexes: the cache of message indexes; one per store.
         folders: the cache of open folders; one per store.
     """
 
     store: MailStore
     clock: Callable[[], datetime]
+    fairness: Fairness = field(default_factory=unlimited)
     indexes: IndexCache = field(init=False)
     folders: FolderCache = field(init=False)
 

@@ -10,7 +10,7 @@ Source: RFC 5321 §4.5.1, RFC 5321 §6.1, MSS-OP §3.2; DESIGN §3 steps 2 to 8.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -22,6 +22,7 @@ from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.inbound import Inbound, InboundMessage
 from mailserver.delivery.submission import Submissions
+from mailserver.fairness import Fairness, unlimited
 from mailserver.message.envelope import RecipientOptions
 from mailserver.smtp import policy, replies, sasl
 from mailserver.smtp.address import POSTMASTER, BarePostmaster, MailCommand, RcptCommand
@@ -47,6 +48,7 @@ class SmtpServices:
     clock: Clock
     patient_domains: frozenset[str] = frozenset()
     """Patients' domains of other operators, to which patients may write (RULES §11)."""
+    fairness: Fairness = field(default_factory=unlimited)
 
 
 class Destinations:
@@ -119,6 +121,11 @@ class InboundTransaction:
     def forget(self) -> None:
         """Nobody logs in here."""
 
+    def may_log_in(self, caller: Caller, login: str) -> bool:
+        """Nobody logs in here."""
+        del caller, login
+        return False
+
     async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
         """Nobody logs in here."""
         del caller, credentials
@@ -139,11 +146,15 @@ class InboundTransaction:
         )
         if refusal is not None:
             return await self._refuse(caller, refusal, "mail")
+        if not self._services.fairness.operator_message(_name(caller)):
+            return await self._refuse(caller, replies.TOO_MANY_MESSAGES, "mail")
         self._command = command
         return replies.SENDER_OK
 
     async def recipient(self, caller: Caller, command: RcptCommand) -> Reply:
         """Judge a recipient: a mailbox of this site."""
+        if not self._services.fairness.operator_recipient(_name(caller)):
+            return await self._refuse(caller, replies.TOO_MANY_FOR_NOW, "rcpt")
         if isinstance(command.forward_path, BarePostmaster):
             mailbox = await self._destinations.postmaster()
             destination = Destination.NO_MAILBOX if mailbox is None else Destination.MAILBOX
@@ -202,6 +213,11 @@ class InboundTransaction:
                 self._services, f"operator:{caller.identity.fingerprint}", reply, phase
             )
         return reply
+
+
+def _name(caller: Caller) -> str:
+    """Give what an operator's share is counted by."""
+    return "" if caller.identity is None else caller.identity.dn
 
 
 async def record_refusal(services: SmtpServices, actor: str, reply: Reply, phase: str) -> None:

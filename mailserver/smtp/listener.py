@@ -8,7 +8,6 @@ Source: RFC 5321 §3.8, RFC 8314 §3.3.
 
 import asyncio
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from mailserver.fairness import Fairness, unlimited
 from mailserver.smtp.data import DataLimits
 from mailserver.smtp.handler import InboundTransaction, SmtpServices
 from mailserver.smtp.protocol import (
@@ -46,7 +46,7 @@ class SmtpBind:
         hostname: our name in the greeting.
         size_limit: octets of a message, as announced by SIZE.
         plaintext_login_from: network addresses that may log in without TLS (conformance tools).
-        max_per_host: connections from one network address at a time (threats S9).
+        fairness: what each address and each operator may ask for (threats S9).
         spool_directory: where large messages are kept while they come in.
     """
 
@@ -57,7 +57,7 @@ class SmtpBind:
     size_limit: int = DEFAULT_SIZE_LIMIT
     max_recipients: int = 100
     max_connections: int = 2000
-    max_per_host: int = 500
+    fairness: Fairness = field(default_factory=unlimited)
     plaintext_login_from: frozenset[str] = frozenset()
     spool_directory: Path | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -73,7 +73,7 @@ class Connections:
         self.closing = False
         self._bind = bind
         self._open: set[SmtpConnection] = set()
-        self._hosts: Counter[str] = Counter()
+        self._operators: dict[SmtpConnection, str] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -82,12 +82,18 @@ class Connections:
         if (
             self.closing
             or len(self._open) >= self._bind.max_connections
-            or self._hosts[host] >= self._bind.max_per_host
+            or not self._bind.fairness.connect(host)
         ):
             return False
         self._open.add(connection)
-        self._hosts[host] += 1
         self._empty.clear()
+        return True
+
+    def admit_operator(self, connection: SmtpConnection, dn: str) -> bool:
+        """Count a connection for the operator it proved to be; False when it has too many."""
+        if not self._bind.fairness.operators.take(dn):
+            return False
+        self._operators[connection] = dn
         return True
 
     def leave(self, connection: SmtpConnection, host: str) -> None:
@@ -95,9 +101,10 @@ class Connections:
         if connection not in self._open:
             return
         self._open.discard(connection)
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+        self._bind.fairness.disconnect(host)
+        operator = self._operators.pop(connection, None)
+        if operator is not None:
+            self._bind.fairness.operators.give(operator)
         if not self._open:
             self._empty.set()
 

@@ -73,6 +73,10 @@ class Deadlines:
     command_s: float = 300.0
     delivery_s: float = 150.0
     """For the delivery of one message: a sender waits ten minutes for the reply to its dot."""
+    session_s: float = 3600.0
+    """From the connection on; the message that is coming in then may still end."""
+    reply_s: float = 30.0
+    """For a peer to take what was said to it, a last reply included."""
     login_delay_s: float = 0.2
     """Before the answer to a wrong login, doubled each time."""
 
@@ -104,6 +108,9 @@ class Transaction(Protocol):
 
     def forget(self) -> None:
         """Forget who logged in, too."""
+
+    def may_log_in(self, caller: Caller, login: str) -> bool:
+        """Say whether a login may be tried now, after those that failed."""
 
     async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
         """Check a login; True makes the connection that mailbox's."""
@@ -145,6 +152,9 @@ class Registry(Protocol):
 
     def admit(self, connection: "SmtpConnection", host: str) -> bool:
         """Count a connection; False when there are too many."""
+
+    def admit_operator(self, connection: "SmtpConnection", dn: str) -> bool:
+        """Count a connection for the operator it proved to be; False when it has too many."""
 
     def leave(self, connection: "SmtpConnection", host: str) -> None:
         """Forget a connection."""
@@ -208,6 +218,7 @@ class SmtpConnection(SMTP):
         self._unknown = 0
         self._logins = 0
         self._logged_in = False
+        self._end: asyncio.TimerHandle | None = None
         self.busy = False
         """A command is being obeyed or a message comes in: a stop waits for it."""
         self._verbs: dict[str, _Verb] = {
@@ -252,6 +263,8 @@ class SmtpConnection(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection; what is being delivered is given up or was committed."""
         self._registry.leave(self, self._caller.host)
+        if self._end is not None:
+            self._end.cancel()
         super().connection_lost(error)
 
     def data_ended(self, rest: bytes) -> None:
@@ -299,6 +312,8 @@ class SmtpConnection(SMTP):
         finally:
             self._disarm_deadline()
             self._writer.close()
+            # A peer that does not read its last reply would keep the socket for ever.
+            self._end = self.loop.call_later(self._settings.deadlines.reply_s, self.abort)
             # A handshake that fails never calls connection_lost on this protocol.
             self._registry.leave(self, self._caller.host)
 
@@ -307,7 +322,7 @@ class SmtpConnection(SMTP):
         await asyncio.sleep(0)
         self._refuse_early_octets()
         self._writer.write(f"220 {self._settings.hostname} ESMTP\r\n".encode("ascii"))
-        await self._writer.drain()
+        await self._flush()
 
     def _refuse_early_octets(self) -> None:
         if _stream(self._reader)._buffer:  # noqa: SLF001
@@ -319,6 +334,9 @@ class SmtpConnection(SMTP):
         self.busy = False
         if self._registry.closing:
             await self._say(replies.SHUTTING_DOWN)
+            raise Hangup
+        if self.loop.time() - self._opened_at > self._settings.deadlines.session_s:
+            await self._say(replies.SESSION_TOO_LONG)
             raise Hangup
         self._arm_deadline()
         try:
@@ -354,11 +372,11 @@ class SmtpConnection(SMTP):
 
     def _arm_deadline(self) -> None:
         deadlines = self._settings.deadlines
-        left = deadlines.command_s
+        spent = self.loop.time() - self._opened_at
+        left = min(deadlines.command_s, deadlines.session_s - spent)
         if not self._transaction.trusts(self._caller):
-            spent = self.loop.time() - self._opened_at
-            left = min(left, max(deadlines.untrusted_s - spent, 0.001))
-        self._reset_timeout(left)
+            left = min(left, deadlines.untrusted_s - spent)
+        self._reset_timeout(max(left, 0.001))
 
     def _disarm_deadline(self) -> None:
         if self._timeout_handle is not None:
@@ -376,7 +394,16 @@ class SmtpConnection(SMTP):
 
     async def _say(self, reply: Reply) -> None:
         self._writer.write(replies.encode(reply))
-        await self._writer.drain()
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Wait until the peer takes what was said, but not for ever."""
+        try:
+            async with asyncio.timeout(self._settings.deadlines.reply_s):
+                await self._writer.drain()
+        except TimeoutError:
+            self.abort()
+            raise Hangup from None
 
     async def _unknown_verb(self, _argument: str) -> Reply:
         self._unknown += 1
@@ -413,7 +440,7 @@ class SmtpConnection(SMTP):
             offered.append("AUTH " + " ".join(sasl.MECHANISMS))
         lines = [f"250-{each}\r\n" for each in offered]
         self._writer.write("".join([*lines, "250 ENHANCEDSTATUSCODES\r\n"]).encode("ascii"))
-        await self._writer.drain()
+        await self._flush()
         return None
 
     async def smtp_HELO(self, argument: str) -> Reply | None:  # noqa: N802
@@ -423,7 +450,7 @@ class SmtpConnection(SMTP):
             return refusal
         # No enhanced code here: RFC 2034 §4 exempts the greeting.
         self._writer.write(f"250 {self._settings.hostname}\r\n".encode("ascii"))
-        await self._writer.drain()
+        await self._flush()
         return None
 
     def _hello(self, argument: str, *, extended: bool) -> Reply | None:
@@ -470,6 +497,10 @@ class SmtpConnection(SMTP):
         if transport is None:  # the connection went away during the handshake
             raise Hangup
         self._continue_on(transport)
+        identity = self._caller.identity
+        if identity is not None and not self._registry.admit_operator(self, identity.dn):
+            await self._say(replies.TOO_MANY_CONNECTIONS)
+            raise Hangup
         return None
 
     def _continue_on(self, transport: asyncio.Transport) -> None:
@@ -508,6 +539,8 @@ class SmtpConnection(SMTP):
             return replies.BAD_BASE64
         if isinstance(credentials, Reply):
             return credentials
+        if not self._transaction.may_log_in(self._caller, credentials.login):
+            return replies.LOGIN_LATER
         if await self._transaction.login(self._caller, credentials):
             self._logged_in = True
             return replies.AUTHENTICATED
@@ -540,7 +573,7 @@ class SmtpConnection(SMTP):
 
     async def _challenge(self, challenge: bytes) -> bytes:
         self._writer.write(challenge)
-        await self._writer.drain()
+        await self._flush()
         self._arm_deadline()
         try:
             return (await self._reader.readuntil(b"\r\n"))[:-2]

@@ -20,6 +20,8 @@ IDLE_S = 180.0
 """No octet for so long: RFC 5321 §4.5.3.2.5 gives a sender three minutes for each block."""
 GRACE_S = 60.0
 """After this long a message must have come at ``MINIMUM_RATE`` on average (threats S9)."""
+LONGEST_S = 1800.0
+"""For one message in all, at whatever rate."""
 MINIMUM_RATE = 1000
 """Octets a second."""
 _TICK_S = 5.0
@@ -63,12 +65,14 @@ class Reception:
         spool_directory: where a large one is kept; the system's own when None.
         idle_s: see ``IDLE_S``.
         grace_s: see ``GRACE_S``.
+        longest_s: see ``LONGEST_S``.
     """
 
     limits: DataLimits
     spool_directory: Path | None = None
     idle_s: float = IDLE_S
     grace_s: float = GRACE_S
+    longest_s: float = LONGEST_S
 
 
 class Owner(Protocol):
@@ -110,7 +114,7 @@ class DataReceiver(asyncio.Protocol):
         self._result: asyncio.Future[ReceivedMessage] = loop.create_future()
         self._started = self._last = loop.time()
         self._wire_octets = 0
-        self._delay = min(_TICK_S, reception.idle_s, reception.grace_s)
+        self._delay = min(_TICK_S, reception.idle_s, reception.grace_s, reception.longest_s)
         self._timer = loop.call_later(self._delay, self._tick)
 
     async def message(self) -> ReceivedMessage:
@@ -181,6 +185,7 @@ class DataReceiver(asyncio.Protocol):
         now = self._loop.time()
         spent = now - self._started
         slow = spent > self._reception.grace_s and self._wire_octets < spent * MINIMUM_RATE
+        slow = slow or spent > self._reception.longest_s
         if slow or now - self._last > self._reception.idle_s:
             self._fail(TooSlowError())
             return

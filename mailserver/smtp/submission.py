@@ -8,6 +8,7 @@ Source: RFC 6409 §6.1, RFC 6409 §4.3, RFC 4954 §4; RULES §11, RULES §12.
 """
 
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
 import structlog
@@ -59,16 +60,21 @@ class SubmissionTransaction:
         """Forget who logged in. Source: RFC 3207 §4.2."""
         self._mailbox = self._own = None
 
+    def may_log_in(self, caller: Caller, login: str) -> bool:
+        """Say whether too many logins from there have failed."""
+        return self._services.fairness.may_log_in(caller.host, login)
+
     async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
         """Check a device password; the answer takes the same time for an unknown name."""
-        del caller
-        at = self._services.clock()
+        at, fairness = self._services.clock(), self._services.fairness
         mailbox = await self._services.store.accounts.check_device(
             credentials.login, credentials.secret, at
         )
         if mailbox is None:
             log.debug("login_refused", phase="auth")
+            fairness.login_failed(caller.host, credentials.login)
             return False
+        fairness.logged_in(caller.host, credentials.login)
         self._mailbox, self._own = mailbox, parse_addr_spec(mailbox.address)
         event = AuditEvent(
             kind="smtp_login",
@@ -87,6 +93,8 @@ class SubmissionTransaction:
         refusal = policy.judge_own_sender(self._own, command.reverse_path)
         if refusal is not None:
             return await self._refuse(refusal, "mail")
+        if not self._may_ask(self._services.fairness.account_message):
+            return await self._refuse(replies.TOO_MANY_MESSAGES, "mail")
         self._command = command
         return replies.SENDER_OK
 
@@ -95,6 +103,8 @@ class SubmissionTransaction:
         del caller
         if self._mailbox is None:
             return replies.AUTHENTICATE_FIRST
+        if not self._may_ask(self._services.fairness.account_recipient):
+            return await self._refuse(replies.TOO_MANY_FOR_NOW, "rcpt")
         if isinstance(command.forward_path, BarePostmaster):
             mailbox = await self._destinations.postmaster()
             if mailbox is None:
@@ -112,6 +122,11 @@ class SubmissionTransaction:
         self._recipients[address.key] = address.text
         self._wishes.setdefault(address.key, command.options)
         return replies.RECIPIENT_OK
+
+    def _may_ask(self, share: Callable[[int], bool]) -> bool:
+        """Take a share of the account's; the site's own software answers all that comes in."""
+        own = self._mailbox
+        return own is None or own.type is MailboxType.APP or share(own.id)
 
     async def message(self, caller: Caller, message: ReceivedMessage) -> Reply:
         """Submit a message."""

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from certs.issue import Branch
 from certs.mime import scan
 from certs.tls import add_crls
 from directory.adoption import Force
+from mailserver.fairness import FairLimits, Fairness
 from mailserver.smtp.data import DataLimits
 from mailserver.smtp.protocol import Deadlines
 from mailserver.smtp.receiving import Reception
@@ -534,7 +536,8 @@ async def test_a_peer_that_leaves_in_the_middle_leaves_nothing(site: MailSite) -
 
 
 async def test_connections_are_bounded(where: World, tmp_path: Path) -> None:
-    async with mail_site(where, tmp_path, max_per_host=2) as site:
+    fairness = Fairness(FairLimits(address_connections=2), time.monotonic)
+    async with mail_site(where, tmp_path, fairness=fairness) as site:
         kept = [await Line.open(site.smtp) for _ in range(2)]
         reader, writer = await asyncio.open_connection("127.0.0.1", site.smtp)
         assert (await reader.readline()).startswith(b"421 4.7.0")

@@ -40,7 +40,7 @@ async def deliver(line: Line, text: str) -> str:
 async def test_three_hundred_slow_connections_do_not_slow_an_operator(
     where: World, tmp_path: Path
 ) -> None:
-    async with mail_site(where, tmp_path, max_per_host=400) as site:
+    async with mail_site(where, tmp_path) as site:
         slow = [await Line.open(site.smtp) for _ in range(300)]
         for line in slow:
             line.write(b"E")

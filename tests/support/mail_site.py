@@ -32,6 +32,7 @@ from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound
 from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
+from mailserver.fairness import unlimited
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from mailserver.store.database import MailStore, migrate
@@ -239,7 +240,10 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
         keystore = KeyStore(where.root / "pki", key_kind=KeyKind.EC_P256)
         submissions = Submissions(store, directory, keystore, settings, tell=bounces.arrived)
         site = MailSite(where, root, store, directory, None, bounces)  # type: ignore[arg-type]
-        site.services = SmtpServices(store, directory, inbound, submissions, site.now)
+        fairness = bind.pop("fairness", None) or unlimited()
+        site.services = SmtpServices(
+            store, directory, inbound, submissions, site.now, fairness=fairness
+        )
         for address, kind, filing in _MAILBOXES:
             new = NewMailbox(address, kind, "cabinet", address, None, filing, datetime.now(UTC))
             mailbox = await store.accounts.add_mailbox(new)
@@ -248,7 +252,14 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
         plain = server_context(where.ours.cert, where.ours.key)
 
         def at(tls: ssl.SSLContext) -> SmtpBind:
-            return SmtpBind("127.0.0.1", 0, tls, "mail.pli.test", **{"drain_s": 2.0, **bind})
+            return SmtpBind(
+                "127.0.0.1",
+                0,
+                tls,
+                "mail.pli.test",
+                fairness=fairness,
+                **{"drain_s": 2.0, **bind},
+            )
 
         site.smtp_tls = where.server_tls()
         site.smtp = await stack.enter_async_context(serve_smtp(site.services, at(site.smtp_tls)))
