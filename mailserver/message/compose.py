@@ -50,6 +50,7 @@ class Draft:
         in_reply_to: identifier of the message answered, with its brackets.
         references: identifiers of the thread, oldest first, with their brackets.
         extra: further fields, such as ("X-MSS-MES", "FIN").
+        reply: an answer to an invitation (iCalendar, METHOD:REPLY); then there are no attachments.
     """
 
     author: Mailbox
@@ -63,6 +64,7 @@ class Draft:
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
+    reply: bytes = b""
 
 
 def compose(draft: Draft) -> bytes:
@@ -89,6 +91,8 @@ def compose(draft: Draft) -> bytes:
     )
     lines.append(b"MIME-Version: 1.0\r\n")
     text = text_part(draft.text)
+    if draft.reply:
+        return b"".join(lines) + multipart("alternative", [text, reply_part(draft.reply)])
     if draft.attachments:
         parts = [text, *(attachment_part(item) for item in draft.attachments)]
         return b"".join(lines) + multipart("mixed", parts)
@@ -160,6 +164,17 @@ def attachment_part(attachment: Attachment) -> bytes:
         b"Content-Type: %b\r\nContent-Transfer-Encoding: %b\r\n"
         b"Content-Disposition: attachment;\r\n %b\r\n\r\n%b"
     ) % (media.encode("ascii"), encoding, name, body)
+
+
+def reply_part(content: bytes) -> bytes:
+    """Write the answer to an invitation, header and body.
+
+    Source: RFC 6047 §2.4.
+    """
+    return (
+        b"Content-Type: text/calendar; method=REPLY; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n" + base64_lines(content)
+    )
 
 
 def _is_plain(content: bytes) -> bool:

@@ -171,6 +171,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route(entry + "/contenu", mail_pages.html_body),
             Route(entry + "/piece/{number:int}", mail_pages.attachment),
             Route(entry + "/repondre", mail_pages.answer, methods=["POST"]),
+            Route(entry + "/invitation", mail_pages.invitation, methods=["POST"]),
             Route("/dossier", record_pages.record),
             Route("/dossier/categorie/{code}", record_pages.category),
             Route("/dossier/document/{document:int}", record_pages.document),

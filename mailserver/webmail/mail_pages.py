@@ -26,6 +26,7 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.message.compose import Draft, compose
 from mailserver.message.headers import message_ids, value_of
 from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Folder, Mailbox
+from mailserver.webmail import invitations
 from mailserver.webmail.files import download
 from mailserver.webmail.pages import render
 from mailserver.webmail.reading import OpenedMessage
@@ -162,6 +163,8 @@ async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[st
         "answer": "",
         "answer_error": "",
         "nonce": secrets.token_hex(16),
+        "invitation": await invitations.invitation_of(services, place.mailbox, message),
+        "told": request.query_params.get("invitation", "") if request.method == "GET" else "",
         "to": _recipients(plain(detail.index.to, 1000), place.mailbox),
     }
 
@@ -340,6 +343,15 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
     return render("message.html", visitor, values, status=422)
 
 
+async def _invitation(request: Request, visitor: Visitor) -> Response:
+    """Answer the invitation of a message."""
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    opened = await OpenedMessage.open(services_of(request), detail)
+    where = invitations.Answered(f"{place.path}/{detail.row.uid}", place.mailbox, opened)
+    return await invitations.answer(request, visitor, where)
+
+
 def _submission(
     services: WebmailServices,
     place: Place,
@@ -377,3 +389,4 @@ message = signed_in(_message)
 html_body = signed_in(_html_body)
 attachment = signed_in(_attachment)
 answer = signed_in(_answer)
+invitation = signed_in(_invitation)
