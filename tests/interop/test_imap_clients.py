@@ -6,7 +6,6 @@ Source: RFC 8314 §3.2.
 import asyncio
 import imaplib
 import shutil
-from pathlib import Path
 
 import pytest
 from aioimaplib import aioimaplib
@@ -89,49 +88,3 @@ async def test_curl_lists_uploads_and_reads():
         assert b"* SEARCH 1" in await run(*base, f"{url}/INBOX?SUBJECT%20number")
         plain = f"imap://localhost:{site.port}"
         assert await run(*base, "--ssl-reqd", f"{plain}/INBOX;UID=1") == message(7)
-
-
-def mbsync_settings(site: ImapSite, root: Path) -> Path:
-    settings = root / "mbsyncrc"
-    settings.write_text(
-        f"IMAPAccount pli\nHost localhost\nPort {site.tls_port}\nUser {ALICE}\nPass {SECRET}\n"
-        f"SSLType IMAPS\nCertificateFile {site.ca_file}\n\n"
-        "IMAPStore far\nAccount pli\n\n"
-        f"MaildirStore near\nSubFolders Verbatim\nPath {root}/mail/\nInbox {root}/mail/INBOX\n\n"
-        "Channel all\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\n"
-        "SyncState *\n"
-    )
-    (root / "mail").mkdir()
-    return settings
-
-
-async def test_mbsync_synchronises_both_ways():
-    mbsync = wanted("mbsync")
-    async with serve() as site:
-        for number in range(120):
-            await site.put(message(number))
-        settings = mbsync_settings(site, site.path)
-        command = (mbsync, "-c", str(settings), "-a")
-        await run(*command)
-        inbox = site.path / "mail" / "INBOX"
-        near = [*(inbox / "cur").iterdir(), *(inbox / "new").iterdir()]
-        assert len(near) == 120
-        by_uid = {int(file.name.split("U=")[1].split(":")[0]): file for file in near}
-        header, _, body = message(0).replace(b"\r\n", b"\n").partition(b"\n\n")
-        kept = by_uid[1].read_bytes()
-        # mbsync adds a field of its own to what it stores.
-        assert kept.startswith(header)
-        assert kept.endswith(b"\n\n" + body)
-
-        (inbox / "cur" / "1.new:2,S").write_bytes(message(500).replace(b"\r\n", b"\n"))
-        by_uid[2].unlink()
-        folder = await site.store.folders.get(site.alice.id, "INBOX")
-        assert folder is not None
-        await site.put(message(600))
-        await run(*command)
-
-        status = await site.store.folders.status(folder.id)
-        assert status.messages == 121
-        assert status.unseen == 120
-        near = [*(inbox / "cur").iterdir(), *(inbox / "new").iterdir()]
-        assert len(near) == 121
