@@ -397,7 +397,7 @@ async def serve_receiver(settings: ReceiverSettings) -> AsyncIterator[int]:
         reception=Reception(DataLimits(RECEIVER_SIZE_LIMIT)),
         starttls=tls,
     )
-    async with listen(protocol, lambda: _StoringTransaction(settings), bind, tls=None) as port:
+    async with listen(protocol, lambda: _StoringTransaction(settings), bind) as port:
         yield port
 
 

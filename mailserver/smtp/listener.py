@@ -129,8 +129,8 @@ async def serve_smtp(services: SmtpServices, bind: SmtpBind) -> AsyncIterator[in
     Yields:
         The bound port.
     """
-    settings = _settings(bind, starttls=bind.tls)
-    async with listen(settings, lambda: InboundTransaction(services), bind, tls=None) as port:
+    settings = _settings(bind, implicit_tls=False)
+    async with listen(settings, lambda: InboundTransaction(services), bind) as port:
         yield port
 
 
@@ -148,18 +148,18 @@ async def serve_submission(
     Yields:
         The bound port.
     """
-    settings = _settings(bind, starttls=None if implicit_tls else bind.tls)
-    tls = bind.tls if implicit_tls else None
-    async with listen(settings, lambda: SubmissionTransaction(services), bind, tls=tls) as port:
+    settings = _settings(bind, implicit_tls=implicit_tls)
+    async with listen(settings, lambda: SubmissionTransaction(services), bind) as port:
         yield port
 
 
-def _settings(bind: SmtpBind, starttls: ssl.SSLContext | None) -> ProtocolSettings:
+def _settings(bind: SmtpBind, *, implicit_tls: bool) -> ProtocolSettings:
     return ProtocolSettings(
         hostname=bind.hostname,
         reception=bind.reception
         or Reception(DataLimits(bind.size_limit), spool_directory=bind.spool_directory),
-        starttls=starttls,
+        tls=bind.tls if implicit_tls else None,
+        starttls=None if implicit_tls else bind.tls,
         plaintext_login_from=bind.plaintext_login_from,
         max_recipients=bind.max_recipients,
         deadlines=bind.deadlines,
@@ -171,8 +171,6 @@ async def listen(
     settings: ProtocolSettings,
     transaction: Callable[[], Transaction],
     bind: SmtpBind,
-    *,
-    tls: ssl.SSLContext | None,
 ) -> AsyncIterator[int]:
     """Listen, with a transaction of its own for each connection.
 
@@ -185,8 +183,6 @@ async def listen(
         lambda: SmtpConnection(settings, transaction(), connections, loop),
         bind.host,
         bind.port,
-        ssl=tls,
-        ssl_handshake_timeout=settings.deadlines.handshake_s if tls else None,
         backlog=BACKLOG,
     )
     try:

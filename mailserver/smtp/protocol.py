@@ -132,12 +132,15 @@ class ProtocolSettings:
     Args:
         hostname: our name in the greeting.
         reception: limits of a message.
-        starttls: the context STARTTLS takes; None when TLS came first or is not offered.
+        tls: the context of a listener where TLS comes first. The handshake is done here and not
+            by the server, so that a connection counts before it.
+        starttls: the context STARTTLS takes; None when TLS comes first or is not offered.
         plaintext_login_from: network addresses that may log in without TLS.
     """
 
     hostname: str
     reception: Reception
+    tls: ssl.SSLContext | None = None
     starttls: ssl.SSLContext | None = None
     plaintext_login_from: frozenset[str] = frozenset()
     max_recipients: int = 100
@@ -253,6 +256,9 @@ class SmtpConnection(SMTP):
         """Start the conversation."""
         peer = transport.get_extra_info("peername")
         self._learn_peer(transport, host=peer[0] if isinstance(peer, tuple) else "")
+        if self._settings.tls is not None:
+            # What the peer says first is for the handshake.
+            cast("asyncio.ReadTransport", transport).pause_reading()
         super().connection_made(transport)
 
     def eof_received(self) -> bool | None:
@@ -302,8 +308,11 @@ class SmtpConnection(SMTP):
         """Converse until one side ends it; the top of the connection's task."""
         try:
             if not self._registry.admit(self, self._caller.host):
-                await self._say(replies.TOO_MANY_CONNECTIONS)
+                if self._settings.tls is None:
+                    await self._say(replies.TOO_MANY_CONNECTIONS)
                 return
+            if self._settings.tls is not None:
+                await self._begin_tls(self._settings.tls)
             await self._greet()
             while True:
                 await self._next_command()
@@ -472,12 +481,18 @@ class SmtpConnection(SMTP):
         if argument:
             return replies.BAD_ARGUMENTS
         context = self._settings.starttls
-        # uvloop's transports are no asyncio.Transport by class, so none is asked for.
-        plain = cast("asyncio.WriteTransport | None", self.transport)
-        if context is None or self._caller.secure or plain is None:
+        if context is None or self._caller.secure or self.transport is None:
             return replies.BAD_SEQUENCE
         self._refuse_early_octets()
         self._writer.write(replies.encode(replies.START_TLS))
+        await self._begin_tls(context)
+        return None
+
+    async def _begin_tls(self, context: ssl.SSLContext) -> None:
+        # uvloop's transports are no asyncio.Transport by class, so none is asked for.
+        plain = cast("asyncio.WriteTransport | None", self.transport)
+        if plain is None:
+            raise Hangup
         try:
             transport = await self.loop.start_tls(
                 plain,
@@ -501,7 +516,6 @@ class SmtpConnection(SMTP):
         if identity is not None and not self._registry.admit_operator(self, identity.dn):
             await self._say(replies.TOO_MANY_CONNECTIONS)
             raise Hangup
-        return None
 
     def _continue_on(self, transport: asyncio.Transport) -> None:
         """Forget everything said in clear. Source: RFC 3207 §4.2."""
