@@ -324,6 +324,10 @@ async def test_every_page_sends_a_stranger_to_the_sign_in_page(site):
         "/autodiscover/autodiscover.xml",
         "/Autodiscover/Autodiscover.xml",
         "/pli.mobileconfig",
+        "/calendrier/{secret}",
+        "/.well-known/caldav",
+        "/caldav",
+        "/caldav/{path:path}",
     }
     async with site.client() as client:
         for route in site.app.routes:
