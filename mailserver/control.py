@@ -1,7 +1,7 @@
 """Commands that reach a running child: one JSON line in, one JSON line out, over a 0600 socket.
 
 Invariants: only the site's own user can connect (the socket lies in a 0700 folder and is 0600);
-one command a connection; a request line is at most 1 MiB. When nothing listens, the caller opens
+one command a connection; a request line is at most 8 MiB. When nothing listens, the caller opens
 the databases itself under the same lock that the child holds, so that there is one writer.
 """
 
@@ -29,7 +29,8 @@ class Owner(Enum):
     BRIDGE = "bridge"
 
 
-MAX_LINE = 1024 * 1024
+MAX_LINE = 8 * 1024 * 1024
+"""A patient's own file has up to 5 MB, a third more in base64."""
 COMMAND_TIMEOUT_S = 120
 
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]

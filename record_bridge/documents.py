@@ -226,6 +226,8 @@ def _patient(
     local = next(each for each in found if each.identity.patient_id == matched.patient_id)
     if any(address != local.address for address in package.patient_addresses):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_MAILBOX_DIFFERS)
+    if storing.is_opposed(connection, matched.patient_id):
+        return Problem(ErrorCode.OTHER, Reason.PATIENT_OPPOSED)
     return local
 
 

@@ -16,7 +16,17 @@ from sqlalchemy import select
 from directory.database import Database
 from record_bridge.calendar_objects import Detail
 from record_bridge.repository import micros, moment, moment_or_none
-from record_bridge.schema import calendar_key, invitation, own_entry
+from record_bridge.schema import (
+    TRAIL,
+    calendar_key,
+    deposit,
+    deposit_chunk,
+    directive,
+    invitation,
+    opposition,
+    own_entry,
+    profile_item,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,83 @@ class AnsweredInvitation:
 
     answer: str
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A file that the patient added; always marked as theirs."""
+
+    id: int
+    title: str
+    media_type: str
+    octets: int
+    deposited_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileItem:
+    """A line of the medical profile, as the patient says it.
+
+    ``text`` is what it is, or which measurement (a key of ``record_bridge.life.MEASURES``).
+    """
+
+    id: int
+    kind: str
+    text: str
+    value: str
+    unit: str
+    day: date | None
+    noted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """A version of advance directives, or of the naming of a trusted person."""
+
+    id: int
+    kind: str
+    version: int
+    day: date
+    text: str
+    person: str
+    contact: str
+    noted_at: datetime
+    withdrawn_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """Something that happened to a record."""
+
+    at: datetime
+    actor: str
+    kind: str
+
+
+HISTORY_KINDS = frozenset(
+    {
+        "agenda_decided",
+        "calendar_key_made",
+        "calendar_key_stopped",
+        "deposit_added",
+        "deposit_withdrawn",
+        "directive_withdrawn",
+        "directive_written",
+        "invitation_answered",
+        "opposition_said",
+        "opposition_taken_back",
+        "own_entry_deleted",
+        "own_entry_written",
+        "patient_changed",
+        "patient_registered",
+        "prevention_declared",
+        "prevention_undone",
+        "profile_noted",
+        "profile_removed",
+    }
+)
+"""Events that changed a record and name no document."""
+MAX_HISTORY = 500
 
 
 class LifeQueries:
@@ -112,6 +199,89 @@ class LifeQueries:
             )
         )
         return None if row is None else _key(row._asdict())
+
+    async def deposits(self, patient_id: int) -> Sequence[Deposit]:
+        """List the files that the patient added, newest first."""
+        rows = await self._database.all(
+            select(deposit)
+            .where(deposit.c.patient_id == patient_id, deposit.c.withdrawn_at.is_(None))
+            .order_by(deposit.c.id.desc())
+        )
+        return [
+            Deposit(row.id, row.title, row.media_type, row.octets, moment(row.deposited_at))
+            for row in rows
+        ]
+
+    async def deposit_content(self, deposit_id: int) -> bytes:
+        """Give the octets of a file that ``deposits`` listed."""
+        rows = await self._database.all(
+            select(deposit_chunk.c.data)
+            .where(deposit_chunk.c.deposit_id == deposit_id)
+            .order_by(deposit_chunk.c.position)
+        )
+        return b"".join(row[0] for row in rows)
+
+    async def profile(self, patient_id: int) -> Sequence[ProfileItem]:
+        """List the medical profile, newest first."""
+        rows = await self._database.all(
+            select(profile_item)
+            .where(profile_item.c.patient_id == patient_id, profile_item.c.removed_at.is_(None))
+            .order_by(profile_item.c.day.desc(), profile_item.c.id.desc())
+        )
+        return [
+            ProfileItem(
+                row.id,
+                row.kind,
+                row.text,
+                row.value,
+                row.unit,
+                None if row.day is None else date.fromisoformat(row.day),
+                moment(row.noted_at),
+            )
+            for row in rows
+        ]
+
+    async def directives(self, patient_id: int) -> Sequence[Directive]:
+        """List every version of advance directives and trusted person, newest first."""
+        rows = await self._database.all(
+            select(directive)
+            .where(directive.c.patient_id == patient_id)
+            .order_by(directive.c.kind, directive.c.version.desc())
+        )
+        return [
+            Directive(
+                row.id,
+                row.kind,
+                row.version,
+                date.fromisoformat(row.day),
+                row.text,
+                row.person,
+                row.contact,
+                moment(row.noted_at),
+                moment_or_none(row.withdrawn_at),
+            )
+            for row in rows
+        ]
+
+    async def oppositions(self, patient_id: int) -> Mapping[str, datetime]:
+        """Give what the patient opposes now, and since when."""
+        rows = await self._database.all(
+            select(opposition.c.scope, opposition.c.since_at).where(
+                opposition.c.patient_id == patient_id, opposition.c.until_at.is_(None)
+            )
+        )
+        return {row.scope: moment(row.since_at) for row in rows}
+
+    async def history(self, patient_id: int) -> Sequence[HistoryEvent]:
+        """List what changed a record, newest first; nothing that names a document."""
+        event = TRAIL.event.c
+        rows = await self._database.all(
+            select(event.at, event.actor, event.kind)
+            .where(event.subject == f"patient:{patient_id}", event.kind.in_(HISTORY_KINDS))
+            .order_by(event.event_id.desc())
+            .limit(MAX_HISTORY)
+        )
+        return [HistoryEvent(moment(row.at), row.actor, row.kind) for row in rows]
 
 
 def _own_entry(row: Mapping[str, Any]) -> OwnEntry:

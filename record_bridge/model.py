@@ -86,6 +86,7 @@ class Reason(enum.Enum):
     REPLACEMENT_LOOP = "replacement_loop"
     PARENT_IN_QUARANTINE = "parent_in_quarantine"
     PATIENT_MAILBOX_DIFFERS = "patient_mailbox_differs"
+    PATIENT_OPPOSED = "patient_opposed"
     WITHDRAWAL_ASKED = "withdrawal_asked"
 
     @property
@@ -128,6 +129,7 @@ _REASONS = {
     Reason.REPLACEMENT_LOOP: "remplacement circulaire",
     Reason.PARENT_IN_QUARANTINE: "le document à remplacer est en quarantaine",
     Reason.PATIENT_MAILBOX_DIFFERS: "la boîte de l'usager n'est pas celle du patient",
+    Reason.PATIENT_OPPOSED: "le patient s'oppose au dépôt de documents dans son dossier",
     Reason.WITHDRAWAL_ASKED: "l'expéditeur demande le retrait du document",
 }
 

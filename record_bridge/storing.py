@@ -421,3 +421,12 @@ def due_for_release(connection: sqlite3.Connection, at: datetime) -> list[tuple[
         (micros(at),),
     )
     return [(str(row[0]), int(row[1])) for row in rows]
+
+
+def is_opposed(connection: sqlite3.Connection, patient_id: int) -> bool:
+    """Say whether a patient opposes that documents enter their record (MSS-FACTS §6.4)."""
+    row = connection.execute(
+        "SELECT 1 FROM opposition WHERE patient_id = ? AND scope = 'deposit' AND until_at IS NULL",
+        (patient_id,),
+    ).fetchone()
+    return row is not None

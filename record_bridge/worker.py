@@ -26,6 +26,7 @@ from directory.lookup import Directory
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.inbox import InboxLogin
+from record_bridge.life_commands import LifeCommands
 from record_bridge.model import Environment
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
 from record_bridge.prevention_record import PreventionCommands
@@ -154,6 +155,7 @@ class BridgeWorker:
             self.commands.table()
             | PreventionCommands(self._record, _now).table()
             | CalendarCommands(self._record, _now).table()
+            | LifeCommands(self._record, _now).table()
         )
 
     @property

@@ -21,6 +21,7 @@ from mailserver.webmail.http import MailService, WebmailServices, WebmailSetting
 from record_bridge import repository, schema
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.life_commands import LifeCommands
 from record_bridge.model import Environment
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.queries import RecordQueries
@@ -200,6 +201,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             ).table()
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
+            | LifeCommands(record, clock).table()
         )
         site = Webmail(None, mail, record, queries, clock, {}, {}, commands_table=table)
 
