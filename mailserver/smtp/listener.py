@@ -7,6 +7,7 @@ Source: RFC 5321 §3.8, RFC 8314 §3.3.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ log = structlog.get_logger("mailserver")
 
 BACKLOG = 512
 DRAIN_S = 10.0
+_ACCEPT_AGAIN_S = 0.5
 DEFAULT_SIZE_LIMIT = 25 * 1024 * 1024
 """What Mon espace santé takes (facts §1.2)."""
 
@@ -79,6 +81,8 @@ class Connections:
 
     def admit(self, connection: SmtpConnection, host: str) -> bool:
         """Count a connection; False when there are too many in all or from its host."""
+        if connection in self._open:
+            return True
         if (
             self.closing
             or len(self._open) >= self._bind.max_connections
@@ -129,7 +133,7 @@ async def serve_smtp(services: SmtpServices, bind: SmtpBind) -> AsyncIterator[in
     Yields:
         The bound port.
     """
-    settings = _settings(bind, implicit_tls=False)
+    settings = _settings(bind, starttls=bind.tls)
     async with listen(settings, lambda: InboundTransaction(services), bind) as port:
         yield port
 
@@ -148,18 +152,18 @@ async def serve_submission(
     Yields:
         The bound port.
     """
-    settings = _settings(bind, implicit_tls=implicit_tls)
-    async with listen(settings, lambda: SubmissionTransaction(services), bind) as port:
+    settings = _settings(bind, starttls=None if implicit_tls else bind.tls)
+    how = listen_with_tls if implicit_tls else listen
+    async with how(settings, lambda: SubmissionTransaction(services), bind) as port:
         yield port
 
 
-def _settings(bind: SmtpBind, *, implicit_tls: bool) -> ProtocolSettings:
+def _settings(bind: SmtpBind, starttls: ssl.SSLContext | None) -> ProtocolSettings:
     return ProtocolSettings(
         hostname=bind.hostname,
         reception=bind.reception
         or Reception(DataLimits(bind.size_limit), spool_directory=bind.spool_directory),
-        tls=bind.tls if implicit_tls else None,
-        starttls=None if implicit_tls else bind.tls,
+        starttls=starttls,
         plaintext_login_from=bind.plaintext_login_from,
         max_recipients=bind.max_recipients,
         deadlines=bind.deadlines,
@@ -190,3 +194,66 @@ async def listen(
     finally:
         server.close()
         await connections.drain(bind.drain_s)
+
+
+@asynccontextmanager
+async def listen_with_tls(
+    settings: ProtocolSettings, transaction: Callable[[], Transaction], bind: SmtpBind
+) -> AsyncIterator[int]:
+    """Listen where TLS comes first; a connection counts from before its handshake.
+
+    asyncio's own server with TLS shows a connection only after its handshake, so that those that
+    never come would hold sockets which nobody counts (threats S9).
+
+    Yields:
+        The bound port.
+    """
+    loop = asyncio.get_running_loop()
+    connections = Connections(bind)
+    listening = _listening_socket(bind)
+
+    async def handshake(conversation: SmtpConnection, accepted: socket.socket, host: str) -> None:
+        try:
+            await loop.connect_accepted_socket(
+                lambda: conversation,
+                accepted,
+                ssl=bind.tls,
+                ssl_handshake_timeout=settings.deadlines.handshake_s,
+            )
+        except (OSError, TimeoutError):
+            connections.leave(conversation, host)
+
+    async def accept(group: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptor left: the others end some day
+                log.warning("smtp_accept_failed", error_type=type(error).__name__)
+                await asyncio.sleep(_ACCEPT_AGAIN_S)
+                continue
+            conversation = SmtpConnection(settings, transaction(), connections, loop)
+            if connections.admit(conversation, peer[0]):
+                group.create_task(handshake(conversation, accepted, peer[0]))
+            else:
+                accepted.close()
+
+    failure: BaseException | None = None
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(accept(group))
+        try:
+            yield int(listening.getsockname()[1])
+        except BaseException as error:  # noqa: BLE001 - raised again below, not in a group of one
+            failure = error
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        listening.close()
+        await connections.drain(bind.drain_s)
+    if failure is not None:
+        raise failure
+
+
+def _listening_socket(bind: SmtpBind) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    listening = socket.create_server((bind.host, bind.port), family=family, backlog=BACKLOG)
+    listening.setblocking(False)
+    return listening

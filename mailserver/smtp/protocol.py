@@ -132,15 +132,12 @@ class ProtocolSettings:
     Args:
         hostname: our name in the greeting.
         reception: limits of a message.
-        tls: the context of a listener where TLS comes first. The handshake is done here and not
-            by the server, so that a connection counts before it.
-        starttls: the context STARTTLS takes; None when TLS comes first or is not offered.
+        starttls: the context STARTTLS takes; None when TLS came first or is not offered.
         plaintext_login_from: network addresses that may log in without TLS.
     """
 
     hostname: str
     reception: Reception
-    tls: ssl.SSLContext | None = None
     starttls: ssl.SSLContext | None = None
     plaintext_login_from: frozenset[str] = frozenset()
     max_recipients: int = 100
@@ -256,9 +253,6 @@ class SmtpConnection(SMTP):
         """Start the conversation."""
         peer = transport.get_extra_info("peername")
         self._learn_peer(transport, host=peer[0] if isinstance(peer, tuple) else "")
-        if self._settings.tls is not None:
-            # What the peer says first is for the handshake.
-            cast("asyncio.ReadTransport", transport).pause_reading()
         super().connection_made(transport)
 
     def eof_received(self) -> bool | None:
@@ -308,11 +302,8 @@ class SmtpConnection(SMTP):
         """Converse until one side ends it; the top of the connection's task."""
         try:
             if not self._registry.admit(self, self._caller.host):
-                if self._settings.tls is None:
-                    await self._say(replies.TOO_MANY_CONNECTIONS)
+                await self._say(replies.TOO_MANY_CONNECTIONS)
                 return
-            if self._settings.tls is not None:
-                await self._begin_tls(self._settings.tls)
             await self._greet()
             while True:
                 await self._next_command()
