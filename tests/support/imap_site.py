@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from directory.codes import MailboxType
+from mailserver.fairness import Fairness, unlimited
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.message.index import index
 from mailserver.store.database import MailStore, migrate
@@ -118,7 +119,9 @@ async def open_store(path: Path) -> AsyncIterator[tuple[MailStore, dict[str, Mai
 
 @asynccontextmanager
 async def serve(
-    limits: ImapLimits = QUICK, plaintext: frozenset[str] = frozenset()
+    limits: ImapLimits = QUICK,
+    plaintext: frozenset[str] = frozenset(),
+    fairness: Fairness | None = None,
 ) -> AsyncIterator[ImapSite]:
     """Serve a fresh store on loopback."""
     with TemporaryDirectory() as directory:
@@ -131,7 +134,7 @@ async def serve(
         async with open_store(path) as (store, mailboxes):
             site = ImapSite(path, store, mailboxes, ca_file=path / "ca.pem")
             site.client_tls = ssl.create_default_context(cafile=str(path / "ca.pem"))
-            services = ImapServices(store, lambda: AT)
+            services = ImapServices(store, lambda: AT, fairness or unlimited())
             plain = ImapBind("127.0.0.1", 0, server_tls, False, plaintext, limits)
             implicit = ImapBind("127.0.0.1", 0, server_tls, True, plaintext, limits)
             async with serve_imap(services, plain) as port, serve_imap(services, implicit) as tls:
