@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from certs.mime import line_ends
 from certs.tls import PeerIdentity, peer_identity
 from mailserver.message.envelope import (
     PLAIN_MAIL,
@@ -38,6 +39,7 @@ _MAX_REPLY_LINES = 64
 _MAX_REPLY_OCTETS = 4096
 _MAX_TEXT = 400
 _REPLY_LINE = re.compile(rb"([2345]\d\d)(?:([ -])([^\r\n]*))?\r\n")
+_CRLF_ONLY = frozenset({"\r\n"})
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -181,11 +183,14 @@ class Client:
 
         Raises:
             UnreachableError, PeerReplyError: it is not known what became of the message.
-            ValueError: a path could end its command (threats S11); nothing was written.
+            ValueError: a path could end its command (threats S11), or the message could be two to
+                another server (threats S2); nothing was written.
         """
         paths = [path for path, _ in envelope.recipients]
         if not all(map(is_path, (envelope.reverse_path, *paths))):
             raise ValueError("a path holds what would end a command")
+        if not line_ends(message) <= _CRLF_ONLY or b"\0" in message:
+            raise ValueError("the message holds a control that is no line end")
         commands = [_mail(envelope, message, self.offer)]
         commands += [_rcpt(path, options, self.offer) for path, options in envelope.recipients]
         commands.append(b"DATA")
