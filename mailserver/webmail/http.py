@@ -19,6 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -33,6 +34,7 @@ from mailserver.webmail import (
     autoconfig,
     caldav,
     calendar_pages,
+    life_pages,
     login,
     mail_pages,
     operations,
@@ -47,6 +49,7 @@ from mailserver.webmail.services import (
     WebmailSettings,
 )
 from mailserver.webmail.snapshots import Snapshots
+from record_bridge.life import MAX_FILE
 
 __all__ = [
     "SANDBOXED",
@@ -82,6 +85,10 @@ HEADERS: Final = {
 REQUEST_WITHIN_S: Final = 20
 """A connection whose first request is not whole by then is closed."""
 BODY_WITHIN_S: Final = 30
+UPLOAD_PATH: Final = "/dossier/fichiers"
+"""The one page whose form carries a file; it is read after its sender has signed in."""
+MAX_UPLOAD: Final = MAX_FILE + 64 * 1024
+UPLOAD_WITHIN_S: Final = 180
 KEEP_ALIVE_S: Final = 15
 STOP_WITHIN_S: Final = 5
 
@@ -99,7 +106,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         read, whole = 0, False
-        deadline = asyncio.get_running_loop().time() + BODY_WITHIN_S
+        is_upload = scope["path"] == UPLOAD_PATH
+        longest = MAX_UPLOAD if is_upload else MAX_BODY
+        within = UPLOAD_WITHIN_S if is_upload else BODY_WITHIN_S
+        deadline = asyncio.get_running_loop().time() + within
 
         async def bounded() -> Message:
             nonlocal read, whole
@@ -110,7 +120,7 @@ class Guard:
                 raise HTTPException(408) from error
             read += len(message.get("body", b""))
             whole = whole or not message.get("more_body", False)
-            if read > MAX_BODY:
+            if read > longest:
                 raise HTTPException(413)
             return message
 
@@ -155,6 +165,8 @@ def _phase(request: Request) -> str:
 def build_app(services: WebmailServices) -> Starlette:
     """Make the application."""
     metrics = operations.WebMetrics()
+    # a person's file stays in memory: nothing of it is ever written beside the record
+    MultiPartParser.spool_max_size = MAX_UPLOAD
     prevention = "/agenda/prevention/{rule}/{ordinal:int}"
     entry = "/messagerie/{mailbox:int}/{folder:int}/{uid:int}"
     app = Starlette(
@@ -177,6 +189,24 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/dossier/document/{document:int}", record_pages.document),
             Route("/dossier/document/{document:int}/fichier/{number:int}",
                   record_pages.document_file),
+            Route("/dossier/profil", life_pages.profile, methods=["GET"]),
+            Route("/dossier/profil", life_pages.profile_add, methods=["POST"]),
+            Route("/dossier/profil/{item:int}/retirer", life_pages.profile_remove,
+                  methods=["POST"]),
+            Route("/dossier/volontes", life_pages.wishes, methods=["GET"]),
+            Route("/dossier/volontes", life_pages.wish, methods=["POST"]),
+            Route("/dossier/volontes/{directive:int}/retirer", life_pages.wish_withdraw,
+                  methods=["POST"]),
+            Route("/dossier/oppositions", life_pages.oppose, methods=["POST"]),
+            Route("/dossier/urgence", life_pages.emergency),
+            Route(UPLOAD_PATH, life_pages.deposits, methods=["GET"]),
+            Route(UPLOAD_PATH, life_pages.deposit, methods=["POST"]),
+            Route(UPLOAD_PATH + "/{deposit:int}", life_pages.deposit_file),
+            Route(UPLOAD_PATH + "/{deposit:int}/retirer", life_pages.deposit_withdraw,
+                  methods=["POST"]),
+            Route("/dossier/recherche", life_pages.search_page, methods=["GET"]),
+            Route("/dossier/recherche", life_pages.search, methods=["POST"]),
+            Route("/dossier/historique", life_pages.history),
             Route("/dossier/acces", record_pages.accesses),
             Route("/dossier/acces/preuves", record_pages.access_proofs),
             Route("/agenda", agenda_pages.agenda),

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from mailserver.store.model import Flag
-from mailserver.webmail import text_fr
+from mailserver.webmail import life_text, text_fr
 from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
 
@@ -39,6 +39,8 @@ _ENVIRONMENT.filters.update(
     short_month=text_fr.short_month,
     named_address=named_address,
     subject_title=text_fr.subject_title,
+    profile_kind=life_text.profile_kind,
+    history_kind=life_text.history_kind,
 )
 _ENVIRONMENT.tests.update(
     unread=lambda summary: not summary.row.flags & Flag.SEEN,

@@ -143,8 +143,12 @@ Page = Callable[[Request, Visitor], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def signed_in(page: Page) -> Endpoint:
+def signed_in(page: Page, *, files: int = 0) -> Endpoint:
     """Make an endpoint of a page for signed-in visitors only; others go to the sign-in page.
+
+    Args:
+        page: what it shows or does.
+        files: how many files its form may carry.
 
     A state change (POST) needs the form token. A whole page opened in the second half of the
     session's life renews it.
@@ -155,9 +159,12 @@ def signed_in(page: Page) -> Endpoint:
         visitor = await visitor_of(request)
         if visitor is None:
             return RedirectResponse("/connexion", status_code=303)
-        if request.method == "POST":
-            await check_form(request, visitor.ticket)
-        response = await page(request, visitor)
+        try:
+            if request.method == "POST":
+                await check_form(request, visitor.ticket, files=files)
+            response = await page(request, visitor)
+        finally:
+            await request.close()  # what a form carried is forgotten
         if request.method == "GET" and response.media_type == "text/html":
             await _renew(request, visitor, response)
         return response
@@ -165,7 +172,7 @@ def signed_in(page: Page) -> Endpoint:
     return endpoint
 
 
-async def check_form(request: Request, ticket: Ticket | None) -> None:
+async def check_form(request: Request, ticket: Ticket | None, *, files: int = 0) -> None:
     """Refuse a state change without the visitor's own form token.
 
     Raises:
@@ -173,7 +180,7 @@ async def check_form(request: Request, ticket: Ticket | None) -> None:
     """
     if not _sent_from_here(request):
         raise HTTPException(403)
-    form = await request.form(max_files=0, max_fields=MAX_FORM_FIELDS)
+    form = await request.form(max_files=files, max_fields=MAX_FORM_FIELDS)
     given = form.get("csrf")
     if ticket is None or not isinstance(given, str):
         raise HTTPException(403)

@@ -1,0 +1,244 @@
+"""What patients add to their record, in the pages: files, profile, wishes, oppositions, search.
+
+Source: RULES §7, MSS-FACTS §6.4, MSS-FACTS §7.1.
+"""
+
+import re
+
+import pytest
+
+from mailserver.webmail.http import MAX_BODY
+from record_bridge.life import MAX_DEPOSITS, MAX_FILE, MAX_ITEMS
+from tests.support.cda import CdaSpec
+from tests.support.webmail import token_of, webmail
+from tests.unit.record_bridge.test_life import PDF, PNG
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with webmail(tmp_path) as opened:
+        yield opened
+
+
+async def post(client, page, path=None, files=None, **fields):
+    shown = await client.get(page)
+    data = {"csrf": token_of(shown.text)} | fields
+    return await client.post(path or page, data=data, files=files)
+
+
+async def upload(client, content, name="a.pdf", title="ZZCANARY ordonnance"):
+    files = {"file": (name, content, "application/octet-stream")}
+    return await post(client, "/dossier/fichiers", files=files, title=title)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+async def test_a_file_of_the_patient_is_kept_marked_and_given_back(site):
+    async with site.signed_in() as client:
+        answer = await upload(client, PDF)
+        assert answer.headers["location"] == "/dossier/fichiers?fait=1"
+        page = (await client.get("/dossier/fichiers")).text
+        assert "Déposé par vous" in page
+        path = re.search(r"/dossier/fichiers/\d+", page)[0]
+        given = await client.get(path)
+        assert given.content == PDF
+        assert given.headers["content-type"] == "application/pdf"
+        assert given.headers["content-disposition"].startswith("attachment")
+        assert "ZZCANARY" not in path
+
+        await post(client, "/dossier/fichiers", path + "/retirer")
+        assert (await client.get(path)).status_code == 404
+        assert "Aucun fichier" in (await client.get("/dossier/fichiers")).text
+    assert await site.queries.documents(site.patients["patient"], _own(site)) == []
+
+
+def _own(site):
+    from record_bridge.model import Viewer
+
+    return Viewer("patient", str(site.patients["patient"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        pytest.param(b"MZ\x90", "a.pdf", "n&#39;est pas accepté", id="program"),
+        pytest.param(PNG, "a.pdf", "ne correspond pas", id="another ending"),
+        pytest.param(b"", "a.pdf", "Choisissez un fichier", id="empty"),
+        pytest.param(b"a" * (MAX_FILE + 1), "a.txt", "trop grand", id="one over"),
+    ],
+)
+async def test_a_file_that_may_not_be_kept_is_refused_in_words(site, content, name, said):
+    async with site.signed_in() as client:
+        answer = await upload(client, content, name)
+        assert answer.status_code == 303
+        assert said in (await client.get(answer.headers["location"])).text
+        assert "Aucun fichier" in (await client.get("/dossier/fichiers")).text
+
+
+async def test_a_file_at_the_limit_is_kept_and_a_body_far_over_is_not_read(site):
+    async with site.signed_in() as client:
+        assert "fait=1" in (await upload(client, b"a" * MAX_FILE, "a.txt")).headers["location"]
+        assert (await upload(client, b"a" * (2 * MAX_FILE), "a.txt")).status_code == 413
+
+
+async def test_only_that_form_takes_files_and_only_there_is_a_body_so_large(site):
+    async with site.signed_in() as client:
+        files = {"file": ("a.pdf", PDF)}
+        assert (
+            await post(client, "/dossier/profil", files=files, kind="allergy")
+        ).status_code == 400
+        answer = await post(client, "/dossier/profil", kind="allergy", text="a" * (MAX_BODY + 1))
+        assert answer.status_code == 413
+
+
+async def test_another_patient_s_file_is_not_found(site):
+    async with site.signed_in() as client:
+        await upload(client, PDF)
+        path = re.search(r"/dossier/fichiers/\d+", (await client.get("/dossier/fichiers")).text)[0]
+    async with site.signed_in("other") as client:
+        assert (await client.get(path)).status_code == 404
+        assert (await post(client, "/dossier/fichiers", path + "/retirer")).status_code == 404
+    async with site.signed_in() as client:
+        assert (await client.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "limit", "page"),
+    [
+        ("deposit", "title, media_type, sha256, octets, visibility, deposited_by, deposited_at",
+         MAX_DEPOSITS, "/dossier/fichiers"),
+        ("profile_item", "kind, text, value, unit, day, noted_by, noted_at", MAX_ITEMS,
+         "/dossier/profil"),
+    ],
+)  # fmt: skip
+async def test_what_is_added_is_bounded(site, table, columns, limit, page):
+    def fill(connection, count):
+        connection.executemany(
+            f"INSERT INTO {table} (patient_id, {columns})"  # noqa: S608 - constants
+            f" VALUES (?{', ?' * len(columns.split(', '))})",
+            [(site.patients["patient"], "allergy", *"abcd"[:3], "2026-01-01", 0, 0)] * count
+            if table == "profile_item"
+            else [(site.patients["patient"], "t", "text/plain", b"", 0, "visible", "t", 0)]
+            * count,
+        )
+
+    async def add(client):
+        if table == "deposit":
+            return await upload(client, PDF)
+        return await post(client, page, kind="allergy", text="Pollen")
+
+    await site.record.write(fill, limit - 1)
+    async with site.signed_in() as client:
+        assert "fait=1" in (await add(client)).headers["location"]
+        assert "refus=too_many" in (await add(client)).headers["location"]
+
+
+# --- profile and wishes ----------------------------------------------------------------------
+
+
+async def test_the_profile_is_marked_as_the_patient_s_and_lines_are_removed(site):
+    async with site.signed_in() as client:
+        await post(client, "/dossier/profil", kind="allergy", text="ZZCANARY pénicilline")
+        await post(client, "/dossier/profil", kind="measurement", measure="blood_pressure",
+                   value="128/76", day="2026-11-01")  # fmt: skip
+        page = (await client.get("/dossier/profil")).text
+        assert "ZZCANARY pénicilline" in page
+        assert "Tension : 128/76 mmHg" in page
+        assert page.count("Dit par vous") == 2
+        for path in re.findall(r"/dossier/profil/\d+/retirer", page):
+            await post(client, "/dossier/profil", path)
+        assert "Dit par vous" not in (await client.get("/dossier/profil")).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": "allergy", "text": " "}, "no_title"),
+        ({"kind": "measurement", "measure": "weight", "value": "7000"}, "no_such_value"),
+        ({"kind": "history", "text": "x", "day": "1900-01-01"}, "no_such_day"),
+        ({"kind": "history", "text": "x", "day": "2099-01-01"}, "no_such_day"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_in_words(site, fields, reason):
+    async with site.signed_in() as client:
+        answer = await post(client, "/dossier/profil", **fields)
+        assert answer.headers["location"] == f"/dossier/profil?refus={reason}"
+        assert 'role="alert"' in (await client.get(answer.headers["location"])).text
+
+
+async def test_wishes_come_first_in_an_emergency_and_their_versions_stay(site):
+    async with site.signed_in() as client:
+        wish = {"kind": "advance_directives", "day": "2026-11-01"}
+        await post(client, "/dossier/volontes", text="Première ZZCANARY", **wish)
+        await post(client, "/dossier/volontes", text="Seconde", **wish)
+        await post(client, "/dossier/volontes", kind="trusted_person", day="2026-11-01",
+                   person="Anne ZZCANARY", contact="06")  # fmt: skip
+        await post(client, "/dossier/profil", kind="allergy", text="Pollen")
+        seen = (await client.get("/dossier/urgence")).text
+        assert "Première" not in seen
+        assert seen.index("Seconde") < seen.index("Anne ZZCANARY") < seen.index("Pollen")
+        page = (await client.get("/dossier/volontes")).text
+        assert "Version 2" in page
+        assert "Première ZZCANARY" in page
+        for path in re.findall(r"/dossier/volontes/\d+/retirer", page):
+            assert (await post(client, "/dossier/volontes", path)).status_code == 303
+        seen = (await client.get("/dossier/urgence")).text
+        assert "Aucune directive" in seen
+        assert "ZZCANARY" not in seen.replace("ZZCANARY-NOM", "")
+
+
+async def test_an_opposition_holds_until_it_is_taken_back(site):
+    patient = site.patients["patient"]
+    async with site.signed_in() as client:
+        for _ in range(2):
+            await post(client, "/dossier/volontes", "/dossier/oppositions", scope="opening",
+                       opposed="oui")  # fmt: skip
+        assert list(await site.queries.life.oppositions(patient)) == ["opening"]
+        await post(client, "/dossier/volontes", "/dossier/oppositions", scope="opening",
+                   opposed="non")  # fmt: skip
+        assert await site.queries.life.oppositions(patient) == {}
+        kinds = [event.kind for event in await site.queries.life.history(patient)]
+        assert kinds[:2] == ["opposition_taken_back", "opposition_said"]
+
+
+# --- search and history ----------------------------------------------------------------------
+
+
+async def test_search_finds_words_in_what_is_seen_and_nothing_else(site):
+    report = await site.file(CdaSpec(unique_id="1.2.1", title="Écho cardiaque"))
+    await site.add_agenda(report, title="Contrôle cardiaque")
+    await site.file(
+        CdaSpec(unique_id="1.2.2", title="Cardio ZZCACHE"), visibility="awaiting_release"
+    )
+    async with site.signed_in() as client:
+        await post(client, "/dossier/profil", kind="history", text="Cardiopathie")
+        found = (await post(client, "/dossier/recherche", words="CARDI")).text
+        assert "3 résultats" in found
+        assert "ZZCACHE" not in found
+        assert "1 résultat<" in (await post(client, "/dossier/recherche", words="echo cardi")).text
+        assert "0 résultat<" in (await post(client, "/dossier/recherche", words="rien")).text
+
+
+async def test_the_history_tells_what_came_and_what_was_changed(site):
+    await site.file(CdaSpec(unique_id="1.2.1", title="Compte rendu"))
+    await site.file(CdaSpec(unique_id="1.2.2", title="ZZCACHE"), visibility="awaiting_release")
+    async with site.signed_in() as client:
+        await upload(client, PDF)
+        page = (await client.get("/dossier/historique")).text
+    assert "document reçu" in page
+    assert "fichier ajouté" in page
+    assert "ZZCACHE" not in page
+    assert "ZZCANARY ordonnance" not in page
+
+
+async def test_every_page_of_a_record_is_noted(site):
+    pages = ("profil", "volontes", "urgence", "fichiers", "historique")
+    async with site.signed_in() as client:
+        for page in pages:
+            assert (await client.get(f"/dossier/{page}")).status_code == 200
+        site.bridge_down = True
+        for page in pages:
+            assert (await client.get(f"/dossier/{page}")).status_code == 503
+    noted = [name for name, _ in site.commands if name == "note_access"]
+    assert len(noted) == len(pages)
