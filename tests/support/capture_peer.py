@@ -8,6 +8,7 @@ import asyncio
 import re
 import ssl
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class Odd(Enum):
     """What a peer does after the final dot instead of answering."""
 
     HANG = "hang"
-    """Says nothing and keeps the link; the message is not taken."""
+    """Says nothing for ``hang_s``, then cuts the link; the message is not taken."""
     DROP = "drop"
     """Cuts the link; the message is not taken."""
     TAKE_AND_DROP = "take-and-drop"
@@ -59,17 +60,19 @@ class CapturePeer:
         rcpt: gives the reply to each RCPT command line.
         dot: gives the reply to each message, or what happens instead of one.
         taken: messages answered 250 (or taken and dropped), in order.
+        hang_s: how long a hanging peer says nothing.
         seen: messages whose final dot came, taken or not.
     """
 
     rcpt: Callable[[str], str] = _always
     dot: Callable[[Taken], str | Odd] = _answer
     offer: tuple[str, ...] = OFFER
+    hang_s: float = 3600.0
     taken: list[Taken] = field(default_factory=list)
     lost_replies: list[Taken] = field(default_factory=list)
     seen: int = 0
     connections: int = 0
-    commands: list[str] = field(default_factory=list)
+    commands: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
 
 
 @asynccontextmanager
@@ -185,7 +188,7 @@ class _Conversation:
         self.peer.seen += 1
         answer = self.peer.dot(taken)
         if answer is Odd.HANG:
-            await asyncio.Event().wait()
+            await asyncio.sleep(self.peer.hang_s)
         if answer is Odd.TAKE_AND_DROP:
             self.peer.taken.append(taken)
             self.peer.lost_replies.append(taken)
