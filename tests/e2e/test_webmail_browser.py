@@ -252,3 +252,67 @@ async def test_a_patient_reads_everything_and_axe_finds_nothing(site, gallery, w
     assert [text for text in complaints if "404" not in text] == []
     received = await webmail_site.mail.inbox(DOCTOR)
     assert len(received) == 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_patient_adds_to_their_record_and_axe_finds_nothing(site, gallery, width):
+    webmail_site, base = site
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        await sign_in(page, base, webmail_site.code())
+
+        await page.goto(f"{base}/agenda")
+        await page.get_by_text("Noter un rendez-vous").click()
+        await page.get_by_label("Ce que c'est").fill("Dentiste")
+        await page.get_by_label("Jour", exact=True).fill("2026-12-10")
+        await page.get_by_label("Heure").fill("10:30")
+        await look_at(page, "agenda-noter", width, gallery)
+        await page.get_by_role("button", name="Noter", exact=True).click()
+        await page.get_by_text("Votre rendez-vous est noté").wait_for()
+        await page.get_by_role("link", name="Voir cet agenda sur mon téléphone").click()
+        await page.get_by_role("button", name="Créer une adresse secrète").click()
+        await page.get_by_text("Votre adresse secrète").wait_for()
+        await look_at(page, "calendriers-adresse", width, gallery)
+        await page.get_by_label("Nom de l'appareil").fill("Mon téléphone")
+        await page.get_by_role("button", name="Ajouter un appareil").click()
+        await page.get_by_text("À écrire dans votre appareil").wait_for()
+        await look_at(page, "calendriers-appareil", width, gallery)
+
+        await page.goto(f"{base}/dossier/profil")
+        await page.get_by_text("Ajouter : Allergies").click()
+        await page.locator("#texte-allergy").fill("Pénicilline")
+        await page.get_by_role("button", name="Enregistrer").first.click()
+        await page.get_by_text("C'est enregistré").wait_for()
+        await page.get_by_text("Ajouter : Mesures").click()
+        await look_at(page, "profil", width, gallery)
+        await page.goto(f"{base}/dossier/volontes")
+        await page.get_by_text("Nommer une personne").click()
+        await page.get_by_label("Nom et prénom").fill("Anne Martin")
+        await page.locator("details[open] button").click()
+        await page.get_by_text("C'est enregistré").wait_for()
+        await page.get_by_text("Écrire mes directives").click()
+        await look_at(page, "volontes", width, gallery)
+        await page.goto(f"{base}/dossier/urgence")
+        await look_at(page, "urgence", width, gallery)
+
+        await page.goto(f"{base}/dossier/fichiers")
+        await page.get_by_label("Ce que c'est").fill("Ordonnance en papier")
+        await page.set_input_files(
+            "#fichier",
+            {"name": "o.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4\n%%EOF\n"},
+        )
+        await page.get_by_role("button", name="Ajouter").click()
+        await page.get_by_text("C'est enregistré").wait_for()
+        await look_at(page, "fichiers", width, gallery)
+        await page.goto(f"{base}/dossier/recherche")
+        await page.get_by_label("Mots du titre").fill("ordonnance")
+        await page.get_by_role("button", name="Rechercher").click()
+        await page.get_by_text("1 résultat").wait_for()
+        await look_at(page, "recherche", width, gallery)
+        await page.goto(f"{base}/dossier/historique")
+        await look_at(page, "historique", width, gallery)
+        await browser.close()
