@@ -23,7 +23,14 @@ from mailserver.imap.results import ends, esearch, saved_positions
 from mailserver.imap.search import Searcher
 from mailserver.imap.sets import SAVED, SequenceSet, encode_set
 from mailserver.message.index import index
-from mailserver.store.model import Flag, FlagChange, FlagMode, NewMessage, server_keyword
+from mailserver.store.model import (
+    EntryRow,
+    Flag,
+    FlagChange,
+    FlagMode,
+    NewMessage,
+    server_keyword,
+)
 
 KEYWORD_MAX = 100
 """Characters of a keyword; the longest in use has 30."""
@@ -180,6 +187,24 @@ async def _mark_seen(context: Context, positions: Sequence[int], items: list[c.F
         items.append(c.Simple.MODSEQ)
 
 
+def _shown(row: EntryRow) -> tuple[Flag, frozenset[str]]:
+    return row.flags, row.keywords
+
+
+def _asked(
+    before: EntryRow, wanted: tuple[c.StoreMode, Flag, frozenset[str]]
+) -> tuple[Flag, frozenset[str]]:
+    """Give the flags that a client believes in after its own change."""
+    mode, flags, keywords = wanted
+    match mode:
+        case c.StoreMode.ADD:
+            return before.flags | flags, before.keywords | keywords
+        case c.StoreMode.REMOVE:
+            return before.flags & ~flags, before.keywords - keywords
+        case c.StoreMode.REPLACE:
+            return flags, keywords
+
+
 async def store(context: Context, command: c.Store) -> bytes:
     """Answer STORE."""
     view = context.opened
@@ -191,6 +216,7 @@ async def store(context: Context, command: c.Store) -> bytes:
     if command.unchangedsince is not None:
         context.condstore = True
     uids = tuple(view.uids[at] for at in positions)
+    before = {view.uids[at]: view.rows[at] for at in positions} if command.silent else {}
     rows = await context.store.messages.store_flags(
         FlagChange(
             folder_id=view.folder.id,
@@ -208,14 +234,21 @@ async def store(context: Context, command: c.Store) -> bytes:
     answered = [at for row in rows if (at := view.position(row.uid)) is not None]
     if not command.silent:
         context.tell_flags(answered, uid=by_uid)
-    elif context.condstore:
-        context.tell_modseqs(answered, uid=by_uid)
+    else:
+        wanted = (command.mode, flags, keywords)
+        foreign = {row.uid for row in rows if _shown(row) != _asked(before[row.uid], wanted)}
+        # What others changed is told all the same (RFC 9051 §6.4.6).
+        context.tell_flags([at for at in answered if view.uids[at] in foreign], uid=by_uid)
+        if context.condstore:
+            own = [at for at in answered if view.uids[at] not in foreign]
+            context.tell_modseqs(own, uid=by_uid)
     done = {row.uid for row in rows}
     left = [at for at in positions if view.uids[at] not in done]
     if left and command.unchangedsince is not None:
         numbers = [view.uids[at] if by_uid else at + 1 for at in left]
         return b"OK [MODIFIED %b] Some were changed meanwhile" % encode_set(numbers)
-    if left:
+    if left and not command.silent:
+        # A client that asked for silence believes an OK and nothing else (RFC 2180 §4.2.1).
         raise RefusedError(Code.EXPUNGEISSUED, "Some messages are gone")
     return b"OK STORE completed"
 

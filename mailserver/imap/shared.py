@@ -150,8 +150,10 @@ class _OpenFolder:
         later = [changes for _, changes in self.history if changes.highestmodseq > modseq]
         if len(later) == 1:
             return later[0]
-        rows = [row for changes in later for row in changes.rows]
-        return Changes(rows, [u for changes in later for u in changes.vanished], self.modseq)
+        # A message that changed several times is told once, as it is last.
+        rows = {row.uid: row for changes in later for row in changes.rows}
+        vanished = [uid for changes in later for uid in changes.vanished]
+        return Changes(list(rows.values()), vanished, self.modseq)
 
 
 class FolderCache:
