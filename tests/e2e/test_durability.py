@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.durability import kill_under_load
+from tests.support.queue_durability import kill_the_queue
 from tests.support.reports import report_maker
 from tests.support.site import DemoSite
 
@@ -23,6 +24,18 @@ def test_every_acknowledged_message_survives_kills_of_the_whole_server(tmp_path:
     assert outcome.missing == []
     assert outcome.repeated == []
     assert outcome.acknowledged > 0
+    assert outcome.audit_exit == 0, outcome.audit
+
+
+@pytest.mark.timeout(200)
+def test_what_accounts_sent_outward_survives_kills_and_what_is_noted_is_not_sent_again(
+    tmp_path: Path,
+) -> None:
+    outcome = kill_the_queue(DemoSite.create(tmp_path / "site"), kills=4, seed=20261123)
+
+    assert outcome.missing == []
+    assert outcome.again == []
+    assert outcome.accepted > 0
     assert outcome.audit_exit == 0, outcome.audit
 
 
