@@ -8,7 +8,7 @@ Source: RULES §9.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, select
@@ -71,6 +71,14 @@ _OF_MAILBOX = (
     )
     .order_by(SENT_RECIPIENT.c.id)
 )
+_AMONG = (
+    select(*_COLUMNS)
+    .where(
+        SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"),
+        SENT_RECIPIENT.c.message_id.in_(bindparam("names", expanding=True)),
+    )
+    .order_by(SENT_RECIPIENT.c.id)
+)
 
 
 class Tracking:
@@ -90,6 +98,16 @@ class Tracking:
     async def sent_by(self, mailbox_id: int, message_id: str) -> list[SentRecipient]:
         """Give the recipients of a message that this mailbox sent."""
         return await self._read(_OF_MAILBOX, {"mailbox_id": mailbox_id, "name": message_id})
+
+    async def sent_among(
+        self, mailbox_id: int, message_ids: Collection[str]
+    ) -> dict[str, list[SentRecipient]]:
+        """Give the recipients of those of these messages that this mailbox sent, by Message-ID."""
+        found: dict[str, list[SentRecipient]] = {}
+        values = {"mailbox_id": mailbox_id, "names": list(message_ids)}
+        for each in await self._read(_AMONG, values):
+            found.setdefault(each.message_id, []).append(each)
+        return found
 
     async def _read(self, statement: Any, values: Mapping[str, Any]) -> list[SentRecipient]:
         """Any: SQLAlchemy's own statement types."""

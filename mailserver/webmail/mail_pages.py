@@ -36,6 +36,7 @@ from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from record_bridge.formats import auth_results
 
 PAGE_MESSAGES: Final = 25
+SENT: Final = "\\Sent"
 NO_ANSWER: Final = "Il n'est pas possible de répondre à ce message."
 MAX_ANSWER: Final = 20_000
 MAX_SUBJECT: Final = 200
@@ -110,9 +111,14 @@ async def _folder(request: Request, visitor: Visitor) -> Response:
         (folder, await services.store.folders.status(folder.id))
         for folder in await services.store.folders.list(place.mailbox.id)
     ]
+    standings = {}
+    if place.folder.special_use == SENT:
+        names = {each.message_id for each in found if each.message_id}
+        standings = await services.store.tracking.sent_among(place.mailbox.id, names)
     values = {
         "section": "mail",
         "place": place,
+        "standings": standings,
         "folders": folders,
         "messages": found[:PAGE_MESSAGES],
         "next_uid": found[PAGE_MESSAGES - 1].row.uid if len(found) > PAGE_MESSAGES else None,
@@ -166,7 +172,18 @@ async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[st
         "invitation": await invitations.invitation_of(services, place.mailbox, message),
         "told": request.query_params.get("invitation", "") if request.method == "GET" else "",
         "to": _recipients(plain(detail.index.to, 1000), place.mailbox),
+        "standings": await _standings(services, place, detail),
     }
+
+
+async def _standings(
+    services: WebmailServices, place: Place, detail: EntryDetail
+) -> list[tuple[str, str]]:
+    """Give (recipient, state) of a message that this mailbox sent; nothing of another."""
+    if place.folder.special_use != SENT:
+        return []
+    found = await services.store.tracking.sent_by(place.mailbox.id, detail.index.message_id)
+    return [(_recipients(each.address, place.mailbox), each.progress.state) for each in found]
 
 
 def _recipients(to: str, mailbox: Mailbox) -> str:

@@ -46,7 +46,7 @@ _ENVIRONMENT.tests.update(
     unread=lambda summary: not summary.row.flags & Flag.SEEN,
     answered=lambda summary: bool(summary.row.flags & Flag.ANSWERED),
 )
-_ENVIRONMENT.globals.update(plural=text_fr.plural, actor=text_fr.actor)
+_ENVIRONMENT.globals.update(plural=text_fr.plural, actor=text_fr.actor, standing=text_fr.standing)
 
 
 def render(

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -46,6 +47,17 @@ _FOLDERS: Final = {
     "\\Junk": "Indésirables",
     "\\Archive": "Archives",
 }
+_STANDINGS: Final = {
+    "failed": "Non remis",
+    "delayed": "En attente, de nouvelles tentatives sont faites",
+    "submitted": "En cours d'envoi",
+    "relayed": "Transmis à l'opérateur du destinataire",
+    "quarantined": "Remis, mis de côté pour vérification",
+    "delivered": "Remis",
+    "displayed": "Remis et affiché",
+    "filed": "Remis et rangé dans le dossier",
+}
+"""Where a sent message stands, what its sender should know first."""
 _MARKS: Final = {
     "signature_unverifiable": "signature non vérifiable",
     "other_sender": "transmis par un autre établissement que celui de l'auteur",
@@ -280,3 +292,13 @@ def actor(code: str, own: str) -> str:
 def sex(code: str) -> str:
     """Give a sex as the record shows it."""
     return {"M": "Masculin", "F": "Féminin"}.get(code, "Indéterminé")
+
+
+def standing(states: Iterable[str]) -> str:
+    """Say where a sent message stands: of several recipients, what needs attention most.
+
+    Args:
+        states: of ``Progress.state``; none gives "".
+    """
+    known = set(states)
+    return next((text for state, text in _STANDINGS.items() if state in known), "")

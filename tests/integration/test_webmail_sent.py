@@ -1,0 +1,84 @@
+"""Where a sent message stands, as the webmail tells its sender."""
+
+import re
+
+import pytest
+
+from mailserver.message.progress import Event, Progress, Source, Transport, Verdict, advance
+from mailserver.webmail.text_fr import standing
+from tests.support.mailsite import DOCTOR, PATIENT
+from tests.support.webmail import token_of, webmail
+
+LETTER = (
+    b"From: Dr Martin <dr.martin@cabinet.mssante.test>\r\nTo: <%b>\r\nSubject: Essai\r\n"
+    b"Message-ID: <1@chu.test>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nBonjour\r\n"
+)
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with webmail(tmp_path) as opened:
+        yield opened
+
+
+async def deliver(site) -> str:
+    """Put a letter into the patient's INBOX; give its page's path."""
+    await site.mail.receive(LETTER % PATIENT.encode(), PATIENT)
+    mailbox = await site.mail.mailbox(PATIENT)
+    inbox = await site.mail.store.folders.get(mailbox.id, "INBOX")
+    return f"/messagerie/{mailbox.id}/{inbox.id}/1"
+
+
+async def answer(site, client) -> str:
+    """Send an answer to the doctor; give the path of the Sent folder."""
+    path = await deliver(site)
+    page = (await client.get(path)).text
+    nonce = page.split('name="nonce" value="', 1)[1].split('"', 1)[0]
+    form = {"csrf": token_of(page), "nonce": nonce, "text": "Merci"}
+    assert (await client.post(f"{path}/repondre", data=form)).status_code == 303
+    mailbox = await site.mail.mailbox(PATIENT)
+    sent = await site.mail.store.folders.get(mailbox.id, "Sent")
+    return f"/messagerie/{mailbox.id}/{sent.id}"
+
+
+async def test_the_list_and_the_page_of_a_sent_message_say_where_it_stands(site):
+    async with site.signed_in() as client:
+        folder = await answer(site, client)
+        listed = (await client.get(folder)).text
+        page = (await client.get(f"{folder}/1")).text
+
+    assert re.search(r'class="meta">[^<]* · Remis</p>', listed)
+    assert "Où en est ce message" in page
+    assert f"<li>{DOCTOR} : Remis</li>" in page
+
+
+async def test_a_message_that_came_in_has_no_such_line(site):
+    path = await deliver(site)
+    async with site.signed_in() as client:
+        assert "Où en est ce message" not in (await client.get(path)).text
+        assert "Remis" not in (await client.get(path[: path.rindex("/")])).text
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ((), "En cours d'envoi"),
+        ((Event(Source.CARRIAGE, Transport.RELAYED),), "Transmis à l'opérateur du destinataire"),
+        ((Event(Source.CARRIAGE, Transport.FAILED, code="550"),), "Non remis"),
+        ((Event(Source.RECIPIENT, verdict=Verdict.FILED),), "Remis et rangé dans le dossier"),
+        ((Event(Source.RECIPIENT, displayed=True),), "Remis et affiché"),
+    ],
+)
+def test_every_state_has_its_words(events, text):
+    progress = Progress()
+    for event in events:
+        progress = advance(progress, event)
+
+    assert standing([progress.state]) == text
+
+
+def test_of_several_recipients_the_one_that_needs_attention_is_told():
+    assert standing(["filed", "failed", "relayed"]) == "Non remis"
+    assert standing([]) == ""
+    assert all(standing([each.value]) for each in Transport)
+    assert all(standing([each.value]) for each in Verdict if each.value)
