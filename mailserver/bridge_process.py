@@ -53,6 +53,11 @@ REFUSALS = {
     "uid_taken": "Another appointment has this UID.",
     "too_many": "There are as many of them as can be kept.",
     "newer_known": "A later version of this invitation was answered already.",
+    "no_such_file": "The file cannot be made: choose a name that is not taken.",
+    "archive_unreadable": "This is no archive of a record, or it was changed.",
+    "archive_of_another": "This archive is about another person, or their identity differs.",
+    "archive_conflicts": "A document of this archive is in another record already.",
+    "record_not_empty": "This record is not empty: an archive fills an empty one only.",
     "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
 }
 """What a person is told for each reason of ``RecordStateError``."""

@@ -207,7 +207,7 @@ _FILED = select(
     document.c.position,
     document.c.unique_id,
     document.c.sha256,
-)
+).where(document.c.imported_at.is_(None))  # what another site received is its own to balance
 _DUPLICATES = select(
     duplicate.c.structure_id, duplicate.c.receipt, duplicate.c.position, duplicate.c.unique_id
 )

@@ -25,7 +25,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 
@@ -47,9 +47,18 @@ from record_bridge.repository import insert, micros, moment
 from record_bridge.schema import TRAIL, agenda_entry, document, patient
 from record_bridge.schema import quarantine as quarantine_table
 
+V = TypeVar("V")
+R = TypeVar("R")
 Arguments = Mapping[str, Any]  # JSON values
 ACCESS_KINDS = frozenset(
-    {"record_read", "document_read", "agenda_read", "document_pdf", "calendar_read"}
+    {
+        "record_read",
+        "document_read",
+        "agenda_read",
+        "document_pdf",
+        "calendar_read",
+        "record_exported",
+    }
 )
 """What ``note_access`` may write."""
 _DECISIONS = {
@@ -303,6 +312,26 @@ class RecordCommands:
         """Say whether everything seen is filed, told and answered."""
         waiting = await self._context.record.write(_pending, None)
         return {"idle": waiting == 0, "waiting": waiting}
+
+    async def find(self, arguments: Arguments) -> Mapping[str, Any]:
+        """Give the patient whom ``structure``, ``ins`` and ``oid`` name.
+
+        Raises:
+            RecordStateError: there is none.
+        """
+        return await self._found(self._structure(arguments), self._ins(arguments))
+
+    async def note(self, kind: str, arguments: Arguments, subject: str) -> None:
+        """Write an event about a patient, with the actor and reason of a command."""
+        await self._note(kind, arguments, subject)
+
+    async def write(self, apply: Callable[[sqlite3.Connection, V], R], value: V) -> R:
+        """Run one transaction of the record."""
+        return await self._context.record.write(apply, value)
+
+    def now(self) -> datetime:
+        """The time of this site."""
+        return self._context.clock()
 
     def _structure(self, arguments: Arguments) -> Structure:
         """The structure named, or the only one."""

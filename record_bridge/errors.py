@@ -5,7 +5,8 @@ RecordBridgeError
 │   ├── MalformedPackageError      IHE_XDM.zip cannot be listed, or not safely
 │   ├── MalformedMetadataError     METADATA.XML cannot be read
 │   ├── MalformedCdaError          no readable ClinicalDocument
-│   └── MalformedIcalendarError    an iCalendar object cannot be read
+│   ├── MalformedIcalendarError    an iCalendar object cannot be read
+│   └── MalformedArchiveError      an archive of a record is not what it says
 ├── InsError                       a matricule or a trait is not well formed (``reason``)
 └── RecordStateError               a command does not fit the record's state (``reason``)
 
@@ -59,6 +60,13 @@ class MalformedIcalendarError(MalformedDocumentError):
 
     def __str__(self) -> str:
         return f"the calendar object cannot be read: {self.reason}"
+
+
+class MalformedArchiveError(MalformedDocumentError):
+    """An archive of a record is not what it says."""
+
+    def __str__(self) -> str:
+        return f"the archive of a record cannot be read: {self.reason}"
 
 
 class MalformedHl7Error(RecordBridgeError):

@@ -58,6 +58,7 @@ ACCESS_KINDS = frozenset(
         "document_released",
         "patient_changed",
         "calendar_read",
+        "record_exported",
         "calendar_key_made",
         "calendar_key_stopped",
     }
@@ -169,14 +170,16 @@ _LIGHT = [column for column in document.c if column.name != "sha256"]
 class RecordQueries:
     """The record database, opened for reading."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, path: Path) -> None:
         self._database = database
+        self.path = path
+        """The database's file, for what reads a snapshot of its own."""
         self.life = LifeQueries(database)
 
     @classmethod
     async def open(cls, path: Path) -> Self:
         """Open the record database read-only."""
-        return cls(await open_record(path, read_only=True))
+        return cls(await open_record(path, read_only=True), path)
 
     async def close(self) -> None:
         """Close every connection."""

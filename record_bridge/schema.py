@@ -158,6 +158,7 @@ document = Table(
     Column("position", Integer, nullable=False),
     Column("received_at", Integer, nullable=False),
     Column("filed_at", Integer, nullable=False),
+    Column("imported_at", Integer, comment="when it came in an archive of another site"),
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
     Index("document_patient", "patient_id", "class_code"),
@@ -413,6 +414,18 @@ opposition = Table(
         unique=True,
         sqlite_where=text("until_at IS NULL"),
     ),
+)
+
+imported_event = Table(
+    "imported_event",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("at", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("facts", Text, nullable=False, comment="JSON; a document by its unique id"),
+    Index("imported_event_patient", "patient_id"),
 )
 
 TRAIL = trail_tables(METADATA)

@@ -23,6 +23,7 @@ from certs.sandbox import SandboxPool
 from certs.tls import client_context
 from directory.database import Database
 from directory.lookup import Directory
+from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.inbox import InboxLogin
@@ -156,6 +157,7 @@ class BridgeWorker:
             | PreventionCommands(self._record, _now).table()
             | CalendarCommands(self._record, _now).table()
             | LifeCommands(self._record, _now).table()
+            | ArchiveCommands(self.commands, self._settings.record).table()
         )
 
     @property

@@ -85,6 +85,60 @@ def release_document(
     say("Released: the patient sees it now.")
 
 
+@record.command("export")
+def export_record(
+    site: SiteArgument,
+    ins: InsOption,
+    oid: OidOption,
+    output: Annotated[Path, typer.Option(help="The archive to make; never over another file.")],
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a whole record to one archive: documents, agenda, accesses, consents."""
+    place, given = opened_for_reading(site, reason)
+    arguments = {
+        "ins": ins,
+        "oid": oid,
+        "structure": structure,
+        "reason": given,
+        "path": str(output.absolute()),
+    }
+    counts = run(ask(place, Owner.BRIDGE, "record_export", arguments))
+    if as_json:
+        print_json(counts)
+    else:
+        say(f"Written: {counts['document']} documents. It holds health data: keep it safe.")
+
+
+@record.command("import")
+def import_record(
+    site: SiteArgument,
+    archive: Annotated[Path, typer.Argument(help="Made by 'pli record export'.")],
+    ins: InsOption,
+    oid: OidOption,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill the empty record of a registered patient from an archive."""
+    place, given = opened_for_reading(site, reason)
+    arguments = {
+        "ins": ins,
+        "oid": oid,
+        "structure": structure,
+        "reason": given,
+        "path": str(archive.absolute()),
+    }
+    counts = run(ask(place, Owner.BRIDGE, "record_import", arguments))
+    if as_json:
+        print_json(counts)
+    else:
+        say(f"Imported: {counts['document']} documents.")
+
+
 @agenda.command("list")
 def list_agenda(
     site: SiteArgument,

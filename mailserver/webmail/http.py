@@ -31,6 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from certs.tls import server_context
 from mailserver.webmail import (
     agenda_pages,
+    archive_page,
     autoconfig,
     caldav,
     calendar_pages,
@@ -207,6 +208,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/dossier/recherche", life_pages.search_page, methods=["GET"]),
             Route("/dossier/recherche", life_pages.search, methods=["POST"]),
             Route("/dossier/historique", life_pages.history),
+            Route("/dossier/archive", archive_page.archive),
             Route("/dossier/acces", record_pages.accesses),
             Route("/dossier/acces/preuves", record_pages.access_proofs),
             Route("/agenda", agenda_pages.agenda),
@@ -239,6 +241,7 @@ def build_app(services: WebmailServices) -> Starlette:
     app.state.metrics = metrics
     app.state.attempts = login.Attempts()
     app.state.snapshots = Snapshots()
+    app.state.archives = asyncio.Semaphore(archive_page.AT_A_TIME)
     return app
 
 

@@ -102,6 +102,7 @@ _ACCESS_KINDS: Final = {
     "prevention_declared": "« déjà fait » dans l'agenda",
     "prevention_undone": "« déjà fait » annulé dans l'agenda",
     "calendar_read": "lecture de l'agenda",
+    "record_exported": "copie de tout le dossier",
     "calendar_key_made": "accès d'un calendrier à l'agenda",
     "calendar_key_stopped": "accès d'un calendrier arrêté",
 }

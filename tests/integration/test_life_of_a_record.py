@@ -3,7 +3,9 @@
 Source: RULES §7, MSS-FACTS §6.4, MSS-FACTS §7.1.
 """
 
+import io
 import re
+import zipfile
 
 import pytest
 
@@ -232,8 +234,36 @@ async def test_the_history_tells_what_came_and_what_was_changed(site):
     assert "ZZCANARY ordonnance" not in page
 
 
+async def test_a_patient_takes_their_record_with_them_and_nothing_that_is_hidden(site):
+    report = await site.file(CdaSpec(unique_id="1.2.1", title="Compte rendu"))
+    await site.add_agenda(report)
+
+    async def taken(client):
+        answer = await client.get("/dossier/archive")
+        assert answer.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+            assert packed.testzip() is None
+            return {name: packed.read(name) for name in packed.namelist()}
+
+    async with site.signed_in() as client:
+        await upload(client, PDF)
+        first = await taken(client)
+        hidden = await site.file(CdaSpec(unique_id="1.2.9"), visibility="invisible_patient")
+        await site.add_agenda(hidden, title="ZZCACHE")
+        second = await taken(client)
+    assert first["deposits/0.pdf"] == PDF
+    assert b"Compte rendu" in first["tables/document.json"]
+    # the first download is itself an access that the second one tells
+    changing = {"events.json", "manifest.json"}
+    assert {k: v for k, v in first.items() if k not in changing} == {
+        k: v for k, v in second.items() if k not in changing
+    }
+    async with site.signed_in("other") as client:
+        assert b"Compte rendu" not in b"".join((await taken(client)).values())
+
+
 async def test_every_page_of_a_record_is_noted(site):
-    pages = ("profil", "volontes", "urgence", "fichiers", "historique")
+    pages = ("profil", "volontes", "urgence", "fichiers", "historique", "archive")
     async with site.signed_in() as client:
         for page in pages:
             assert (await client.get(f"/dossier/{page}")).status_code == 200

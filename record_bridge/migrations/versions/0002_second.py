@@ -15,6 +15,146 @@ DROP INDEX agenda_entry_document
 DROP INDEX agenda_entry_patient
 """,
     """
+DROP INDEX document_parent
+""",
+    """
+DROP INDEX document_patient
+""",
+    """
+DROP INDEX document_release
+""",
+    """
+CREATE TABLE document_next (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    patient_id INTEGER NOT NULL,
+    unique_id TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    set_id TEXT DEFAULT '' NOT NULL,
+    version_number INTEGER,
+    parent_unique_id TEXT,
+    superseded_by INTEGER,
+    type_code TEXT NOT NULL,
+    class_code TEXT NOT NULL,
+    title TEXT NOT NULL,
+    effective_at INTEGER,
+    status TEXT NOT NULL,
+    visibility TEXT NOT NULL,
+    released_at INTEGER,
+    release_at INTEGER,
+    marks TEXT NOT NULL,
+    author TEXT DEFAULT '' NOT NULL,
+    author_ids TEXT DEFAULT '' NOT NULL,
+    organization_ids TEXT NOT NULL,
+    may_replace INTEGER NOT NULL,
+    custodian TEXT DEFAULT '' NOT NULL,
+    recipient_ids TEXT DEFAULT '' NOT NULL,
+    attending_ids TEXT DEFAULT '' NOT NULL,
+    media_type TEXT DEFAULT '' NOT NULL,
+    sender TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    signer TEXT DEFAULT '' NOT NULL,
+    forwarded_by TEXT DEFAULT '' NOT NULL,
+    package_id INTEGER NOT NULL,
+    receipt TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    filed_at INTEGER NOT NULL,
+    imported_at INTEGER,
+    PRIMARY KEY (id),
+    CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
+    CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
+    FOREIGN KEY(patient_id) REFERENCES patient (id),
+    FOREIGN KEY(superseded_by) REFERENCES document (id),
+    FOREIGN KEY(package_id) REFERENCES archive (id)
+)
+""",
+    """
+INSERT INTO document_next (
+    id,
+    structure_id,
+    patient_id,
+    unique_id,
+    sha256,
+    octets,
+    set_id,
+    version_number,
+    parent_unique_id,
+    superseded_by,
+    type_code,
+    class_code,
+    title,
+    effective_at,
+    status,
+    visibility,
+    released_at,
+    release_at,
+    marks,
+    author,
+    author_ids,
+    organization_ids,
+    may_replace,
+    custodian,
+    recipient_ids,
+    attending_ids,
+    media_type,
+    sender,
+    origin,
+    signer,
+    forwarded_by,
+    package_id,
+    receipt,
+    position,
+    received_at,
+    filed_at
+)
+SELECT
+    id,
+    structure_id,
+    patient_id,
+    unique_id,
+    sha256,
+    octets,
+    set_id,
+    version_number,
+    parent_unique_id,
+    superseded_by,
+    type_code,
+    class_code,
+    title,
+    effective_at,
+    status,
+    visibility,
+    released_at,
+    release_at,
+    marks,
+    author,
+    author_ids,
+    organization_ids,
+    may_replace,
+    custodian,
+    recipient_ids,
+    attending_ids,
+    media_type,
+    sender,
+    origin,
+    signer,
+    forwarded_by,
+    package_id,
+    receipt,
+    position,
+    received_at,
+    filed_at
+FROM document
+""",
+    """
+DROP TABLE document
+""",
+    """
+ALTER TABLE document_next RENAME TO document
+""",
+    """
 CREATE TABLE prevention_declared (
     id INTEGER NOT NULL,
     patient_id INTEGER NOT NULL,
@@ -146,6 +286,18 @@ CREATE TABLE opposition (
 )
 """,
     """
+CREATE TABLE imported_event (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
 CREATE TABLE agenda_entry_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -242,6 +394,18 @@ CREATE INDEX calendar_key_patient ON calendar_key (patient_id)
 """,
     """
 CREATE INDEX deposit_patient ON deposit (patient_id)
+""",
+    """
+CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE parent_unique_id IS NOT NULL
+""",
+    """
+CREATE INDEX document_patient ON document (patient_id, class_code)
+""",
+    """
+CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
+""",
+    """
+CREATE INDEX imported_event_patient ON imported_event (patient_id)
 """,
     """
 CREATE UNIQUE INDEX opposition_now ON opposition (patient_id, scope) WHERE until_at IS NULL

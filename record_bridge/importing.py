@@ -1,0 +1,264 @@
+"""Taking a record back from an archive: everything checked first, then one transaction.
+
+The patient is registered here already, with the same identity (RULES §5 is nobody else's to
+decide), and their record is empty. What came by mail elsewhere is not counted as received here;
+what was done elsewhere is kept as it was told, apart from this site's own trail.
+
+Source: RULES §2, RULES §5, RULES §13.
+"""
+
+import hashlib
+import json
+import sqlite3
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Table
+
+from directory.audit_event import AuditEvent
+from directory.trail import append
+from record_bridge import archive_form as form
+from record_bridge.errors import MalformedArchiveError, RecordStateError
+from record_bridge.life import MAX_FILE
+from record_bridge.repository import Archived, archive, insert, micros, store_chunks
+from record_bridge.schema import METADATA, TRAIL
+
+MAX_ENTRIES: Final = 200_000
+MAX_JSON: Final = 256 * 1024 * 1024
+MAX_DOCUMENT: Final = 64 * 1024 * 1024
+MAX_TOTAL: Final = 16 * 1024 * 1024 * 1024
+_TRAITS: Final = ("matricule", "oid", "family", "given", "birth_date", "sex")
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What to import, and for whom.
+
+    Attributes:
+        person: the registered patient's row.
+    """
+
+    path: Path
+    person: Mapping[str, Any]
+    actor: str
+    at: datetime
+
+
+def import_record(connection: sqlite3.Connection, wanted: Import) -> dict[str, int]:
+    """Fill an empty record; for ``Database.write``.
+
+    Returns:
+        Rows of each table.
+
+    Raises:
+        MalformedArchiveError: it is no archive of a record, or something in it is not what its
+            manifest says.
+        RecordStateError: it is another person's, or the record here is not empty.
+    """
+    try:
+        with zipfile.ZipFile(wanted.path) as packed:
+            return _fill(connection, wanted, _Reader(packed))
+    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as error:
+        raise MalformedArchiveError("not an archive") from error
+    except sqlite3.IntegrityError as error:
+        raise RecordStateError("archive_conflicts") from error
+
+
+class _Reader:
+    """An archive whose files are what its manifest says, or nothing."""
+
+    def __init__(self, packed: zipfile.ZipFile) -> None:
+        self._packed = packed
+        infos = packed.infolist()
+        if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > MAX_TOTAL:
+            raise MalformedArchiveError("too large")
+        if len({info.filename for info in infos}) != len(infos):
+            raise MalformedArchiveError("two files of one name")
+        manifest = self._json("manifest.json", self._raw("manifest.json", MAX_JSON))
+        if not isinstance(manifest, dict) or manifest.get("format") != form.FORMAT:
+            raise MalformedArchiveError("manifest")
+        if manifest.get("version") != form.VERSION:
+            raise MalformedArchiveError("version")
+        person, digests = manifest.get("patient"), manifest.get("files")
+        if not isinstance(digests, dict) or not isinstance(person, dict):
+            raise MalformedArchiveError("manifest")
+        self.person: Mapping[str, Any] = person
+        self._digests: Mapping[str, Any] = digests
+        if {info.filename for info in infos} != {"manifest.json", *self._digests}:
+            raise MalformedArchiveError("files")
+        self.names = frozenset(self._digests)
+
+    def content(self, name: str, limit: int) -> bytes:
+        """Give a file's octets, once they are those of the manifest."""
+        content = self._raw(name, limit)
+        if hashlib.sha256(content).hexdigest() != self._digests.get(name):
+            raise MalformedArchiveError("digest")
+        return content
+
+    def rows(self, name: str) -> Sequence[Mapping[str, Any]]:
+        """Give the rows of a JSON file, none when it is not there."""
+        if name not in self.names:
+            return ()
+        return form.checked_rows(self._json(name, self.content(name, MAX_JSON)))
+
+    def _raw(self, name: str, limit: int) -> bytes:
+        try:
+            with self._packed.open(name) as file:
+                content = file.read(limit + 1)
+        except (KeyError, RuntimeError, NotImplementedError) as error:
+            raise MalformedArchiveError("files") from error
+        if len(content) > limit:
+            raise MalformedArchiveError("too large")
+        return content
+
+    @staticmethod
+    def _json(name: str, content: bytes) -> Any:
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise MalformedArchiveError(name.rpartition("/")[2]) from error
+
+
+def _fill(connection: sqlite3.Connection, wanted: Import, reader: _Reader) -> dict[str, int]:
+    _fits(connection, wanted, reader)
+    keys: dict[str, list[int]] = {"archive": _packages(connection, wanted, reader)}
+    counts = {
+        table.name: _fill_table(connection, wanted, reader, (table, keys))
+        for table in form.tables()
+    }
+    counts["events"] = _events(connection, int(wanted.person["id"]), reader)
+    event = AuditEvent(
+        "record_imported",
+        wanted.at,
+        wanted.actor,
+        wanted.person["structure_id"],
+        f"patient:{wanted.person['id']}",
+        {"documents": counts["document"]},
+    )
+    append(connection, TRAIL, [event])
+    return counts
+
+
+def _fits(connection: sqlite3.Connection, wanted: Import, reader: _Reader) -> None:
+    if any(reader.person.get(name) != wanted.person[name] for name in _TRAITS):
+        raise RecordStateError("archive_of_another")
+    for table in form.tables():
+        if connection.execute(
+            f"SELECT 1 FROM {table.name} WHERE patient_id = ?",  # noqa: S608 - our table
+            (wanted.person["id"],),
+        ).fetchone():
+            raise RecordStateError("record_not_empty")
+
+
+def _fill_table(
+    connection: sqlite3.Connection,
+    wanted: Import,
+    reader: _Reader,
+    where: tuple[Table, dict[str, list[int]]],
+) -> int:
+    """Fill one table; ``where`` holds it and the keys of the rows filled before, by table."""
+    table, keys = where
+    name, links = table.name, form.links(table)
+    mine = keys.setdefault(name, [])
+    later: list[tuple[int, str, Any]] = []
+    rows = [form.decoded(table, row) for row in reader.rows(f"tables/{name}.json")]
+    for place, row in enumerate(rows):
+        values = _local(name, row, wanted, place)
+        for column, other in links.items():
+            given = values.pop(column, None)
+            if other == name and given is not None:
+                later.append((place, column, given))
+            elif given is not None:
+                values[column] = _key(keys.get(other, []), given)
+        if name == "document" and "package_id" not in values:
+            values["package_id"] = _no_package(connection, wanted)
+        content = _content(name, place, row, reader)
+        mine.append(insert(connection, name, values))
+        if content is not None:
+            store_chunks(connection, f"{name}_chunk", f"{name}_id", (mine[-1], content))
+    for place, column, given in later:
+        connection.execute(
+            f"UPDATE {name} SET {column} = ? WHERE id = ?",  # noqa: S608 - our columns
+            (_key(mine, given), mine[place]),
+        )
+    return len(rows)
+
+
+def _local(table: str, row: Mapping[str, Any], wanted: Import, place: int) -> dict[str, Any]:
+    """A row as it stands here: this patient's, of this structure."""
+    values = {**row, "patient_id": int(wanted.person["id"])}
+    values.pop("id", None)
+    columns = METADATA.tables[table].c
+    if "structure_id" in columns:
+        values["structure_id"] = wanted.person["structure_id"]
+    if table == "document":
+        values["imported_at"] = micros(wanted.at)
+        values.setdefault("receipt", f"import:{micros(wanted.at)}")
+        values.setdefault("position", place)
+        values.setdefault("filed_at", values.get("received_at"))
+        for name in ("organization_ids", "sender", "origin"):
+            values.setdefault(name, "")
+        values.setdefault("may_replace", 0)
+    return values
+
+
+def _key(keys: Sequence[int], place: Any) -> int:
+    if not isinstance(place, int) or not 0 <= place < len(keys):
+        raise MalformedArchiveError("link")
+    return keys[place]
+
+
+def _content(table: str, place: int, row: Mapping[str, Any], reader: _Reader) -> bytes | None:
+    """The octets of a document or of a deposited file, which are those of its row."""
+    if table not in ("document", "deposit"):
+        return None
+    prefix = f"{table}s/{place}."
+    name = next((name for name in reader.names if name.startswith(prefix)), "")
+    limit = MAX_DOCUMENT if table == "document" else MAX_FILE
+    content = reader.content(name, limit)
+    if hashlib.sha256(content).digest() != row.get("sha256") or row.get("octets") != len(content):
+        raise MalformedArchiveError("digest")
+    return content
+
+
+def _packages(connection: sqlite3.Connection, wanted: Import, reader: _Reader) -> list[int]:
+    count = sum(name.startswith("packages/") for name in reader.names)
+    return [
+        archive(
+            connection,
+            Archived(
+                wanted.person["structure_id"],
+                "package",
+                reader.content(f"packages/{place}.zip", MAX_DOCUMENT),
+                wanted.at,
+            ),
+        )
+        for place in range(count)
+    ]
+
+
+def _no_package(connection: sqlite3.Connection, wanted: Import) -> int:
+    """What stands for the package of a document that came without."""
+    nothing = Archived(wanted.person["structure_id"], "package", b"", wanted.at)
+    return archive(connection, nothing)
+
+
+def _events(connection: sqlite3.Connection, patient_id: int, reader: _Reader) -> int:
+    events = reader.rows("events.json")
+    for event in events:
+        at, facts = event.get("at"), event.get("facts", {})
+        if not isinstance(at, int) or not isinstance(facts, dict):
+            raise MalformedArchiveError("events")
+        values = {
+            "patient_id": patient_id,
+            "at": at,
+            "actor": str(event.get("actor"))[:200],
+            "kind": str(event.get("kind"))[:100],
+            "facts": json.dumps(facts),
+        }
+        insert(connection, "imported_event", values)
+    return len(events)

@@ -1,0 +1,255 @@
+"""A whole record as one archive: out, in again, out again the same; and what is refused.
+
+Source: RULES §2, RULES §5, RULES §7.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import stat
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from record_bridge import accounting
+from record_bridge.archive_commands import ArchiveCommands
+from record_bridge.calendar_record import CalendarCommands
+from record_bridge.errors import RecordStateError
+from record_bridge.exporting import Wanted, export_record
+from record_bridge.life_commands import LifeCommands
+from record_bridge.prevention_record import PreventionCommands
+from tests.support.cda import PatientSpec, acts, follow_up
+from tests.support.record import Record, mails, message, open_test_record, report
+from tests.unit.record_bridge.test_life import PDF
+
+WHO = {"structure": "cabinet", "ins": PatientSpec().ins, "oid": PatientSpec().oid, "actor": "test"}
+
+
+@pytest.fixture
+async def record(tmp_path: Path) -> AsyncIterator[Record]:
+    (tmp_path / "here").mkdir()
+    async with open_test_record(tmp_path / "here") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def elsewhere(tmp_path: Path) -> AsyncIterator[Record]:
+    (tmp_path / "there").mkdir()
+    async with open_test_record(tmp_path / "there") as opened:
+        yield opened
+
+
+async def furnish(record: Record) -> int:
+    """A record with everything: two versions, a hidden document, and what patients add."""
+    patient = int((await record.register())["id"])
+    await record.one(message(1, report(1, acts=acts(follow_up("20270101")))))
+    await record.one(message(2, report(2, replaces="1.2.250.1.213.999.1")))
+    await record.one(message(3, report(3)))
+    clock = lambda: record.now  # noqa: E731
+    mine = {"patient_id": patient, "actor": "account:1"}
+    life, calendar = LifeCommands(record.database, clock), CalendarCommands(record.database, clock)
+    content = base64.b64encode(PDF).decode()
+    await life.deposit_add(mine | {"title": "Radio", "name": "a.pdf", "content": content})
+    await life.profile_add(mine | {"kind": "allergy", "text": "Pollen"})
+    wish = mine | {"kind": "advance_directives", "day": "2026-01-01"}
+    await life.directive_write(wish | {"text": "Une"})
+    await life.directive_write(wish | {"text": "Deux"})
+    await life.opposition_set(mine | {"scope": "opening", "opposed": True})
+    await calendar.own_entry_add(mine | {"title": "Dentiste", "day": "2026-12-10"})
+    await calendar.calendar_key_make(mine | {"kind": "feed"})
+    line = {"rule_id": "exam_1", "ordinal": 1}
+    prevention = PreventionCommands(record.database, clock)
+    from record_bridge.prevention_record import national_calendar
+
+    line["rule_id"] = national_calendar().rules[0].id
+    await prevention.prevention_declare(mine | line | {"day": "2020-01-01"})
+    return patient
+
+
+def commands(record: Record) -> ArchiveCommands:
+    return ArchiveCommands(record.commands, record.path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+async def out(record: Record, path: Path) -> dict[str, Any]:
+    await commands(record).record_export(WHO | {"path": str(path)})
+    return read(path)
+
+
+async def test_a_record_comes_back_as_it_was(record, elsewhere, tmp_path) -> None:
+    await furnish(record)
+    first = await out(record, tmp_path / "1.zip")
+    await elsewhere.register()
+    counts = await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "1.zip")})
+    second = await out(elsewhere, tmp_path / "2.zip")
+
+    assert counts["document"] == 3
+    assert counts["deposit"] == counts["own_entry"] == counts["prevention_declared"] == 1
+    assert counts["directive"] == 2
+    here = json.loads(first["tables/document.json"])
+    there = json.loads(second["tables/document.json"])
+    assert all(row.pop("imported_at") is None for row in here)
+    assert all(row.pop("imported_at") is not None for row in there)
+    assert here == there
+    events, again = json.loads(first["events.json"]), json.loads(second["events.json"])
+    assert again[: len(events)] == events
+    changing = {"manifest.json", "events.json", "tables/document.json"}
+    assert {k: v for k, v in first.items() if k not in changing} == {
+        k: v for k, v in second.items() if k not in changing
+    }
+    # the chain of versions holds: the second replaces the first
+    assert [row["superseded_by"] for row in there] == [1, None, None]
+
+
+async def test_an_archive_holds_no_secret_of_a_calendar_and_is_its_owner_s(
+    record, tmp_path
+) -> None:
+    await furnish(record)
+    found = await out(record, tmp_path / "1.zip")
+
+    assert "tables/calendar_key.json" not in found
+    assert stat.S_IMODE((tmp_path / "1.zip").stat().st_mode) == 0o600
+    assert set(json.loads(found["manifest.json"])["files"]) == found.keys() - {"manifest.json"}
+    with pytest.raises(RecordStateError, match="no_such_file"):
+        await out(record, tmp_path / "1.zip")  # never over another file
+
+
+async def test_what_came_in_an_archive_is_not_counted_as_received_here(
+    record, elsewhere, tmp_path
+) -> None:
+    await furnish(record)
+    await out(record, tmp_path / "1.zip")
+    await elsewhere.register()
+    await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "1.zip")})
+
+    async def none(_raw: bytes) -> None:
+        return None
+
+    audited = await accounting.verify(elsewhere.database, mails, none)
+    assert audited.problems == []
+    assert audited.filed == 0
+
+
+async def test_the_patient_s_own_archive_holds_what_they_see(record, tmp_path) -> None:
+    patient = await furnish(record)
+
+    def own(documents) -> dict[str, bytes]:
+        file = io.BytesIO()
+        export_record(record.path, Wanted(patient, record.now, documents), file)
+        with zipfile.ZipFile(file) as packed:
+            return {name: packed.read(name) for name in packed.namelist()}
+
+    seen = own(frozenset({3}))
+    rows = json.loads(seen["tables/document.json"])
+    assert [row["unique_id"] for row in rows] == ["1.2.250.1.213.999.3"]
+    assert json.loads(seen["tables/agenda_entry.json"]) == []
+    assert not any(name.startswith("packages/") for name in seen)
+    assert not {"sender", "receipt", "position", "package_id", "filed_at"} & rows[0].keys()
+    nothing = b"".join(own(frozenset()).values())
+    for hidden in (b"213.999.1", b"213.999.2", b"213.999.3"):
+        assert hidden not in nothing
+
+
+async def test_the_patient_s_own_archive_can_be_taken_elsewhere(
+    record, elsewhere, tmp_path
+) -> None:
+    patient = await furnish(record)
+    with (tmp_path / "own.zip").open("w+b") as file:
+        export_record(record.path, Wanted(patient, record.now, frozenset({1, 2})), file)
+    await elsewhere.register()
+    counts = await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "own.zip")})
+    assert counts["document"] == 2
+    listed = await elsewhere.commands.record_list(WHO)
+    assert [row["unique_id"] for row in listed] == ["1.2.250.1.213.999.1", "1.2.250.1.213.999.2"]
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+async def test_an_archive_fills_an_empty_record_of_the_same_person_only(
+    record, elsewhere, tmp_path
+) -> None:
+    await furnish(record)
+    path = {"path": str(tmp_path / "1.zip")}
+    await out(record, tmp_path / "1.zip")
+    with pytest.raises(RecordStateError, match="no_such_patient"):
+        await commands(elsewhere).record_import(WHO | path)
+    with pytest.raises(RecordStateError, match="record_not_empty"):
+        await commands(record).record_import(WHO | path)
+    await elsewhere.register(given="AUTRE")
+    with pytest.raises(RecordStateError, match="archive_of_another"):
+        await commands(elsewhere).record_import(WHO | path)
+
+
+def change(
+    found: dict[str, bytes], name: str, content: bytes, *, honest: bool
+) -> dict[str, bytes]:
+    """An archive with one file changed; an honest liar also changes the manifest."""
+    changed = found | {name: content}
+    if honest:
+        manifest = json.loads(found["manifest.json"])
+        manifest["files"][name] = hashlib.sha256(content).hexdigest()
+        changed["manifest.json"] = json.dumps(manifest).encode()
+    return changed
+
+
+def rows(found: dict[str, bytes], table: str, **values: Any) -> bytes:
+    """A table's file with these values in its first row."""
+    content = json.loads(found[f"tables/{table}.json"])
+    content[0] |= values
+    return json.dumps(content).encode()
+
+
+HOSTILE = {
+    "a file changed": lambda f: change(f, "documents/0.xml", b"<x/>", honest=False),
+    "a document changed": lambda f: change(f, "documents/0.xml", b"<x/>", honest=True),
+    "a file more": lambda f: f | {"../../etc/passwd": b"x"},
+    "no manifest": lambda f: {k: v for k, v in f.items() if k != "manifest.json"},
+    "no JSON": lambda f: change(f, "tables/document.json", b"{", honest=True),
+    "deep JSON": lambda f: change(f, "tables/document.json", b"[" * 100_000, honest=True),
+    "no rows": lambda f: change(f, "tables/document.json", b"[1]", honest=True),
+    "a column": lambda f: change(
+        f, "tables/document.json", rows(f, "document", **{"x = 1; --": 1}), honest=True
+    ),
+    "a type": lambda f: change(
+        f, "tables/document.json", rows(f, "document", octets="1"), honest=True
+    ),
+    "a word": lambda f: change(
+        f, "tables/document.json", rows(f, "document", visibility="visible nowhere"), honest=True
+    ),
+    "a link": lambda f: change(
+        f, "tables/document.json", rows(f, "document", superseded_by=99), honest=True
+    ),
+    "a version": lambda f: (
+        f | {"manifest.json": f["manifest.json"].replace(b'"version": 1', b'"version": 2')}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_changed_archive_fills_nothing(record, elsewhere, tmp_path, name) -> None:
+    await furnish(record)
+    found = HOSTILE[name](await out(record, tmp_path / "1.zip"))
+    with zipfile.ZipFile(tmp_path / "2.zip", "w") as packed:
+        for each, content in found.items():
+            packed.writestr(each, content)
+    await elsewhere.register()
+    with pytest.raises(RecordStateError, match="archive_unreadable"):
+        await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "2.zip")})
+    assert await elsewhere.commands.record_list(WHO) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 100])
+async def test_what_is_no_archive_fills_nothing(elsewhere, tmp_path, content) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    await elsewhere.register()
+    with pytest.raises(RecordStateError, match="archive_unreadable"):
+        await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "x.zip")})
