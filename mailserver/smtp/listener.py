@@ -26,6 +26,7 @@ from mailserver.smtp.protocol import (
     Transaction,
 )
 from mailserver.smtp.receiving import Reception
+from mailserver.smtp.room import Room
 from mailserver.smtp.submission import SubmissionTransaction
 
 log = structlog.get_logger("mailserver")
@@ -50,6 +51,7 @@ class SmtpBind:
         plaintext_login_from: network addresses that may log in without TLS (conformance tools).
         fairness: what each address and each operator may ask for (threats S9).
         spool_directory: where large messages are kept while they come in.
+        room: in memory for large messages; one for all listeners of a process.
     """
 
     host: str
@@ -65,6 +67,7 @@ class SmtpBind:
     deadlines: Deadlines = field(default_factory=Deadlines)
     reception: Reception | None = None
     """Overrides limits and deadlines of DATA."""
+    room: Room = field(default_factory=Room)
     drain_s: float = DRAIN_S
 
 
@@ -167,6 +170,7 @@ def _settings(bind: SmtpBind, starttls: ssl.SSLContext | None) -> ProtocolSettin
         plaintext_login_from=bind.plaintext_login_from,
         max_recipients=bind.max_recipients,
         deadlines=bind.deadlines,
+        room=bind.room,
     )
 
 

@@ -41,6 +41,7 @@ from mailserver.smtp.receiving import (
     Reception,
     TooSlowError,
 )
+from mailserver.smtp.room import Room
 
 # It prints commands at INFO and whole bodies at DEBUG (STYLE §4.6).
 logging.getLogger("mail.log").disabled = True
@@ -134,6 +135,7 @@ class ProtocolSettings:
         reception: limits of a message.
         starttls: the context STARTTLS takes; None when TLS came first or is not offered.
         plaintext_login_from: network addresses that may log in without TLS.
+        room: for the messages that were spooled; one for all listeners of a process.
     """
 
     hostname: str
@@ -142,6 +144,7 @@ class ProtocolSettings:
     plaintext_login_from: frozenset[str] = frozenset()
     max_recipients: int = 100
     deadlines: Deadlines = field(default_factory=Deadlines)
+    room: Room = field(default_factory=Room)
 
 
 class Registry(Protocol):
@@ -633,7 +636,10 @@ class SmtpConnection(SMTP):
             if message.fault is not None:
                 return _FAULTS[message.fault]
             async with asyncio.timeout(self._settings.deadlines.delivery_s):
-                return await self._transaction.message(self._caller, message)
+                if isinstance(message.body, bytes):
+                    return await self._transaction.message(self._caller, message)
+                async with self._settings.room.hold(message.octets):
+                    return await self._transaction.message(self._caller, message)
         finally:
             if not isinstance(message.body, bytes):
                 message.body.close()

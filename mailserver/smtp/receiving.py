@@ -9,12 +9,12 @@ Source: RFC 5321 §4.1.1.4, RFC 5321 §4.5.3.2.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from mailserver.smtp.data import DataFault, DataLimits, DataScanner
-from mailserver.smtp.spool import Spool
+from mailserver.smtp.spool import Spool, SpoolMemory
 
 IDLE_S = 180.0
 """No octet for so long: RFC 5321 §4.5.3.2.5 gives a sender three minutes for each block."""
@@ -66,6 +66,7 @@ class Reception:
         idle_s: see ``IDLE_S``.
         grace_s: see ``GRACE_S``.
         longest_s: see ``LONGEST_S``.
+        memory: shared by all messages that come in at once.
     """
 
     limits: DataLimits
@@ -73,6 +74,7 @@ class Reception:
     idle_s: float = IDLE_S
     grace_s: float = GRACE_S
     longest_s: float = LONGEST_S
+    memory: SpoolMemory = field(default_factory=SpoolMemory)
 
 
 class Owner(Protocol):
@@ -110,7 +112,7 @@ class DataReceiver(asyncio.Protocol):
         self._reception = reception
         self._loop = loop
         self._scanner = DataScanner(reception.limits)
-        self._spool = Spool(reception.spool_directory)
+        self._spool = Spool(reception.spool_directory, reception.memory)
         self._result: asyncio.Future[ReceivedMessage] = loop.create_future()
         self._started = self._last = loop.time()
         self._wire_octets = 0

@@ -1,7 +1,8 @@
 """Keep a message while it is received: in memory when small, in an unlinked file when not.
 
-Invariants: at most ``MEMORY_OCTETS`` of a message stay in memory; the file has no name, so
-nothing is left of it after a crash.
+Invariants: at most ``MEMORY_OCTETS`` of a message stay in memory, and of all messages together at
+most what their ``SpoolMemory`` holds; the file has no name, so nothing is left of it after a
+crash.
 """
 
 import hashlib
@@ -11,6 +12,29 @@ from typing import BinaryIO
 
 MEMORY_OCTETS = 1024 * 1024
 """DESIGN D5b: DATA over 1 MB spools."""
+ALL_OCTETS = 16 * 1024 * 1024
+"""Messages that come in at once share this much; then they spool however small they are."""
+
+
+class SpoolMemory:
+    """What the spools of one process keep in memory, all together."""
+
+    __slots__ = ("_limit", "taken")
+
+    def __init__(self, limit: int = ALL_OCTETS) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    def take(self, octets: int) -> bool:
+        """Count octets that stay in memory; False when there is no room for them."""
+        if self.taken + octets > self._limit:
+            return False
+        self.taken += octets
+        return True
+
+    def give(self, octets: int) -> None:
+        """Count octets that are gone from memory."""
+        self.taken -= octets
 
 
 class Spool:
@@ -18,14 +42,31 @@ class Spool:
 
     Args:
         directory: where an unlinked file may be made; the system's own when None.
+        memory: shared with the other spools.
         memory_octets: what may stay in memory.
     """
 
-    __slots__ = ("_digest", "_directory", "_file", "_memory_octets", "_pieces", "octets")
+    __slots__ = (
+        "_digest",
+        "_directory",
+        "_file",
+        "_held",
+        "_memory",
+        "_memory_octets",
+        "_pieces",
+        "octets",
+    )
 
-    def __init__(self, directory: Path | None, memory_octets: int = MEMORY_OCTETS) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        memory: SpoolMemory | None = None,
+        memory_octets: int = MEMORY_OCTETS,
+    ) -> None:
         self._directory = directory
+        self._memory = memory or SpoolMemory()
         self._memory_octets = memory_octets
+        self._held = 0
         self._pieces: list[bytes] = []
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
@@ -39,7 +80,9 @@ class Spool:
             self._file.write(piece)
             return
         self._pieces.append(piece)
-        if self.octets > self._memory_octets:
+        if self.octets <= self._memory_octets and self._memory.take(len(piece)):
+            self._held += len(piece)
+        else:
             # Closed by discard(), or by whoever take() gave it to.
             self._file = tempfile.TemporaryFile(  # noqa: SIM115
                 dir=self._directory, buffering=0
@@ -49,7 +92,12 @@ class Spool:
     def _file_pieces(self) -> None:
         if self._file is not None:
             self._file.writelines(self._pieces)
+        self._forget()
+
+    def _forget(self) -> None:
         self._pieces.clear()
+        self._memory.give(self._held)
+        self._held = 0
 
     @property
     def sha256(self) -> bytes:
@@ -63,7 +111,7 @@ class Spool:
         """
         if self._file is None:
             body = b"".join(self._pieces)
-            self._pieces.clear()
+            self._forget()
             return body
         file, self._file = self._file, None
         file.seek(0)
@@ -71,7 +119,7 @@ class Spool:
 
     def discard(self) -> None:
         """Forget what was kept."""
-        self._pieces.clear()
+        self._forget()
         if self._file is not None:
             self._file.close()
             self._file = None
