@@ -44,9 +44,11 @@ from mailserver.outbound.worker import OutboundWorker
 from mailserver.practice import keep_young, refuse_practice
 from mailserver.revocations import LOOK_EVERY_S, Revocations
 from mailserver.sealing import Sealer, trail_public_key
+from mailserver.search_indexer import READ_MESSAGE, READ_PLAINLY, SearchIndexer
 from mailserver.settings import Settings, Site
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
+from mailserver.smtp.room import Room
 from mailserver.store.database import MailStore
 from mailserver.trust_commands import TrustCommands
 from mailserver.webmail.http import (
@@ -92,6 +94,7 @@ class _Parts:
     keystore: KeyStore
     outbound_tls: ssl.SSLContext
     fairness: Fairness
+    room: Room
 
 
 class SignatureWorkers:
@@ -213,6 +216,7 @@ async def _build(
             site.peers_ca, keystore.server_cert, keystore.server_key, crls=keystore.crls
         ),
         fairness=Fairness(settings.fair_use.limits(), time.monotonic),
+        room=Room(),
     )
     tasks = await stack.enter_async_context(Background())
     tell(directory.adoption.outcome)
@@ -227,6 +231,10 @@ async def _build(
     tasks.start(every(RENEW_EVERY_S, workers.renew, "renew"))
     tasks.start(every(LATE_EVERY_S, lambda: watch_bridge(store, now()), "late"))
     tasks.start(_outbound(parts, bounces).run())
+    readers = await stack.enter_async_context(
+        SandboxPool(1, functions=(READ_MESSAGE, READ_PLAINLY))
+    )
+    tasks.start(SearchIndexer(store, readers.run).run())
     return parts, tasks
 
 
@@ -382,6 +390,7 @@ def _smtp_bind(
         max_recipients=settings.limits.max_recipients,
         max_connections=settings.limits.max_connections,
         fairness=parts.fairness,
+        room=parts.room,
         plaintext_login_from=plaintext,
         spool_directory=parts.site.data,
     )

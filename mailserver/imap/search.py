@@ -1,8 +1,9 @@
 """Evaluates a search program over the open folder.
 
-Invariants: cheap keys run first and narrow what the dear ones look at; what reads bodies runs in
-a thread, in small batches, under one deadline for the whole command (threat I8); the order of the
-result is that of the folder.
+Texts are looked for in the store's index, and in the messages themselves where it has not come
+yet. Invariants: cheap keys run first and narrow what the dear ones look at; what reads bodies runs
+in a thread, in small batches, under one deadline for the whole command (threat I8); the order of
+the result is that of the folder.
 
 Source: RFC 9051 §6.4.4.
 """
@@ -17,16 +18,19 @@ from certs.mime import decode_outline
 from mailserver.imap import commands as c
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.responses import SYSTEM_FLAGS
-from mailserver.imap.search_text import Needle, Stored, header_matches, text_matches
+from mailserver.imap.search_text import Stored, header_matches, text_matches
 from mailserver.imap.sets import SAVED
 from mailserver.imap.shared import ImapLimits, Shared
 from mailserver.imap.view import FolderView
+from mailserver.message.search_text import fold, header_field_has
 from mailserver.store.errors import NoSuchBlobError
 from mailserver.store.model import EntryRow, from_micros
 
 TEXT_OCTETS = 4 * 1024 * 1024
 """Octets of bodies in one batch of a text search."""
 HEADER_BATCH = 500
+PREFIX_FIELDS = frozenset({"return-path", "delivered-to", "received", "authentication-results"})
+"""Fields that this server writes before a message, entry by entry: not in the index of bodies."""
 _FLAGS = {name.decode("ascii").lower(): bit for bit, name in SYSTEM_FLAGS}
 _DAY = timedelta(days=1)
 _WRITTEN = re.compile(rb"(\d{1,2})[ \t\r\n]+([A-Za-z]{3})[ \t\r\n]+(\d{4})")
@@ -105,13 +109,13 @@ class Searcher:
                 out = set(await self._among(inner, positions))
                 return [at for at in positions if at not in out]
             case c.HeaderHas(field, value):
-                return await self._headers(positions, field, Needle.of(value))
+                return await self._field(positions, field, fold(value))
             case c.SentDate():
                 return await self._sent(positions, key)
             case c.BodyHas(value):
-                return await self._texts(positions, Needle.of(value), headers=False)
+                return await self._body(positions, fold(value))
             case c.TextHas(value):
-                return await self._texts(positions, Needle.of(value), headers=True)
+                return await self._text(positions, fold(value))
             case _:
                 return self._simple(key, positions)
 
@@ -178,7 +182,51 @@ class Searcher:
             for n, (at, row) in enumerate(there)
         ]
 
-    async def _headers(self, positions: list[int], field: str, needle: Needle) -> list[int]:
+    async def _field(self, positions: list[int], field: str, needle: str) -> list[int]:
+        if not needle or field in PREFIX_FIELDS:
+            return await self._headers(positions, field, needle)
+        search, folder_id = self._shared.store.search, self._view.folder.id
+        unread = await search.unread_in(folder_id)
+        headers = await search.headers_with(folder_id, needle)
+        hits = {blob for blob, header in headers if header_field_has(header, field, needle)}
+        waiting = self._lying_in(positions, unread - hits)
+        seen = set(await self._headers(waiting, field, needle))
+        return self._either(positions, hits, seen)
+
+    async def _body(self, positions: list[int], needle: str) -> list[int]:
+        if not needle:
+            return positions
+        search, folder_id = self._shared.store.search, self._view.folder.id
+        unread = await search.unread_in(folder_id)
+        hits = await search.bodies_with(folder_id, needle)
+        waiting = self._lying_in(positions, unread - hits)
+        seen = set(await self._texts(waiting, needle, headers=False))
+        return self._either(positions, hits, seen)
+
+    async def _text(self, positions: list[int], needle: str) -> list[int]:
+        if not needle:
+            return positions
+        search, folder_id = self._shared.store.search, self._view.folder.id
+        unread = await search.unread_in(folder_id)
+        hits = await search.texts_with(folder_id, needle)
+        rows = self._view.rows
+        in_prefix = await search.prefixes_with(folder_id, needle)
+        waiting = self._lying_in(positions, unread - hits)
+        seen = set(await self._texts(waiting, needle, headers=True))
+        seen.update(at for at in positions if rows[at].uid in in_prefix)
+        return self._either(positions, hits, seen)
+
+    def _lying_in(self, positions: list[int], blobs: set[int]) -> list[int]:
+        if not blobs:
+            return []
+        rows = self._view.rows
+        return [at for at in positions if rows[at].blob_id in blobs]
+
+    def _either(self, positions: list[int], blobs: set[int], seen: set[int]) -> list[int]:
+        rows = self._view.rows
+        return [at for at in positions if rows[at].blob_id in blobs or at in seen]
+
+    async def _headers(self, positions: list[int], field: str, needle: str) -> list[int]:
         found: list[int] = []
         for start in range(0, len(positions), HEADER_BATCH):
             batch = await self._stored(positions[start : start + HEADER_BATCH], bodies=False)
@@ -207,7 +255,7 @@ class Searcher:
                     found.append(at)
         return found
 
-    async def _texts(self, positions: list[int], needle: Needle, *, headers: bool) -> list[int]:
+    async def _texts(self, positions: list[int], needle: str, *, headers: bool) -> list[int]:
         found: list[int] = []
         for batch in self._text_batches(positions):
             try:

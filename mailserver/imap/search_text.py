@@ -1,48 +1,25 @@
-"""Looks for a text in a stored message; pure, and run in a thread.
+"""Looks for a folded text in a stored message; pure, and run in a thread.
 
-Invariants: what is searched is the decoded text, never its transfer encoding; case does not count;
-the outline says where the text parts lie.
+For messages that the index has not reached, and for header fields that it does not hold.
+Invariants: what is searched is the decoded text, never its transfer encoding, folded like the
+needle; the outline says where the text parts lie.
 
 Source: RFC 9051 §6.4.4.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from certs.mime import (
     Outline,
     Part,
-    decode_body,
     decode_header,
     decode_outline,
     decode_text,
     fields_of,
     walk,
 )
-
-_ASCII_CHARSET = re.compile(
-    r"(us-ascii|utf-?8|iso-8859-\d+|windows-125\d|latin-?1)\Z", re.IGNORECASE
-)
-"""Charsets in which octets under 128 are ASCII."""
-
-
-@dataclass(frozen=True, slots=True)
-class Needle:
-    """A text to look for, folded once."""
-
-    text: str
-    octets: bytes | None
-
-    @classmethod
-    def of(cls, value: str) -> "Needle":
-        """Fold a value; ``octets`` is there when it is ASCII."""
-        text = value.casefold()
-        return cls(text, text.encode("ascii") if text.isascii() else None)
-
-    def in_text(self, text: str) -> bool:
-        """Say whether the text holds it."""
-        return self.text in text.casefold()
+from mailserver.message.search_text import fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +31,12 @@ class Stored:
     body: bytes | None
 
 
-def header_matches(messages: Sequence[Stored], field: str, needle: Needle) -> list[bool]:
+def header_matches(messages: Sequence[Stored], field: str, needle: str) -> list[bool]:
     """Say for each message whether a field of that name holds the text (empty: exists)."""
     return [_header_has(message, field, needle) for message in messages]
 
 
-def text_matches(messages: Sequence[Stored], needle: Needle, *, headers: bool) -> list[bool]:
+def text_matches(messages: Sequence[Stored], needle: str, *, headers: bool) -> list[bool]:
     """Say for each message whether its text holds the needle.
 
     Args:
@@ -72,8 +49,8 @@ def text_matches(messages: Sequence[Stored], needle: Needle, *, headers: bool) -
         outline = decode_outline(message.outline)
         raw = message.body or b""
         hit = headers and (
-            any(needle.in_text(decode_header(value)) for value in _values(message, outline))
-            or any(needle.in_text(field.name) for field in outline.header)
+            any(needle in fold(decode_header(value)) for value in _values(message, outline))
+            or any(needle in fold(field.name) for field in outline.header)
         )
         found.append(hit or _body_has(raw, outline, needle))
     return found
@@ -92,30 +69,25 @@ def _values(message: Stored, outline: Outline) -> list[bytes]:
     return values
 
 
-def _header_has(message: Stored, name: str, needle: Needle) -> bool:
+def _header_has(message: Stored, name: str, needle: str) -> bool:
     outline = decode_outline(message.outline)
     for field in outline.header:
-        if field.name.lower() == name and needle.in_text(decode_header(field.value)):
+        if field.name.lower() == name and needle in fold(decode_header(field.value)):
             return True
     return any(
-        field_name == name and needle.in_text(decode_header(value))
+        field_name == name and needle in fold(decode_header(value))
         for field_name, value in _prefix_fields(message.prefix)
     )
 
 
-def _body_has(raw: bytes, outline: Outline, needle: Needle) -> bool:
+def _body_has(raw: bytes, outline: Outline, needle: str) -> bool:
     return any(_part_has(raw, part, needle) for part in walk(outline))
 
 
-def _part_has(raw: bytes, part: Part, needle: Needle) -> bool:
+def _part_has(raw: bytes, part: Part, needle: str) -> bool:
     if part.is_message:
         inner = part.children[0]
-        return any(needle.in_text(decode_header(f.value)) for f in fields_of(raw, inner))
+        return any(needle in fold(decode_header(f.value)) for f in fields_of(raw, inner))
     if not part.type.startswith("text/") or part.children:
         return False
-    charset = part.charset
-    if needle.octets is not None and (charset is None or _ASCII_CHARSET.match(charset)):
-        body = decode_body(raw, part)
-        if body.isascii():
-            return needle.octets in body.lower()
-    return needle.in_text(decode_text(raw, part))
+    return needle in fold(decode_text(raw, part))

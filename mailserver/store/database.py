@@ -17,6 +17,7 @@ from mailserver.store.folders import Folders
 from mailserver.store.messages import Messages
 from mailserver.store.outbox import Outbox
 from mailserver.store.queue_control import QueueControl
+from mailserver.store.search import Search
 from mailserver.store.tracking import Tracking
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,6 +42,7 @@ class MailStore:
         folders: names, counts, UIDVALIDITY.
         messages: entries, deliveries, flags.
         blobs: bodies.
+        search: the folded texts of messages.
         outbox: the queue to other operators.
         queue: what an administrator sees of it and does to it.
         tracking: where sent messages stand.
@@ -59,6 +61,7 @@ class MailStore:
         self.outbox = Outbox(opened, self._commits, self.blobs)
         self.queue = QueueControl(opened, self._commits, self.blobs)
         self.tracking = Tracking(opened)
+        self.search = Search(opened)
         self.audit = Audit(opened)
 
     @classmethod

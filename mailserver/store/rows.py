@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Executable, Select, bindparam, func, select
 
 from directory.database import Database
 from mailserver.message.index import MessageIndex
@@ -131,7 +131,7 @@ def select_rows() -> Select[Any]:
 
 async def fetch_all(
     database: Database,
-    statement: Select[*tuple[Any, ...]],
+    statement: Executable,
     parameters: Mapping[str, Any] | None = None,
 ) -> Sequence[Sequence[Any]]:
     """Run one select; rows as sequences, because no type says the columns of a built select."""

@@ -168,6 +168,43 @@ MESSAGE_INDEX = Table(
     Column("outline", LargeBinary, nullable=False),
 )
 
+SEARCH_TEXT = Table(
+    "search_text",
+    METADATA,
+    Column("blob_id", _ID, ForeignKey("blob.id"), primary_key=True, autoincrement=False),
+    Column("header", Text, nullable=False),  # folded, one field after each U+001F
+    Column("body", Text, nullable=False),  # folded, one part after each U+001F
+    Column("whole", Integer, nullable=False),  # 0: something was cut off
+)
+"""What searches look at; written off the delivery path. Health data like the messages."""
+
+for _statement in (
+    (
+        "CREATE VIRTUAL TABLE search_trigram USING"
+        " fts5(text, content='', tokenize='trigram case_sensitive 1', detail=none)"
+    ),
+    (
+        "CREATE TRIGGER search_text_led_to AFTER INSERT ON search_text BEGIN"
+        " INSERT INTO search_trigram (rowid, text)"
+        " VALUES (NEW.blob_id, NEW.header || NEW.body); END"
+    ),
+    (
+        "CREATE TRIGGER search_text_gone AFTER DELETE ON search_text BEGIN"
+        " INSERT INTO search_trigram (search_trigram, rowid, text)"
+        " VALUES ('delete', OLD.blob_id, OLD.header || OLD.body); END"
+    ),
+    (
+        "CREATE TRIGGER message_index_gone AFTER DELETE ON message_index BEGIN"
+        " DELETE FROM search_text WHERE blob_id = OLD.blob_id; END"
+    ),
+):
+    event.listen(
+        SEARCH_TEXT,
+        "after_create",
+        DDL(_statement).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
+    )
+SEARCH_TEXT.add_is_dependent_on(MESSAGE_INDEX)
+
 RECEIPT = Table(
     "receipt",
     METADATA,

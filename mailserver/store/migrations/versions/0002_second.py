@@ -147,6 +147,19 @@ CREATE TABLE sent_recipient (
 )
 """,
     """
+CREATE TABLE search_text (
+    blob_id INTEGER NOT NULL,
+    header TEXT NOT NULL,
+    body TEXT NOT NULL,
+    whole INTEGER NOT NULL,
+    PRIMARY KEY (blob_id),
+    FOREIGN KEY(blob_id) REFERENCES blob (id)
+)
+""",
+    """
+CREATE VIRTUAL TABLE search_trigram USING fts5(text, content='', tokenize='trigram case_sensitive 1', detail=none)
+""",
+    """
 CREATE TABLE outbox_recipient_next (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     message_id INTEGER NOT NULL,
@@ -243,6 +256,15 @@ BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
     SELECT mailbox_id, -OLD.octets, -1 FROM folder WHERE id = OLD.folder_id
     ON CONFLICT (mailbox_id) DO UPDATE
     SET octets = octets + excluded.octets, messages = messages + excluded.messages; END
+""",
+    """
+CREATE TRIGGER message_index_gone AFTER DELETE ON message_index BEGIN DELETE FROM search_text WHERE blob_id = OLD.blob_id; END
+""",
+    """
+CREATE TRIGGER search_text_gone AFTER DELETE ON search_text BEGIN INSERT INTO search_trigram (search_trigram, rowid, text) VALUES ('delete', OLD.blob_id, OLD.header || OLD.body); END
+""",
+    """
+CREATE TRIGGER search_text_led_to AFTER INSERT ON search_text BEGIN INSERT INTO search_trigram (rowid, text) VALUES (NEW.blob_id, NEW.header || NEW.body); END
 """,
     """
 INSERT INTO mailbox_usage (mailbox_id, octets, messages)

@@ -1,0 +1,105 @@
+"""What a search looks at: a message's text, folded once, when it comes in or when it is sought.
+
+Folding makes one of what people write in several ways: case, accents, ligatures (œ), typographic
+apostrophes, line ends and runs of blanks. The needle is folded the same way, so a search stays a
+search for a substring (RFC 9051 §6.4.4) of the folded text.
+
+Source: RFC 9051 §6.4.4, RFC 5051 §2 (which this goes beyond: accents do not count).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from certs.mime import Outline, decode_header, decode_text, fields_of, walk
+
+BREAK: Final = "\x1f"
+"""Between fields and between parts: no needle holds it, so none is found across."""
+MAX_HEADER: Final = 64_000
+MAX_BODY: Final = 400_000
+"""Characters kept of a message; a longer one is looked at itself at each search."""
+TRIGRAM: Final = 3
+_LIGATURES: Final = str.maketrans(
+    {"œ": "oe", "æ": "ae", "’": "'", "‘": "'", "ʼ": "'", "′": "'", BREAK: " ", "\x00": " "}
+)
+_BLANKS: Final = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchText:
+    """A message as a search sees it, folded.
+
+    Attributes:
+        header: ``BREAK name: value`` for each field.
+        body: the text of each part after a BREAK: text parts, the headers of enclosed messages,
+            and what was read of attachments.
+        whole: False when something was cut off.
+    """
+
+    header: str
+    body: str
+    whole: bool = True
+
+    def field_has(self, name: str, needle: str) -> bool:
+        """Say whether a field of that name (lower case) holds a folded text."""
+        return header_field_has(self.header, name, needle)
+
+
+def fold(text: str) -> str:
+    """Fold a text; one that is folded stays as it is."""
+    if text.isascii():
+        return _BLANKS.sub(" ", text.lower().replace(BREAK, " ").replace("\x00", " "))
+    marked = unicodedata.normalize("NFKD", text.casefold()).translate(_LIGATURES)
+    bare = "".join(c for c in marked if not unicodedata.combining(c))
+    return _BLANKS.sub(" ", bare.casefold().translate(_LIGATURES))
+
+
+def search_text(raw: bytes, outline: Outline, attached: Iterable[str] = ()) -> SearchText:
+    """Read a message for searching.
+
+    Args:
+        raw: the whole message.
+        outline: of it.
+        attached: texts read out of its attachments.
+    """
+    header = "".join(
+        f"{BREAK}{field.name.lower()}: {fold(decode_header(field.value))}"
+        for field in outline.header
+    )
+    pieces: list[str] = []
+    room = MAX_BODY
+    for text in (*_texts(raw, outline), *attached):
+        if room <= 0:
+            break
+        folded = fold(text)
+        pieces.append(folded[:room])
+        room -= len(folded)
+    body = BREAK.join(pieces)
+    whole = room >= 0 and len(header) <= MAX_HEADER
+    return SearchText(header[:MAX_HEADER], body, whole)
+
+
+def header_field_has(header: str, name: str, needle: str) -> bool:
+    """Say whether, in the header of a ``SearchText``, a field of that name holds a folded text."""
+    start = f"{name}:"
+    return any(
+        line.startswith(start) and needle in line[len(start) :].removeprefix(" ")
+        for line in header.split(BREAK)
+    )
+
+
+def trigrams(needle: str) -> tuple[str, ...]:
+    """Give the runs of three characters of a folded text, each once; none below three."""
+    runs = (needle[at : at + TRIGRAM] for at in range(len(needle) - TRIGRAM + 1))
+    return tuple(dict.fromkeys(runs))
+
+
+def _texts(raw: bytes, outline: Outline) -> Iterator[str]:
+    for part in walk(outline):
+        if part.is_message:
+            for field in fields_of(raw, part.children[0]):
+                yield decode_header(field.value)
+        elif part.type.startswith("text/") and not part.children:
+            yield decode_text(raw, part)
