@@ -12,7 +12,7 @@ When the bundle of client CAs holds intermediate authorities, **they alone** are
 pass for an operator. The roots of the bundle only vouch for those intermediates when the context
 is made.
 
-Source: RFC 8446 §4.3.2, RFC 5246 §7.4.4, RFC 5280 §6.3, RFC 3207 §4.1, MSS-OP §3.1.
+Source: RFC 8446 §4.3.2, RFC 5246 §7.4.4, RFC 5280 §6.3, RFC 3207 §4.1, RFC 9325 §4.2, MSS-OP §3.1.
 """
 
 import os
