@@ -60,8 +60,8 @@ _INSERT_KEY = (
 )
 INSERT_ENTRY = (
     "INSERT INTO entry (folder_id, uid, modseq, flags, keywords, octets, internal_at, blob_id,"
-    " receipt_id, prefix) VALUES (:folder_id, :uid, :modseq, :flags, :keywords, :octets,"
-    " :internal_at, :blob_id, :receipt_id, :prefix)"
+    " receipt_id, prefix, saved_at) VALUES (:folder_id, :uid, :modseq, :flags, :keywords, :octets,"
+    " :internal_at, :blob_id, :receipt_id, :prefix, :saved_at)"
 )
 _LAST_ID = "SELECT last_insert_rowid()"
 _INSERT_OUTBOX = (
@@ -107,7 +107,7 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
         rows = [(delivery.receipt_id, mailbox_id) for mailbox_id in sorted(filing)]
         connection.executemany(_INSERT_FILING, rows)
     entry_ids, folder_ids = _put_entries(
-        connection, delivery.receipt_id, (blob_id, octets), (entries, folders)
+        connection, delivery, (blob_id, octets), (entries, folders)
     )
     _put_keys(connection, delivery)
     woken = _visible(entries) | repeated
@@ -207,7 +207,7 @@ def _put_receipt(
 
 def _put_entries(
     connection: sqlite3.Connection,
-    receipt_id: str,
+    delivery: Delivery,
     body: tuple[int, int],
     plan: tuple[tuple[NewEntry, ...], dict[tuple[int, str], OpenFolder]],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -228,8 +228,9 @@ def _put_entries(
                 "octets": len(entry.prefix) + octets,
                 "internal_at": to_micros(entry.internal_at),
                 "blob_id": blob_id,
-                "receipt_id": receipt_id,
+                "receipt_id": delivery.receipt_id,
                 "prefix": entry.prefix,
+                "saved_at": to_micros(delivery.at),
             }
         )
     connection.executemany(INSERT_ENTRY, rows)

@@ -11,6 +11,7 @@ StoreError
 ├── ServerKeywordError     a keyword only the server sets (RULES §10)
 ├── TooManyKeywordsError   more keywords on one entry than the store keeps
 ├── OverQuotaError         the mailbox would hold more than it may
+├── NoSuchEntryError       the entry was expunged meanwhile
 ├── NoSuchBlobError        the body was expunged meanwhile
 └── BlobSizeError          a staged body is not of the size that was announced
 
@@ -90,6 +91,13 @@ class OverQuotaError(StoreError):
 
     def __init__(self) -> None:
         super().__init__("the mailbox is full")
+
+
+class NoSuchEntryError(StoreError):
+    """The entry was expunged meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("no such entry")
 
 
 class NoSuchBlobError(StoreError):

@@ -19,7 +19,7 @@ from mailserver.message.index import MessageIndex
 from mailserver.store import deliveries, flags, moves
 from mailserver.store.blobs import INLINE_OCTETS, Blobs
 from mailserver.store.changes import Commits
-from mailserver.store.errors import NoSuchFolderError
+from mailserver.store.errors import NoSuchFolderError, StoreError
 from mailserver.store.model import (
     FILING_KEYWORDS,
     INBOX,
@@ -35,14 +35,14 @@ from mailserver.store.model import (
     FilingReceipt,
     FlagChange,
     NewMessage,
-    Quota,
+    Origin,
     Receipt,
     StagedBlob,
     Usage,
     from_micros,
     to_micros,
 )
-from mailserver.store.moves import Expunge, Transfer
+from mailserver.store.moves import Expunge, Replacement, Transfer
 from mailserver.store.rows import (
     INDEX_COLUMNS,
     ROW_COLUMNS,
@@ -89,6 +89,10 @@ _DETAIL = (
     .where(*_VISIBLE, among(ENTRY.c.uid, "uids"))
     .order_by(ENTRY.c.uid)
 )
+_NAMED = among(ENTRY.c.uid, "uids")
+_ORIGINS = select(
+    ENTRY.c.uid, func.coalesce(ENTRY.c.origin_id, ENTRY.c.id), ENTRY.c.saved_at
+).where(*_VISIBLE)
 _PREFIXES = select(ENTRY.c.uid, ENTRY.c.prefix).where(*_VISIBLE, among(ENTRY.c.uid, "uids"))
 _INDEXES = select(MESSAGE_INDEX.c.blob_id, *INDEX_COLUMNS).where(
     among(MESSAGE_INDEX.c.blob_id, "blob_ids")
@@ -226,16 +230,64 @@ class Messages:
         Raises:
             NoSuchFolderError: it was deleted.
         """
+        return (await self.append_all((message,)))[0]
+
+    async def append_all(self, messages: Sequence[NewMessage]) -> tuple[AppendUid, ...]:
+        """Add a client's own messages, all or none of them. Source: RFC 3502 §6.3.11.
+
+        Raises:
+            NoSuchFolderError: the folder was deleted.
+            OverQuotaError: the mailbox would hold more than it may.
+        """
+        ready, octets = await self._ready(messages)
+        try:
+            appended = await self._commits.run(
+                moves.append, ready, lambda made: made.mailbox_ids, octets=octets
+            )
+        except StoreError:
+            await self._discard(ready)
+            raise
+        return appended.uids
+
+    async def replace(self, replacement: Replacement) -> AppendUid:
+        """Put a message in an entry's place, in one transaction. Source: RFC 8508 §3.
+
+        Raises:
+            NoSuchEntryError: the entry is gone.
+            NoSuchFolderError, OverQuotaError: as ``append_all``.
+        """
+        ready, octets = await self._ready((replacement.message,))
+        value = replace(replacement, message=ready[0])
+        try:
+            made = await self._commits.run(
+                moves.replace, value, lambda made: made.mailbox_ids, octets=octets
+            )
+        except StoreError:
+            await self._discard(ready)
+            raise
+        if made.more:
+            await self._blobs.reap()
+        return made.uids[0]
+
+    async def _ready(self, messages: Sequence[NewMessage]) -> tuple[tuple[NewMessage, ...], int]:
+        """Stage the bodies that are too large for one transaction; octets of the others."""
+        ready: list[NewMessage] = []
         octets = 0
-        if not isinstance(message.raw, StagedBlob):
-            octets = len(message.raw)
-            if octets > INLINE_OCTETS:
-                staged = await self._blobs.stage(message.raw, octets)
-                message, octets = replace(message, raw=staged), 0
-        appended = await self._commits.run(
-            moves.append, message, lambda result: (result.mailbox_id,), octets=octets
-        )
-        return appended.uid
+        for message in messages:
+            if isinstance(message.raw, StagedBlob):
+                ready.append(message)
+            elif octets + len(message.raw) > INLINE_OCTETS:
+                staged = await self._blobs.stage(message.raw, len(message.raw))
+                ready.append(replace(message, raw=staged))
+            else:
+                octets += len(message.raw)
+                ready.append(message)
+        return tuple(ready), octets
+
+    async def _discard(self, messages: Sequence[NewMessage]) -> None:
+        for message in messages:
+            if isinstance(message.raw, StagedBlob):
+                await self._blobs.discard(message.raw)
 
     async def entries(self, folder_id: int) -> list[EntryRow]:
         """Give a folder's messages in UID order; empty when there is no such folder."""
@@ -303,6 +355,19 @@ class Messages:
         )
         return {row[0]: row[1] for row in rows}
 
+    async def origins(
+        self, folder_id: int, uids: Sequence[int] | None = None
+    ) -> dict[int, Origin]:
+        """Give what is known of each entry's origin by UID, of all of them without ``uids``."""
+        parameters: dict[str, Any] = {"folder_id": folder_id}
+        statement = _ORIGINS
+        if uids is not None:
+            statement, parameters["uids"] = _ORIGINS.where(_NAMED), as_list(uids)
+        rows = await fetch_all(self._database, statement, parameters)
+        return {
+            row[0]: Origin(row[1], None if row[2] is None else from_micros(row[2])) for row in rows
+        }
+
     async def indexes(self, blob_ids: Sequence[int]) -> dict[int, MessageIndex]:
         """Give the index of each body by its id; those that are gone are left out."""
         rows = await fetch_all(self._database, _INDEXES, {"blob_ids": as_list(blob_ids)})
@@ -340,30 +405,22 @@ class Messages:
         result = await self._commits.run(flags.change_flags, change, lambda made: made.touched)
         return result.rows
 
-    async def copy(
-        self,
-        folder_id: int,
-        uids: Sequence[int],
-        target_folder_id: int,
-        quota: Quota | None = None,
-    ) -> Copied:
+    async def copy(self, transfer: Transfer) -> Copied:
         """Copy entries within a mailbox, in UID order. Source: RFC 9051 §6.4.7.
 
         Raises:
             NoSuchFolderError: one is gone, or the target is of another mailbox.
             OverQuotaError: the mailbox would hold more than it may.
         """
-        transfer = Transfer(folder_id, tuple(uids), target_folder_id, quota)
         moved = await self._commits.run(moves.copy, transfer, lambda made: (made.mailbox_id,))
         return moved.copied
 
-    async def move(self, folder_id: int, uids: Sequence[int], target_folder_id: int) -> Copied:
+    async def move(self, transfer: Transfer) -> Copied:
         """Move entries within a mailbox, in UID order. Source: RFC 9051 §6.4.8.
 
         Raises:
             NoSuchFolderError: one is gone, or the target is of another mailbox.
         """
-        transfer = Transfer(folder_id, tuple(uids), target_folder_id)
         moved = await self._commits.run(moves.move, transfer, lambda made: (made.mailbox_id,))
         return moved.copied
 

@@ -194,6 +194,20 @@ class EntryRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an entry comes from.
+
+    Attributes:
+        entry_id: the first entry with these octets, its own id when it is no copy; a copy has
+            that of its original, also when the original is gone (RFC 8474 §5.1).
+        saved_at: when it came into its folder, None when that is not known (RFC 8514 §4).
+    """
+
+    entry_id: int
+    saved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class EntryDetail:
     """An entry with what FETCH answers from; offsets of ``index`` are those of the blob alone."""
 
@@ -383,6 +397,7 @@ class NewMessage:
     keywords: frozenset[str]
     internal_at: datetime
     quota: Quota | None = None
+    saved_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

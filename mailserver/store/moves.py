@@ -7,10 +7,11 @@ reaches it too; what leaves a folder is written into ``expunged`` under the mods
 
 import sqlite3
 from dataclasses import dataclass
+from datetime import datetime
 
 from mailserver.store.blobs import bury, put_blob
 from mailserver.store.deliveries import INSERT_ENTRY
-from mailserver.store.errors import NoSuchFolderError, OverQuotaError
+from mailserver.store.errors import NoSuchEntryError, NoSuchFolderError, OverQuotaError
 from mailserver.store.model import AppendUid, Copied, Flag, NewMessage, Quota, to_micros
 from mailserver.store.rows import (
     OpenFolder,
@@ -32,10 +33,14 @@ _DELETED = (
 )
 _COPY = (
     "INSERT INTO entry (folder_id, uid, modseq, flags, keywords, octets, internal_at, blob_id,"
-    " receipt_id, prefix) SELECT :folder_id, :uid, :modseq, flags, keywords, octets, internal_at,"
-    " blob_id, receipt_id, prefix FROM entry WHERE id = :id"
+    " receipt_id, prefix, saved_at, origin_id) SELECT :folder_id, :uid, :modseq, flags, keywords,"
+    " octets, internal_at, blob_id, receipt_id, prefix, :saved_at, coalesce(origin_id, id)"
+    " FROM entry WHERE id = :id"
 )
-_MOVE = "UPDATE entry SET folder_id = :folder_id, uid = :uid, modseq = :modseq WHERE id = :id"
+_MOVE = (
+    "UPDATE entry SET folder_id = :folder_id, uid = :uid, modseq = :modseq, saved_at = :saved_at"
+    " WHERE id = :id"
+)
 _LONG_LOGS = "SELECT folder_id, count(*) FROM expunged GROUP BY folder_id HAVING count(*) > :keep"
 _LOG_NTH = (
     "SELECT modseq FROM expunged WHERE folder_id = :id"
@@ -50,11 +55,12 @@ _DELETE = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids))"
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Entries to copy or move within one mailbox."""
+    """Entries to copy or move within one mailbox, at an instant."""
 
     folder_id: int
     uids: tuple[int, ...]
     target_folder_id: int
+    at: datetime
     quota: Quota | None = None
 
 
@@ -75,11 +81,21 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
-    """The new UID, and the mailbox to wake."""
+class Replacement:
+    """A message that takes the place of an entry, maybe in another folder."""
 
-    uid: AppendUid
-    mailbox_id: int
+    folder_id: int
+    uid: int
+    message: NewMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The new UIDs, in the order of the messages, and the mailboxes to wake."""
+
+    uids: tuple[AppendUid, ...]
+    mailbox_ids: tuple[int, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +107,39 @@ class Expunged:
     more: bool
 
 
-def append(connection: sqlite3.Connection, message: NewMessage) -> Appended:
-    """Add a client's own message.
+def append(connection: sqlite3.Connection, messages: tuple[NewMessage, ...]) -> Appended:
+    """Add a client's own messages, all or none of them.
 
     Raises:
         NoSuchFolderError: it was deleted.
         NoSuchBlobError: the staged body is gone.
         OverQuotaError: the mailbox would hold more than it may.
     """
+    made = [_append(connection, message) for message in messages]
+    return Appended(tuple(uid for uid, _ in made), tuple({mailbox_id for _, mailbox_id in made}))
+
+
+def replace(connection: sqlite3.Connection, value: Replacement) -> Appended:
+    """Add a message and remove the one that it replaces; both or neither.
+
+    Raises:
+        NoSuchEntryError: there is nothing to replace.
+        NoSuchFolderError, NoSuchBlobError, OverQuotaError: as ``append``.
+
+    Source: RFC 8508 §3.
+    """
+    source = open_folder(connection, value.folder_id)
+    names = {"folder_id": source.id, "uids": as_list((value.uid,))}
+    rows = connection.execute(_NAMED, names).fetchall()
+    if not rows:
+        raise NoSuchEntryError
+    more = _remove(connection, source, rows)
+    close_folders(connection, (source,))
+    uid, mailbox_id = _append(connection, value.message)
+    return Appended((uid,), tuple({mailbox_id, source.mailbox_id}), more)
+
+
+def _append(connection: sqlite3.Connection, message: NewMessage) -> tuple[AppendUid, int]:
     folder = open_folder(connection, message.folder_id)
     blob_id, octets = put_blob(connection, message.raw, message.index)
     _within(connection, message.quota, folder.mailbox_id, (octets, 1))
@@ -116,10 +157,11 @@ def append(connection: sqlite3.Connection, message: NewMessage) -> Appended:
             "blob_id": blob_id,
             "receipt_id": None,
             "prefix": b"",
+            "saved_at": None if message.saved_at is None else to_micros(message.saved_at),
         },
     )
     close_folders(connection, (folder,))
-    return Appended(AppendUid(folder.uidvalidity, uid), folder.mailbox_id)
+    return AppendUid(folder.uidvalidity, uid), folder.mailbox_id
 
 
 def copy(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
@@ -132,11 +174,7 @@ def copy(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
     _source, target, rows = _open(connection, transfer)
     added = (sum(row["octets"] for row in rows), len(rows))
     _within(connection, transfer.quota, target.mailbox_id, added)
-    modseq = target.take_modseq() if rows else 0
-    copies = [
-        {"id": row["id"], "folder_id": target.id, "uid": target.take_uid(), "modseq": modseq}
-        for row in rows
-    ]
+    copies = _taken(target, rows, transfer.at) if rows else []
     if copies:
         connection.executemany(_COPY, copies)
         close_folders(connection, (target,))
@@ -155,12 +193,8 @@ def move(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
     if not rows:
         return _moved(target, (), [])
     left = source.take_modseq()
-    modseq = target.take_modseq()
+    moves = _taken(target, rows, transfer.at)
     connection.executemany(_LOG, [(source.id, left, row["uid"]) for row in rows])
-    moves = [
-        {"id": row["id"], "folder_id": target.id, "uid": target.take_uid(), "modseq": modseq}
-        for row in rows
-    ]
     connection.executemany(_MOVE, moves)
     close_folders(connection, (source, target))
     return _moved(target, rows, moves)
@@ -186,12 +220,17 @@ def expunge(connection: sqlite3.Connection, value: Expunge) -> Expunged:
     ).fetchall()
     if not rows:
         return Expunged([], (), more=False)
+    more = _remove(connection, folder, rows)
+    close_folders(connection, (folder,))
+    return Expunged([row["uid"] for row in rows], (folder.mailbox_id,), more=more)
+
+
+def _remove(connection: sqlite3.Connection, folder: OpenFolder, rows: list[sqlite3.Row]) -> bool:
+    """Take entries out of a folder; says whether dead bodies are left to reap."""
     modseq = folder.take_modseq()
     connection.executemany(_LOG, [(folder.id, modseq, row["uid"]) for row in rows])
     connection.execute(_DELETE, {"ids": as_list(row["id"] for row in rows)})
-    close_folders(connection, (folder,))
-    more = bury(connection, (row["blob_id"] for row in rows))
-    return Expunged([row["uid"] for row in rows], (folder.mailbox_id,), more=more)
+    return bury(connection, (row["blob_id"] for row in rows))
 
 
 def _within(
@@ -233,6 +272,21 @@ def _open(
         _NAMED, {"folder_id": source.id, "uids": as_list(transfer.uids)}
     ).fetchall()
     return source, target, rows
+
+
+def _taken(target: OpenFolder, rows: list[sqlite3.Row], at: datetime) -> list[dict[str, int]]:
+    """Give each row its place in the target."""
+    modseq, saved_at = target.take_modseq(), to_micros(at)
+    return [
+        {
+            "id": row["id"],
+            "folder_id": target.id,
+            "uid": target.take_uid(),
+            "modseq": modseq,
+            "saved_at": saved_at,
+        }
+        for row in rows
+    ]
 
 
 def _moved(

@@ -251,6 +251,8 @@ ENTRY = Table(
     Column("blob_id", ForeignKey("blob.id"), nullable=False),
     Column("receipt_id", Text),
     Column("prefix", LargeBinary, nullable=False),
+    Column("saved_at", _ID),  # when it came into its folder; NULL: not known, see internal_at
+    Column("origin_id", _ID),  # the entry that it is a copy of, over whatever copies between
     UniqueConstraint("folder_id", "uid"),
     sqlite_autoincrement=True,
 )

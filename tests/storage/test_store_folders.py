@@ -10,7 +10,8 @@ from mailserver.store.errors import (
 )
 from mailserver.store.folders import MAX_NAME_OCTETS
 from mailserver.store.model import Flag, FlagChange, FlagMode
-from tests.support.mailstore import entry, open_practice
+from mailserver.store.moves import Transfer
+from tests.support.mailstore import AT, entry, open_practice
 
 
 @pytest.fixture
@@ -109,8 +110,8 @@ async def test_a_deleted_folder_takes_its_messages_and_bodies(practice):
         practice.delivery([entry(practice.doctor, folder="Deux")])
     )
     inbox = await practice.fill(practice.doctor, 1)
-    await practice.store.messages.move(inbox.id, [1], made.id)
-    await practice.store.messages.move(made.id, [2], inbox.id)
+    await practice.store.messages.move(Transfer(inbox.id, (1,), made.id, AT))
+    await practice.store.messages.move(Transfer(made.id, (2,), inbox.id, AT))
     await practice.store.folders.delete(practice.doctor.id, "Deux")
 
     assert "Deux" not in await names(practice)

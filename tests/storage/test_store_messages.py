@@ -2,11 +2,19 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from mailserver.message.index import index
-from mailserver.store.errors import NoSuchBlobError, NoSuchFolderError, TooManyKeywordsError
+from mailserver.store.errors import (
+    NoSuchBlobError,
+    NoSuchEntryError,
+    NoSuchFolderError,
+    OverQuotaError,
+    TooManyKeywordsError,
+)
 from mailserver.store.model import (
     MAX_KEYWORDS,
     NO_FLAGS,
@@ -17,7 +25,10 @@ from mailserver.store.model import (
     FlagChange,
     FlagMode,
     NewMessage,
+    Origin,
+    Quota,
 )
+from mailserver.store.moves import Replacement, Transfer
 from tests.support.mailstore import AT, PREFIX, RAW, entry, open_practice
 
 
@@ -122,11 +133,60 @@ async def test_append_takes_a_staged_body_once(practice):
     assert len(await practice.entries(practice.doctor)) == 1
 
 
+async def test_messages_appended_together_are_stored_all_or_none(practice):
+    folder = await practice.inbox(practice.doctor)
+    large = RAW + b"x" * 5_000_000
+    told = await practice.store.messages.append_all([message(folder, RAW), message(folder, large)])
+    tight = replace(message(folder, RAW), quota=Quota(10**9, 3))
+
+    assert [each.uid for each in told] == [1, 2]
+    with pytest.raises(OverQuotaError):
+        await practice.store.messages.append_all([tight, replace(tight, raw=large)])
+    assert [row.uid for row in await practice.entries(practice.doctor)] == [1, 2]
+    # What was staged for the refused command is dropped with it.
+    with closing(sqlite3.connect(practice.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM blob").fetchone() == (2,)
+
+
+async def test_a_replacement_takes_the_place_or_nothing_happens(practice):
+    folder = await practice.fill(practice.doctor, 2)
+    target = await practice.folder(practice.doctor, "Drafts")
+    made = await practice.store.messages.replace(Replacement(folder.id, 1, message(target, RAW)))
+
+    assert (made.uidvalidity, made.uid) == (target.uidvalidity, 1)
+    assert [row.uid for row in await practice.entries(practice.doctor)] == [2]
+    with pytest.raises(NoSuchEntryError):
+        await practice.store.messages.replace(Replacement(folder.id, 1, message(target, RAW)))
+    with pytest.raises(OverQuotaError):
+        tight = replace(message(target, RAW), quota=Quota(1, 9))
+        await practice.store.messages.replace(Replacement(folder.id, 2, tight))
+    assert [row.uid for row in await practice.entries(practice.doctor)] == [2]
+    assert len(await practice.entries(practice.doctor, "Drafts")) == 1
+
+
+async def test_a_copy_remembers_its_original_and_when_it_came(practice):
+    source = await practice.fill(practice.doctor, 2)
+    archive = await practice.folder(practice.doctor, "Archive")
+    later = AT + timedelta(days=3)
+    copied = Transfer(source.id, (1,), archive.id, later)
+    await practice.store.messages.copy(copied)
+    await practice.store.messages.copy(Transfer(archive.id, (1,), archive.id, AT))
+    first = (await practice.store.messages.origins(source.id))[1]
+    copies = await practice.store.messages.origins(archive.id)
+
+    assert first.saved_at == AT
+    assert copies == {1: Origin(first.entry_id, later), 2: Origin(first.entry_id, AT)}
+    await practice.store.messages.move(Transfer(source.id, (1,), archive.id, later))
+    assert await practice.store.messages.origins(archive.id, [3]) == {
+        3: Origin(first.entry_id, later)
+    }
+
+
 async def test_a_copy_keeps_body_prefix_flags_and_date(practice):
     source = await practice.fill(practice.doctor, 3)
     await practice.store.messages.store_flags(change(source, [3], Flag.SEEN, {"perso"}))
     target = await practice.folder(practice.doctor, "Archive")
-    copied = await practice.store.messages.copy(source.id, [3, 1, 9], target.id)
+    copied = await practice.store.messages.copy(Transfer(source.id, (3, 1, 9), target.id, AT))
 
     assert (copied.source_uids, copied.target_uids) == ((1, 3), (1, 2))
     assert copied.uidvalidity == target.uidvalidity
@@ -142,7 +202,7 @@ async def test_a_move_keeps_the_entry_and_logs_what_left(practice):
     source = await practice.fill(practice.doctor, 3)
     target = await practice.folder(practice.doctor, "Trash")
     ids = [row.id for row in await practice.entries(practice.doctor)]
-    moved = await practice.store.messages.move(source.id, [2, 3], target.id)
+    moved = await practice.store.messages.move(Transfer(source.id, (2, 3), target.id, AT))
 
     assert (moved.source_uids, moved.target_uids) == ((2, 3), (1, 2))
     assert [row.id for row in await practice.entries(practice.doctor, "Trash")] == ids[1:]
@@ -152,7 +212,7 @@ async def test_a_move_keeps_the_entry_and_logs_what_left(practice):
 
 async def test_a_move_within_one_folder_gives_new_uids(practice):
     folder = await practice.fill(practice.doctor, 2)
-    moved = await practice.store.messages.move(folder.id, [1], folder.id)
+    moved = await practice.store.messages.move(Transfer(folder.id, (1,), folder.id, AT))
 
     assert (moved.source_uids, moved.target_uids) == ((1,), (3,))
     rows = await practice.entries(practice.doctor)
@@ -166,7 +226,7 @@ async def test_nothing_goes_to_another_mailbox(practice, how):
     source = await practice.fill(practice.doctor, 1)
     target = await practice.inbox(practice.colleague)
     with pytest.raises(NoSuchFolderError):
-        await getattr(practice.store.messages, how)(source.id, [1], target.id)
+        await getattr(practice.store.messages, how)(Transfer(source.id, (1,), target.id, AT))
 
 
 async def test_expunge_takes_deleted_entries_only(practice):

@@ -15,6 +15,7 @@ from mailserver.store.model import (
     FlagMode,
     NewMailbox,
 )
+from mailserver.store.moves import Transfer
 from tests.support.mailstore import AT, entry, open_practice
 
 
@@ -122,7 +123,7 @@ async def test_an_outcome_said_twice_changes_nothing_the_second_time(practice):
 async def test_a_copy_is_told_the_outcome_too(practice):
     inbox = await practice.inbox(practice.doctor)
     archive = await practice.folder(practice.doctor, "Archive")
-    await practice.store.messages.copy(inbox.id, [1], archive.id)
+    await practice.store.messages.copy(Transfer(inbox.id, (1,), archive.id, AT))
     await practice.say(["$Filed"])
 
     (row,) = await practice.entries(practice.doctor, "Archive")

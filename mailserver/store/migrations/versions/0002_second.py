@@ -9,6 +9,15 @@ depends_on = None
 
 STATEMENTS = (
     """
+DROP INDEX entry_blob
+""",
+    """
+DROP INDEX entry_modseq
+""",
+    """
+DROP INDEX entry_receipt
+""",
+    """
 DROP INDEX outbox_message_blob
 """,
     """
@@ -160,6 +169,67 @@ CREATE TABLE search_text (
 CREATE VIRTUAL TABLE search_trigram USING fts5(text, content='', tokenize='trigram case_sensitive 1', detail=none)
 """,
     """
+CREATE TABLE entry_next (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    folder_id INTEGER NOT NULL,
+    uid INTEGER,
+    modseq INTEGER NOT NULL,
+    flags INTEGER NOT NULL,
+    keywords TEXT NOT NULL,
+    octets INTEGER NOT NULL,
+    internal_at INTEGER NOT NULL,
+    blob_id INTEGER NOT NULL,
+    receipt_id TEXT,
+    prefix BLOB NOT NULL,
+    saved_at INTEGER,
+    origin_id INTEGER,
+    UNIQUE (folder_id, uid),
+    FOREIGN KEY(folder_id) REFERENCES folder (id),
+    FOREIGN KEY(blob_id) REFERENCES blob (id)
+)
+""",
+    """
+INSERT INTO entry_next (
+    id,
+    folder_id,
+    uid,
+    modseq,
+    flags,
+    keywords,
+    octets,
+    internal_at,
+    blob_id,
+    receipt_id,
+    prefix
+)
+SELECT
+    id,
+    folder_id,
+    uid,
+    modseq,
+    flags,
+    keywords,
+    octets,
+    internal_at,
+    blob_id,
+    receipt_id,
+    prefix
+FROM entry
+""",
+    """
+DELETE FROM sqlite_sequence WHERE name = 'entry_next'
+""",
+    """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'entry_next', seq FROM sqlite_sequence WHERE name = 'entry'
+""",
+    """
+DROP TABLE entry
+""",
+    """
+ALTER TABLE entry_next RENAME TO entry
+""",
+    """
 CREATE TABLE outbox_recipient_next (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     message_id INTEGER NOT NULL,
@@ -220,6 +290,15 @@ CREATE TABLE mailbox_usage (
     FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
 )
  WITHOUT ROWID
+""",
+    """
+CREATE INDEX entry_blob ON entry (blob_id)
+""",
+    """
+CREATE INDEX entry_modseq ON entry (folder_id, modseq)
+""",
+    """
+CREATE INDEX entry_receipt ON entry (receipt_id) WHERE receipt_id IS NOT NULL
 """,
     """
 CREATE INDEX outbox_message_blob ON outbox_message (blob_id)
