@@ -183,6 +183,7 @@ class StatusItem(Enum):
     DELETED_STORAGE = b"DELETED-STORAGE"
     SIZE = b"SIZE"
     HIGHESTMODSEQ = b"HIGHESTMODSEQ"
+    MAILBOXID = b"MAILBOXID"
     APPENDLIMIT = b"APPENDLIMIT"
 
 
@@ -220,14 +221,31 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Append:
-    """APPEND (RFC 9051 §6.3.12); ``utf8``: as RFC 6855 §4 writes it."""
+class Appending:
+    """One message of an APPEND or REPLACE; ``utf8``: as RFC 6855 §4 writes it."""
 
-    mailbox: str
     flags: tuple[str, ...]
     internal_at: datetime | None
     message: bytes
     utf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """APPEND (RFC 9051 §6.3.12), of several messages at once (RFC 3502 §6.3.11)."""
+
+    mailbox: str
+    messages: tuple[Appending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """REPLACE (RFC 8508 §3)."""
+
+    number: SequenceSet
+    mailbox: str
+    message: Appending
+    numbering: Numbering
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +286,9 @@ class Simple(Enum):
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"
+    EMAILID = b"EMAILID"
+    THREADID = b"THREADID"
+    SAVEDATE = b"SAVEDATE"
 
 
 class SectionKind(Enum):
@@ -357,12 +378,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    r"""Search key ALL, and OLD: no message here is ever ``\Recent``."""
+    r"""Search key ALL; OLD: no message here is ever ``\Recent``; SAVEDATESUPPORTED: it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    r"""Search keys RECENT and NEW: no message here is ever ``\Recent``."""
+    r"""Search keys that no message matches.
+
+    RECENT and NEW: none here is ever ``\Recent``. THREADID: none has one (RFC 8474 §5.2).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +432,21 @@ class InternalDate:
 
     compare: Compare
     day: date
+
+
+@dataclass(frozen=True, slots=True)
+class SavedDate:
+    """SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514 §4.3): when it came into its folder."""
+
+    compare: Compare
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class EmailId:
+    """EMAILID as a key (RFC 8474 §6)."""
+
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +529,8 @@ SearchKey = (
     | Not
     | HasFlag
     | InternalDate
+    | SavedDate
+    | EmailId
     | SentDate
     | Larger
     | Smaller
@@ -569,6 +610,7 @@ Command = (
     | Namespace
     | Status
     | Append
+    | Replace
     | Idle
     | Compress
     | GetQuota

@@ -16,7 +16,7 @@ from functools import lru_cache
 from certs.mime import Outline
 from mailserver.imap.commands import BodySection, FetchItem, SectionKind, Simple
 from mailserver.imap.connection import SLICE, Connection
-from mailserver.imap.responses import FlagText, date_time
+from mailserver.imap.responses import FlagText, date_time, email_id
 from mailserver.imap.sections import (
     KNOWN_ENCODINGS,
     Encoded,
@@ -32,7 +32,7 @@ from mailserver.imap.shared import Shared, outline_of
 from mailserver.imap.view import FolderView
 from mailserver.message.index import MessageIndex
 from mailserver.store.errors import NoSuchBlobError
-from mailserver.store.model import EntryRow
+from mailserver.store.model import EntryRow, Origin
 
 ROW_BATCH = 1000
 """Messages rendered from memory before the loop is given to others."""
@@ -45,7 +45,16 @@ INLINE_OCTETS = 512 * 1024
 
 RowText = Callable[[EntryRow], bytes]
 IndexText = Callable[[MessageIndex], bytes]
+OriginText = Callable[[Origin], bytes]
 
+_OF_ORIGIN: dict[Simple, OriginText] = {
+    Simple.EMAILID: lambda origin: b"EMAILID (%b)" % email_id(origin.entry_id),
+    # None is computed; RFC 8474 §5.2 has NIL for that.
+    Simple.THREADID: lambda _origin: b"THREADID NIL",
+    Simple.SAVEDATE: lambda origin: (
+        b"SAVEDATE NIL" if origin.saved_at is None else b"SAVEDATE " + date_time(origin.saved_at)
+    ),
+}
 _OF_INDEX: dict[Simple, IndexText] = {
     Simple.ENVELOPE: lambda index: b"ENVELOPE " + index.envelope,
     Simple.BODY: lambda index: b"BODY " + index.body,
@@ -105,8 +114,8 @@ class Fetcher:
         simple = [item for item in items if isinstance(item, Simple)]
         if sections:
             return await self._with_sections(positions, simple, sections)
-        if any(item in _OF_INDEX for item in simple):
-            return await self._with_indexes(positions, simple)
+        if any(item not in self._row_texts for item in simple):
+            return await self._from_store(positions, simple)
         await self._from_rows(positions, simple)
         return 0
 
@@ -126,28 +135,47 @@ class Fetcher:
             connection.write(b"".join(out))
             await connection.flush()
 
-    async def _with_indexes(self, positions: Sequence[int], items: Sequence[Simple]) -> int:
-        connection, rows = self._connection, self._view.rows
+    async def _from_store(self, positions: Sequence[int], items: Sequence[Simple]) -> int:
+        connection = self._connection
         missing = 0
-        texts = [(self._row_texts.get(item), _OF_INDEX.get(item)) for item in items]
         for at in range(0, len(positions), ROW_BATCH):
             batch = positions[at : at + ROW_BATCH]
-            indexes = await self._shared.indexes.get([rows[p].blob_id for p in batch])
-            out: list[bytes] = []
-            for p in batch:
-                row = rows[p]
-                index = indexes.get(row.blob_id)
-                if index is None:
-                    missing += 1
-                    continue
-                parts = [
-                    of_row(row) if of_row is not None else of_index(index)  # type: ignore[misc]
-                    for of_row, of_index in texts  # one of the two is there for each item
-                ]
-                out.append(b"* %d FETCH (%b)\r\n" % (p + 1, b" ".join(parts)))
+            leads = await self._leads(batch, items)
+            out = [b"* %d FETCH (%b)\r\n" % (p + 1, leads[p]) for p in batch if p in leads]
+            missing += len(batch) - len(out)
             connection.write(b"".join(out))
             await connection.flush()
         return missing
+
+    async def _leads(self, batch: Sequence[int], items: Sequence[Simple]) -> dict[int, bytes]:
+        """Render the items of these positions; those of messages that are gone are left out."""
+        rows = [self._view.rows[p] for p in batch]
+        indexes: dict[int, MessageIndex] = {}
+        origins: dict[int, Origin] = {}
+        if any(item in _OF_INDEX for item in items):
+            indexes = await self._shared.indexes.get([row.blob_id for row in rows])
+        if any(item in _OF_ORIGIN for item in items):
+            store = self._shared.store.messages
+            origins = await store.origins(self._view.folder.id, [row.uid for row in rows])
+        renderers = [self._renderer(item, indexes, origins) for item in items]
+        leads: dict[int, bytes] = {}
+        for p, row in zip(batch, rows, strict=True):
+            try:
+                leads[p] = b" ".join([render(row) for render in renderers])
+            except KeyError:
+                continue
+        return leads
+
+    def _renderer(
+        self, item: Simple, indexes: dict[int, MessageIndex], origins: dict[int, Origin]
+    ) -> RowText:
+        """Give what writes one item of a row; KeyError when the message is gone."""
+        of_index, of_origin = _OF_INDEX.get(item), _OF_ORIGIN.get(item)
+        if of_index is not None:
+            return lambda row: of_index(indexes[row.blob_id])
+        if of_origin is not None:
+            return lambda row: of_origin(origins[row.uid])
+        return self._row_texts[item]
 
     async def _with_sections(
         self,
@@ -174,16 +202,13 @@ class Fetcher:
         store = self._shared.store
         indexes = await self._shared.indexes.get([row.blob_id for row in rows])
         prefixes = await store.messages.prefixes(self._view.folder.id, [row.uid for row in rows])
+        leads = await self._leads(batch, items)
         found: list[_Message] = []
         for p, row in zip(batch, rows, strict=True):
             index = indexes.get(row.blob_id)
             prefix = prefixes.get(row.uid)
-            if index is None or prefix is None:
+            if index is None or prefix is None or p not in leads:
                 continue
-            texts = [
-                self._row_texts[item](row) if item in self._row_texts else _OF_INDEX[item](index)
-                for item in items
-            ]
             stored = Stored(prefix, index.header_octets, row.octets - len(prefix), _once(index))
             wanted = tuple(
                 _Wanted(section, _cut(section, locate(section, stored))) for section in sections
@@ -191,7 +216,7 @@ class Fetcher:
             if any(_is_unknown(item.place) for item in wanted):
                 self.undecoded += 1
                 continue
-            found.append(_Message(p + 1, row, b" ".join(texts), wanted))
+            found.append(_Message(p + 1, row, leads[p], wanted))
         return found
 
     async def _send(self, messages: Sequence[_Message]) -> int:

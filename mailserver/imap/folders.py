@@ -12,11 +12,12 @@ from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.listing import Line, Named, list_lines, lsub_lines
 from mailserver.imap.machine import State
 from mailserver.imap.names import SEPARATOR, require_creatable
-from mailserver.imap.responses import list_response, status_response
+from mailserver.imap.responses import list_response, mailbox_id, status_response
 from mailserver.imap.view import FolderView
 from mailserver.store.errors import (
     CannotError,
     FolderExistsError,
+    NoSuchEntryError,
     NoSuchFolderError,
     OverQuotaError,
 )
@@ -69,7 +70,7 @@ async def status(context: Context, command: c.Status) -> bytes:
 
 async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, ...]) -> None:
     found = await context.store.folders.status(folder.id)
-    values = {
+    values: dict[c.StatusItem, int | bytes] = {
         c.StatusItem.MESSAGES: found.messages,
         c.StatusItem.RECENT: 0,
         c.StatusItem.UIDNEXT: found.uidnext,
@@ -79,6 +80,7 @@ async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, .
         c.StatusItem.DELETED_STORAGE: found.deleted_octets,
         c.StatusItem.SIZE: found.octets,
         c.StatusItem.HIGHESTMODSEQ: found.highestmodseq,
+        c.StatusItem.MAILBOXID: mailbox_id(folder.id),
         c.StatusItem.APPENDLIMIT: context.bind.limits.append_octets,
     }
     context.write(status_response(context.write_name(folder.name), values, items))
@@ -141,6 +143,7 @@ async def select(context: Context, command: c.Select) -> bytes:
     uidnext = max(folder.uidnext, view.uids[-1] + 1 if view.uids else 1)
     context.write(b"* OK [UIDNEXT %d] Next\r\n" % uidnext)
     context.write(b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.modseq)
+    context.write(b"* OK [MAILBOXID (%b)] Identifier\r\n" % mailbox_id(folder.id))
     context.write(context.permanent_flags())
     known = command.known
     if known is not None and known.uidvalidity == folder.uidvalidity:
@@ -159,8 +162,8 @@ async def create(context: Context, command: c.Create) -> bytes:
     """Answer CREATE, with the levels above that are missing (RFC 9051 §6.3.4)."""
     name = command.mailbox
     require_creatable(name)
-    mailbox_id = context.logged_in.id
-    folders = await context.store.folders.list(mailbox_id)
+    owner = context.logged_in.id
+    folders = await context.store.folders.list(owner)
     use = _use(command.uses)
     existing = {folder.name for folder in folders}
     if name in existing:
@@ -170,11 +173,11 @@ async def create(context: Context, command: c.Create) -> bytes:
         above = SEPARATOR.join(levels[:depth])
         if above not in existing:
             try:
-                await context.store.folders.create(mailbox_id, above)
+                await context.store.folders.create(owner, above)
             except FolderExistsError:
                 continue
-    await context.store.folders.create(mailbox_id, name, use)
-    return b"OK CREATE completed"
+    created = await context.store.folders.create(owner, name, use)
+    return b"OK [MAILBOXID (%b)] CREATE completed" % mailbox_id(created.id)
 
 
 def _use(wanted: tuple[str, ...]) -> str | None:
@@ -240,6 +243,8 @@ def refused(error: Exception) -> RefusedError | None:
             return RefusedError(Code.ALREADYEXISTS, "The mailbox exists")
         case NoSuchFolderError():
             return RefusedError(Code.NONEXISTENT, "No such mailbox")
+        case NoSuchEntryError():
+            return RefusedError(Code.EXPUNGEISSUED, "The message is gone")
         case OverQuotaError():
             return RefusedError(Code.OVERQUOTA, "The mailbox is full")
         case CannotError():

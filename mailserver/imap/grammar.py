@@ -12,16 +12,15 @@ from typing import TypeVar
 
 from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError
+from mailserver.imap.grammar_append import read_append, read_replace
 from mailserver.imap.grammar_fetch import read_fetch
 from mailserver.imap.grammar_search import read_search, read_sort, read_thread
 from mailserver.imap.names import canonical, decode_mutf7
-from mailserver.imap.tokens import NUMBER64_MAX, Cursor
+from mailserver.imap.tokens import FLAGS_MAX, NUMBER64_MAX, Cursor
 from mailserver.imap.wire import RawCommand
 
 PATTERNS_MAX = 50
 """Patterns of one LIST (threat I4)."""
-FLAGS_MAX = 100
-"""Flags named in one command."""
 ID_PAIRS_MAX = 30
 """RFC 2971 §3.3."""
 
@@ -72,11 +71,6 @@ def read_command(cursor: Cursor) -> c.Command:
     return command
 
 
-def _mailbox(cursor: Cursor) -> str:
-    cursor.space()
-    return canonical(cursor.read_name(cursor.astring()))
-
-
 def _authenticate(cursor: Cursor) -> c.Authenticate:
     cursor.space()
     mechanism = cursor.keyword().decode("ascii")
@@ -107,7 +101,7 @@ def _enable(cursor: Cursor) -> c.Enable:
 
 def _select(access: c.Access) -> Reader:
     def read(cursor: Cursor) -> c.Select:
-        mailbox = _mailbox(cursor)
+        mailbox = cursor.mailbox()
         condstore, known = False, None
         if not cursor.at_end:
             cursor.space()
@@ -160,7 +154,7 @@ def _known(cursor: Cursor) -> c.Known:
 
 
 def _rename(cursor: Cursor) -> c.Rename:
-    return c.Rename(_mailbox(cursor), _mailbox(cursor))
+    return c.Rename(cursor.mailbox(), cursor.mailbox())
 
 
 def _create(cursor: Cursor) -> c.Create:
@@ -170,7 +164,7 @@ def _create(cursor: Cursor) -> c.Create:
     if not cursor.at_end:
         cursor.space()
         cursor.expect(b"(USE ")
-        uses = _flags(cursor)
+        uses = cursor.flag_list()
         cursor.expect(b")")
     # RFC 9051 §6.3.4: a trailing separator only says that names will be created below.
     return c.Create(canonical(cursor.read_name(raw.removesuffix(b"/"))), uses)
@@ -283,34 +277,9 @@ def _status_items(cursor: Cursor) -> tuple[c.StatusItem, ...]:
 
 
 def _status(cursor: Cursor) -> c.Status:
-    mailbox = _mailbox(cursor)
+    mailbox = cursor.mailbox()
     cursor.space()
     return c.Status(mailbox, _status_items(cursor))
-
-
-def _flags(cursor: Cursor) -> tuple[str, ...]:
-    flags = cursor.flag_list()
-    if len(flags) > FLAGS_MAX:
-        raise BadCommandError("Too many flags")
-    return flags
-
-
-def _append(cursor: Cursor) -> c.Append:
-    mailbox = _mailbox(cursor)
-    cursor.space()
-    flags: tuple[str, ...] = ()
-    internal_at = None
-    if cursor.peek() == b"(":
-        flags = _flags(cursor)
-        cursor.space()
-    if cursor.peek() == b'"':
-        internal_at = cursor.date_time()
-        cursor.space()
-    if cursor.maybe(b"UTF8 ("):
-        message = cursor.message()
-        cursor.expect(b")")
-        return c.Append(mailbox, flags, internal_at, message, utf8=True)
-    return c.Append(mailbox, flags, internal_at, cursor.message())
 
 
 def _id(cursor: Cursor) -> c.Id:
@@ -360,7 +329,7 @@ def _store(numbering: c.Numbering) -> Reader:
             raise BadCommandError("Unknown item")
         cursor.space()
         if cursor.peek() == b"(":
-            flags = _flags(cursor)
+            flags = cursor.flag_list()
         else:
             listed = [cursor.flag()]
             while not cursor.at_end and len(listed) < FLAGS_MAX:
@@ -376,7 +345,7 @@ def _copy(kind: type[c.Copy] | type[c.Move], numbering: c.Numbering) -> Reader:
     def read(cursor: Cursor) -> c.Copy | c.Move:
         cursor.space()
         numbers = cursor.numbers()
-        return kind(numbers, _mailbox(cursor), numbering)
+        return kind(numbers, cursor.mailbox(), numbering)
 
     return read
 
@@ -399,18 +368,20 @@ READERS: dict[bytes, Reader] = {
     b"SELECT": _select(c.Access.READ_WRITE),
     b"EXAMINE": _select(c.Access.READ_ONLY),
     b"CREATE": _create,
-    b"DELETE": lambda cursor: c.Delete(_mailbox(cursor)),
+    b"DELETE": lambda cursor: c.Delete(cursor.mailbox()),
     b"RENAME": _rename,
-    b"SUBSCRIBE": lambda cursor: c.Subscribe(_mailbox(cursor)),
-    b"UNSUBSCRIBE": lambda cursor: c.Unsubscribe(_mailbox(cursor)),
+    b"SUBSCRIBE": lambda cursor: c.Subscribe(cursor.mailbox()),
+    b"UNSUBSCRIBE": lambda cursor: c.Unsubscribe(cursor.mailbox()),
     b"LIST": _list,
     b"LSUB": _lsub,
     b"COMPRESS": _compress,
     b"GETQUOTA": _get_quota,
-    b"GETQUOTAROOT": lambda cursor: c.GetQuotaRoot(_mailbox(cursor)),
+    b"GETQUOTAROOT": lambda cursor: c.GetQuotaRoot(cursor.mailbox()),
     b"NAMESPACE": _plain(c.Namespace()),
     b"STATUS": _status,
-    b"APPEND": _append,
+    b"APPEND": read_append,
+    b"REPLACE": lambda cursor: read_replace(cursor, _SEQUENCE),
+    b"UID REPLACE": lambda cursor: read_replace(cursor, _UID),
     b"IDLE": _plain(c.Idle()),
     b"CHECK": _plain(c.Check()),
     b"CLOSE": _plain(c.Close()),

@@ -3,9 +3,10 @@
 Invariants: nesting is counted and bounded, brackets, NOT and OR alike (threats I2); the number
 of keys is bounded.
 
-Source: RFC 9051 §6.4.4, §9 ``search``, RFC 4731 §3.1, RFC 7162 §3.1.5.
+Source: RFC 9051 §6.4.4, §9 ``search``, RFC 4731 §3.1, RFC 7162 §3.1.5, RFC 8474 §6, RFC 8514 §4.3.
 """
 
+import re
 from collections.abc import Callable
 
 from mailserver.imap.commands import (
@@ -13,6 +14,7 @@ from mailserver.imap.commands import (
     And,
     BodyHas,
     Compare,
+    EmailId,
     HasFlag,
     HeaderHas,
     InternalDate,
@@ -24,6 +26,7 @@ from mailserver.imap.commands import (
     Numbering,
     Older,
     Or,
+    SavedDate,
     Search,
     SearchKey,
     SearchReturn,
@@ -48,6 +51,7 @@ _NOTHING = Nothing()
 _SIMPLE: dict[bytes, SearchKey] = {
     b"ALL": All(),
     b"OLD": All(),
+    b"SAVEDATESUPPORTED": All(),
     b"NEW": _NOTHING,
     b"RECENT": _NOTHING,
 }
@@ -55,14 +59,18 @@ for _flag in ("Answered", "Deleted", "Draft", "Flagged", "Seen"):
     _SIMPLE[_flag.upper().encode()] = HasFlag(f"\\{_flag}")
     _SIMPLE[b"UN" + _flag.upper().encode()] = Not(HasFlag(f"\\{_flag}"))
 _FIELDS = {b"BCC": "bcc", b"CC": "cc", b"FROM": "from", b"SUBJECT": "subject", b"TO": "to"}
-_DATES: dict[bytes, tuple[type[InternalDate] | type[SentDate], Compare]] = {
+_DATES: dict[bytes, tuple[type[InternalDate | SavedDate | SentDate], Compare]] = {
     b"BEFORE": (InternalDate, Compare.BEFORE),
     b"ON": (InternalDate, Compare.ON),
     b"SINCE": (InternalDate, Compare.SINCE),
+    b"SAVEDBEFORE": (SavedDate, Compare.BEFORE),
+    b"SAVEDON": (SavedDate, Compare.ON),
+    b"SAVEDSINCE": (SavedDate, Compare.SINCE),
     b"SENTBEFORE": (SentDate, Compare.BEFORE),
     b"SENTON": (SentDate, Compare.ON),
     b"SENTSINCE": (SentDate, Compare.SINCE),
 }
+_OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}\Z")
 _CHARSETS = {b"UTF-8": "utf-8", b"US-ASCII": "ascii"}
 CRITERIA_MAX = 20
 _SORT_KEYS = {key.value: key for key in SortKey}
@@ -217,6 +225,17 @@ class _Reader:
         self._cursor.space()
         return HeaderHas(name.decode("ascii").lower(), self._text())
 
+    def _object_id(self) -> bytes:
+        """``objectid = 1*255(ALPHA / DIGIT / "_" / "-")``."""
+        value = self._cursor.atom()
+        if not _OBJECT_ID.match(value):
+            raise BadCommandError("Invalid identifier")
+        return value
+
+    def _thread_id(self) -> SearchKey:
+        self._object_id()
+        return _NOTHING
+
     def _modseq(self) -> SearchKey:
         """``"MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer``."""
         cursor = self._cursor
@@ -240,5 +259,7 @@ _ARGUMENTS: dict[bytes, Callable[[_Reader], SearchKey]] = {
     b"SMALLER": lambda reader: Smaller(reader._cursor.number(most=NUMBER64_MAX)),  # noqa: SLF001
     b"OLDER": lambda reader: Older(reader._cursor.nz_number()),  # noqa: SLF001
     b"YOUNGER": lambda reader: Not(Older(reader._cursor.nz_number())),  # noqa: SLF001
+    b"EMAILID": lambda reader: EmailId(reader._object_id()),  # noqa: SLF001
+    b"THREADID": lambda reader: reader._thread_id(),  # noqa: SLF001
     b"UID": lambda reader: UidIn(reader._cursor.numbers()),  # noqa: SLF001
 }

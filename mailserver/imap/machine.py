@@ -48,6 +48,7 @@ _OPEN: tuple[type, ...] = (
     c.Store,
     c.Copy,
     c.Move,
+    c.Replace,
     c.Search,
     c.Sort,
     c.Thread,
@@ -63,7 +64,7 @@ ALLOWED: dict[State, frozenset[type]] = {
 }
 """The table. A command that is not in its state's row is BAD and changes nothing."""
 
-NEEDS_WRITING = frozenset({c.Expunge, c.Store, c.Move})
+NEEDS_WRITING = frozenset({c.Expunge, c.Store, c.Move, c.Replace})
 """In a folder opened by EXAMINE these are NO [READ-ONLY]."""
 
 KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search, c.Sort, c.Thread})

@@ -1,4 +1,4 @@
-"""The commands on messages: APPEND, FETCH, STORE, COPY, MOVE, EXPUNGE, SEARCH, CLOSE.
+"""The commands on messages: FETCH, STORE, COPY, MOVE, EXPUNGE, SEARCH, CLOSE.
 
 Invariants: numbers are resolved against the session's own view, and only UIDs reach the store;
 what a command changed is told from the rows that its commit gave back.
@@ -6,36 +6,26 @@ what a command changed is told from the rows that its commit gave back.
 Source: RFC 9051 §6.3.12, §6.4.
 """
 
-import asyncio
 from collections.abc import Sequence
 
-from certs.mime import scan
-from directory.codes import MailboxType
 from directory.trail import AuditEvent
-from mailserver.delivery.rules import refusal
-from mailserver.delivery.trace import cut, is_trace
 from mailserver.imap import commands as c
+from mailserver.imap.appending import by_application, split_flags
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.fetching import Fetcher
-from mailserver.imap.responses import SYSTEM_FLAGS
-from mailserver.imap.results import ends, esearch, saved_positions
+from mailserver.imap.results import ends, esearch, positions_of, saved_positions
 from mailserver.imap.search import Searcher
-from mailserver.imap.sets import SAVED, SequenceSet, encode_set
-from mailserver.message.index import index
+from mailserver.imap.sets import SAVED, encode_set
 from mailserver.store.model import (
     EntryRow,
     Flag,
     FlagChange,
     FlagMode,
-    NewMessage,
     server_keyword,
 )
+from mailserver.store.moves import Transfer
 
-KEYWORD_MAX = 100
-"""Characters of a keyword; the longest in use has 30."""
-_INDEX_OFF_LOOP_OCTETS = 65536
-_SYSTEM = {name.lower().decode("ascii"): Flag(bit) for bit, name in SYSTEM_FLAGS}
 _MODES = {
     c.StoreMode.REPLACE: FlagMode.REPLACE,
     c.StoreMode.ADD: FlagMode.ADD,
@@ -43,85 +33,10 @@ _MODES = {
 }
 
 
-def _positions(context: Context, numbers: SequenceSet, numbering: c.Numbering) -> list[int]:
-    view = context.opened
-    if numbers is SAVED:
-        return saved_positions(context)
-    if numbering is c.Numbering.UID:
-        return numbers.positions_of_uids(view.uids)
-    return numbers.positions(len(view))
-
-
-def _split_flags(names: Sequence[str]) -> tuple[Flag, frozenset[str]]:
-    r"""Split system flags from keywords; ``\Recent`` is the server's and falls away."""
-    flags = Flag(0)
-    keywords: set[str] = set()
-    for name in names:
-        if name.startswith("\\"):
-            if name.lower() == "\\recent":
-                continue
-            known = _SYSTEM.get(name.lower())
-            if known is None:
-                raise RefusedError(Code.CANNOT, "Unknown system flag")
-            flags |= known
-        elif len(name) > KEYWORD_MAX:
-            raise RefusedError(Code.LIMIT, "Keyword too long")
-        else:
-            keywords.add(name)
-    return flags, frozenset(keywords)
-
-
-def _by_application(context: Context) -> bool:
-    return context.logged_in.type is MailboxType.APP
-
-
-def _undelivered(raw: bytes) -> bytes:
-    """Give a message without what says how it came: nobody delivered it.
-
-    An application mailbox is where the bridge believes this server's own words about a sender; a
-    client must not be able to write them there (RULES §4: APPEND has no trusted header).
-    """
-    outline = scan(raw)
-    if refusal(raw, outline) is not None:
-        raise RefusedError(Code.CANNOT, "Malformed message")
-    return cut(raw, outline, is_trace)
-
-
-async def append(context: Context, command: c.Append) -> bytes:
-    """Answer APPEND."""
-    folder = await context.folder(command.mailbox, Code.TRYCREATE)
-    flags, keywords = _split_flags(command.flags)
-    raw = command.message
-    if command.utf8 and not context.accepts_utf8:
-        raise BadCommandError("UTF8 is not enabled")
-    if b"\0" in raw:
-        raise RefusedError(Code.UNKNOWN_CTE, "NUL in a message")
-    if not raw:
-        raise RefusedError(Code.CANNOT, "Empty message")
-    if _by_application(context):
-        raw = await asyncio.to_thread(_undelivered, raw)
-    if len(raw) > _INDEX_OFF_LOOP_OCTETS:
-        facts = await asyncio.to_thread(index, raw)
-    else:
-        facts = index(raw)
-    appended = await context.store.messages.append(
-        NewMessage(
-            folder_id=folder.id,
-            raw=raw,
-            index=facts,
-            flags=flags,
-            keywords=keywords,
-            internal_at=command.internal_at or context.shared.now(),
-            quota=context.quota,
-        )
-    )
-    return b"OK [APPENDUID %d %d] APPEND completed" % (appended.uidvalidity, appended.uid)
-
-
 async def fetch(context: Context, command: c.Fetch) -> bytes:
     """Answer FETCH."""
     view = context.opened
-    positions = _positions(context, command.numbers, command.numbering)
+    positions = positions_of(context, command.numbers, command.numbering)
     items = list(command.items)
     if command.changedsince is not None or c.Simple.MODSEQ in items:
         context.condstore = True
@@ -208,10 +123,10 @@ def _asked(
 async def store(context: Context, command: c.Store) -> bytes:
     """Answer STORE."""
     view = context.opened
-    positions = _positions(context, command.numbers, command.numbering)
-    flags, keywords = _split_flags(command.flags)
-    by_application = _by_application(context)
-    if not by_application and any(server_keyword(keyword) for keyword in keywords):
+    positions = positions_of(context, command.numbers, command.numbering)
+    flags, keywords = split_flags(command.flags)
+    application = by_application(context)
+    if not application and any(server_keyword(keyword) for keyword in keywords):
         raise RefusedError(Code.NOPERM, "The server alone sets this keyword")
     if command.unchangedsince is not None:
         context.condstore = True
@@ -225,7 +140,7 @@ async def store(context: Context, command: c.Store) -> bytes:
             flags=flags,
             keywords=keywords,
             unchangedsince=command.unchangedsince,
-            by_application=by_application,
+            by_application=application,
         )
     )
     view.apply(rows)
@@ -256,12 +171,14 @@ async def store(context: Context, command: c.Store) -> bytes:
 async def copy(context: Context, command: c.Copy) -> bytes:
     """Answer COPY."""
     view = context.opened
-    positions = _positions(context, command.numbers, command.numbering)
+    positions = positions_of(context, command.numbers, command.numbering)
     target = await context.folder(command.mailbox, Code.TRYCREATE)
     if not positions:
         return b"OK COPY completed"
-    uids = [view.uids[at] for at in positions]
-    copied = await context.store.messages.copy(view.folder.id, uids, target.id, context.quota)
+    uids = tuple(view.uids[at] for at in positions)
+    copied = await context.store.messages.copy(
+        Transfer(view.folder.id, uids, target.id, context.shared.now(), context.quota)
+    )
     if not copied.source_uids:
         raise RefusedError(Code.EXPUNGEISSUED, "The messages are gone")
     return b"OK [COPYUID %d %b %b] COPY completed" % (
@@ -274,14 +191,16 @@ async def copy(context: Context, command: c.Copy) -> bytes:
 async def move(context: Context, command: c.Move) -> bytes:
     """Answer MOVE. Source: RFC 6851 §3.3, RFC 9051 §6.4.8."""
     view = context.opened
-    positions = _positions(context, command.numbers, command.numbering)
+    positions = positions_of(context, command.numbers, command.numbering)
     target = await context.folder(command.mailbox, Code.TRYCREATE)
     if not positions:
         return b"OK MOVE completed"
     if target.id == view.folder.id:
         raise RefusedError(Code.CANNOT, "The messages are there already")
-    uids = [view.uids[at] for at in positions]
-    moved = await context.store.messages.move(view.folder.id, uids, target.id)
+    uids = tuple(view.uids[at] for at in positions)
+    moved = await context.store.messages.move(
+        Transfer(view.folder.id, uids, target.id, context.shared.now())
+    )
     if not moved.source_uids:
         raise RefusedError(Code.EXPUNGEISSUED, "The messages are gone")
     context.write(
@@ -297,7 +216,7 @@ async def expunge(context: Context, command: c.Expunge) -> bytes:
     view = context.opened
     uids = None
     if command.uids is not None:
-        named = _positions(context, command.uids, c.Numbering.UID)
+        named = positions_of(context, command.uids, c.Numbering.UID)
         uids = [view.uids[at] for at in named]
     gone = await context.store.messages.expunge(view.folder.id, uids)
     view.note_gone(gone)

@@ -58,6 +58,10 @@ BASE = (
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
     b"QUOTA=RES-MESSAGE",
+    b"MULTIAPPEND",
+    b"REPLACE",
+    b"OBJECTID",
+    b"SAVEDATE",
 )
 """What is announced in every state; each of them works in full."""
 
@@ -155,6 +159,16 @@ def date_time(at: datetime) -> bytes:
     ).encode("ascii")
 
 
+def email_id(entry_id: int) -> bytes:
+    """Write the identifier of a message's content. Source: RFC 8474 §5.1."""
+    return b"M%d" % entry_id
+
+
+def mailbox_id(folder_id: int) -> bytes:
+    """Write a folder's identifier, which a new name does not change. Source: RFC 8474 §4."""
+    return b"F%d" % folder_id
+
+
 def list_response(
     word: bytes, attributes: Iterable[bytes], name: bytes, extra: bytes = b""
 ) -> bytes:
@@ -163,11 +177,15 @@ def list_response(
 
 
 def status_response(
-    name: bytes, values: Mapping[StatusItem, int], items: Iterable[StatusItem]
+    name: bytes, values: Mapping[StatusItem, int | bytes], items: Iterable[StatusItem]
 ) -> bytes:
     """Write one STATUS line; the name is as it goes on the wire.
 
     Source: RFC 9051 §7.3.4.
     """
-    listed = b" ".join(b"%b %d" % (item.value, values[item]) for item in items)
+    listed = b" ".join(b"%b %b" % (item.value, _value(values[item])) for item in items)
     return b"* STATUS %b (%b)\r\n" % (name, listed)
+
+
+def _value(value: int | bytes) -> bytes:
+    return b"(%b)" % value if isinstance(value, bytes) else b"%d" % value

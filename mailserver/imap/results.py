@@ -5,13 +5,27 @@ Source: RFC 4731 §3, RFC 5182 §2.
 
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
-from mailserver.imap.sets import encode_set
+from mailserver.imap.sets import SAVED, SequenceSet, encode_set
 
 
 def saved_positions(context: Context) -> list[int]:
     """Give the positions of what the last search saved and is still there."""
     view = context.opened
     return [at for uid in context.saved if (at := view.position(uid)) is not None]
+
+
+def positions_of(context: Context, numbers: SequenceSet, numbering: c.Numbering) -> list[int]:
+    """Give the positions that a command names in the open folder.
+
+    Raises:
+        BadCommandError: a message number that there is not.
+    """
+    view = context.opened
+    if numbers is SAVED:
+        return saved_positions(context)
+    if numbering is c.Numbering.UID:
+        return numbers.positions_of_uids(view.uids)
+    return numbers.positions(len(view))
 
 
 def ends(returns: frozenset[c.SearchReturn], positions: list[int]) -> list[int]:

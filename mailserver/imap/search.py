@@ -17,7 +17,7 @@ from typing import assert_never
 from certs.mime import decode_outline
 from mailserver.imap import commands as c
 from mailserver.imap.errors import Code, RefusedError
-from mailserver.imap.responses import SYSTEM_FLAGS
+from mailserver.imap.responses import SYSTEM_FLAGS, email_id
 from mailserver.imap.search_text import Stored, header_matches, text_matches
 from mailserver.imap.sets import SAVED
 from mailserver.imap.shared import ImapLimits, Shared
@@ -43,6 +43,8 @@ def _rank(key: c.SearchKey) -> int:
             return 3
         case c.HeaderHas() | c.SentDate():
             return 2
+        case c.SavedDate() | c.EmailId():
+            return 1
         case c.Not(inner):
             return _rank(inner)
         case c.Or(left, right):
@@ -112,6 +114,8 @@ class Searcher:
                 return await self._field(positions, field, fold(value))
             case c.SentDate():
                 return await self._sent(positions, key)
+            case c.SavedDate() | c.EmailId():
+                return await self._by_origin(positions, key)
             case c.BodyHas(value):
                 return await self._body(positions, fold(value))
             case c.TextHas(value):
@@ -149,12 +153,33 @@ class Searcher:
                 | c.Not()
                 | c.HeaderHas()
                 | c.SentDate()
+                | c.SavedDate()
+                | c.EmailId()
                 | c.BodyHas()
                 | c.TextHas()
             ):
                 raise RefusedError(Code.SERVERBUG, "Internal error")
             case _:
                 assert_never(key)
+
+    async def _by_origin(self, positions: list[int], key: c.SavedDate | c.EmailId) -> list[int]:
+        """Look at what the store knows of each message's origin, in one read."""
+        rows = self._view.rows
+        origins = await self._shared.store.messages.origins(self._view.folder.id)
+        found: list[int] = []
+        for at in positions:
+            origin = origins.get(rows[at].uid)
+            if origin is None:
+                continue
+            if isinstance(key, c.EmailId):
+                matches = email_id(origin.entry_id) == key.value
+            else:
+                # RFC 8514 §4.3: without a save date the internal date is looked at.
+                saved_at = origin.saved_at or rows[at].internal_at
+                matches = _compare(key.compare, saved_at.date(), key.day)
+            if matches:
+                found.append(at)
+        return found
 
     async def _stored(self, batch: Sequence[int], *, bodies: bool) -> list[tuple[int, Stored]]:
         view, store = self._view, self._shared.store

@@ -15,8 +15,8 @@ from typing import Any
 
 import structlog
 
+from mailserver.imap import appending, folders, login, messages, sorting
 from mailserver.imap import commands as c
-from mailserver.imap import folders, login, messages, sorting
 from mailserver.imap.context import Context
 from mailserver.imap.errors import (
     BadCommandError,
@@ -54,7 +54,7 @@ HANDLERS: dict[type, Handler] = {
     c.GetQuota: folders.get_quota,
     c.GetQuotaRoot: folders.get_quota_root,
     c.Status: folders.status,
-    c.Append: messages.append,
+    c.Append: appending.append,
     c.Close: messages.close,
     c.Unselect: messages.unselect,
     c.Expunge: messages.expunge,
@@ -62,6 +62,7 @@ HANDLERS: dict[type, Handler] = {
     c.Store: messages.store,
     c.Copy: messages.copy,
     c.Move: messages.move,
+    c.Replace: appending.replace,
     c.Search: messages.search,
     c.Sort: sorting.sort,
     c.Thread: sorting.thread,

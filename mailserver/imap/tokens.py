@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 
 from mailserver.imap.errors import BadCommandError
-from mailserver.imap.names import decode_mutf7
+from mailserver.imap.names import canonical, decode_mutf7
 from mailserver.imap.sets import SAVED, SequenceSet, parse_set
 from mailserver.imap.wire import RawCommand
 
@@ -42,6 +42,8 @@ _MONTHS = {
         1,
     )
 }
+FLAGS_MAX = 100
+"""Flags named in one command."""
 TAG_MAX = 64
 """RFC 9051 sets none; the longest tags seen in clients have 10 octets."""
 
@@ -151,6 +153,11 @@ class Cursor:
         value = self._string()
         return self._match(_ASTRING)[0] if value is None else value
 
+    def mailbox(self) -> str:
+        """Read a space and a mailbox name, in its one form."""
+        self.space()
+        return canonical(self.read_name(self.astring()))
+
     def nstring(self) -> bytes | None:
         """Read a string or NIL."""
         value = self._string()
@@ -203,6 +210,8 @@ class Cursor:
             if flags:
                 self.space()
             flags.append(self.flag())
+            if len(flags) > FLAGS_MAX:
+                raise BadCommandError("Too many flags")
         self.position += 1
         return tuple(flags)
 

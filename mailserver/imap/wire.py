@@ -15,7 +15,7 @@ from mailserver.imap.errors import LineTooLongError, LiteralTooLongError
 LITERAL_AT_END = re.compile(rb"\{(\d{1,20})(\+?)\}\Z")
 """RFC 9051 §9: literal = "{" number64 ["+"] "}" CRLF *CHAR8"""
 LITERALS_PER_COMMAND = 256
-_APPEND = re.compile(rb"\A\S+ +APPEND ", re.IGNORECASE)
+_APPEND = re.compile(rb"\A\S+ +(?:APPEND|(?:UID +)?REPLACE) ", re.IGNORECASE)
 _TAG = re.compile(rb"\A([^\x00-\x20\x7f-\xff(){%*\"\\+]{1,64}) ")
 
 
@@ -25,8 +25,9 @@ class WireLimits:
 
     Attributes:
         text_octets: all its lines together, the literals' contents not counted.
-        literal_octets: the contents of its literals together, the message of an APPEND excepted.
-        message_octets: the message of an APPEND; 0 means an APPEND is no exception.
+        literal_octets: the contents of its literals together, an APPEND's messages excepted.
+        message_octets: the messages of an APPEND or REPLACE, together; 0 means that these are
+            no exception.
         discard_octets: a non-synchronising literal up to here is read and thrown away, and the
             command refused; past it the connection is closed.
     """

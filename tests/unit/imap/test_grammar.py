@@ -4,6 +4,7 @@ Source: RFC 3501 §9, RFC 2971 §3.1, RFC 4731 §3.1, RFC 5161 §3.1.
 """
 
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -81,11 +82,73 @@ def test_commands_are_read(text, command):
     assert read(text) == command
 
 
+LETTER = c.Appending((), None, b"x")
+
+
+@pytest.mark.parametrize(
+    ("text", "literals", "command"),
+    [
+        (b"APPEND a {1}\r\n", 1, c.Append("a", (LETTER,))),
+        (b"APPEND a {1}\r\n ~{1+}\r\n {1}\r\n", 3, c.Append("a", (LETTER,) * 3)),
+        (
+            b"APPEND a (\\Seen) {1}\r\n () UTF8 (~{1}\r\n)",
+            2,
+            c.Append("a", (replace(LETTER, flags=("\\Seen",)), replace(LETTER, utf8=True))),
+        ),
+        (b"REPLACE 4 inbox {1}\r\n", 1, c.Replace(SequenceSet(((4, 4),)), "INBOX", LETTER, SEQ)),
+        (b"UID REPLACE * a {1}\r\n", 1, c.Replace(SequenceSet(((0, 0),)), "a", LETTER, UID)),
+    ],
+)
+def test_messages_to_add_are_read(text, literals, command):
+    # RFC 3502 §7, RFC 8508 §5
+    assert read(text, *[b"x"] * literals) == command
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"APPEND a {1}\r\n ",
+        b"APPEND a {1}\r\n x",
+        b"APPEND a {1}\r\n {1}\r\n)",
+        b"REPLACE 1:2 a {1}\r\n",
+        b"REPLACE 1,2 a {1}\r\n",
+        b"REPLACE 0 a {1}\r\n",
+        b"REPLACE 1 a",
+        b"REPLACE 1 a {1}\r\n {1}\r\n",
+        b"SEARCH EMAILID",
+        b"SEARCH EMAILID (M1)",
+        b"SEARCH EMAILID M.1",
+        b"SEARCH THREADID " + b"a" * 256,
+        b"SEARCH SAVEDON yesterday",
+    ],
+)
+def test_what_later_extensions_do_not_have_is_bad(text):
+    with pytest.raises(BadCommandError):
+        read(text, b"x", b"x")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (b"EMAILID M6d99ac3275bb4e", c.EmailId(b"M6d99ac3275bb4e")),
+        (b"EMAILID " + b"a" * 255, c.EmailId(b"a" * 255)),
+        (b"THREADID T64b478a75b7ea9", c.Nothing()),
+        (b"SAVEDATESUPPORTED", c.All()),
+        (b"SAVEDBEFORE 1-Jan-2026", c.SavedDate(c.Compare.BEFORE, date(2026, 1, 1))),
+        (b'SAVEDON "1-Jan-2026"', c.SavedDate(c.Compare.ON, date(2026, 1, 1))),
+        (b"NOT SAVEDSINCE 1-Jan-2026", c.Not(c.SavedDate(c.Compare.SINCE, date(2026, 1, 1)))),
+    ],
+)
+def test_keys_of_later_extensions_are_read(text, key):
+    # RFC 8474 §6, RFC 8514 §4.3
+    assert read(b"SEARCH " + text) == c.Search(key, SEQ, None)
+
+
 def test_append_is_read_with_flags_date_and_literal():
     command = read(b'APPEND INBOX (\\Seen) " 2-Mar-2026 10:00:00 +0100" {3}\r\n', b"\0\r\n")
 
     at = datetime(2026, 3, 2, 9, tzinfo=UTC)
-    assert command == c.Append("INBOX", ("\\Seen",), at, b"\0\r\n")
+    assert command == c.Append("INBOX", (c.Appending(("\\Seen",), at, b"\0\r\n"),))
 
 
 def test_list_extended_is_read():

@@ -23,7 +23,7 @@ AFTER = {
     "Namespace", "Status", "Append", "Idle", "Compress", "GetQuota", "GetQuotaRoot",
 }  # fmt: skip
 OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search",
-        "Sort", "Thread"}  # fmt: skip
+        "Sort", "Thread", "Replace"}  # fmt: skip
 TABLE = {
     State.NOT_AUTHENTICATED: ANY | BEFORE,
     State.AUTHENTICATED: ANY | AFTER,

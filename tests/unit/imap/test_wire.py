@@ -138,10 +138,11 @@ def test_unasked_message_is_discarded_up_to_twice_the_append_limit(size, fatal):
         assert drain(framer) == [TooBig(b"a"), RawCommand(b"b NOOP")]
 
 
+@pytest.mark.parametrize("command", [b"APPEND x", b"REPLACE 1 x", b"uid  replace 1 x"])
 @pytest.mark.parametrize(("size", "accepted"), [(1000, True), (1001, False), (50000, False)])
-def test_appended_message_is_bracketed_by_the_append_limit(size, accepted):
+def test_appended_message_is_bracketed_by_the_append_limit(size, accepted, command):
     framer = Framer(after_login(1000))
-    framer.feed(b"a APPEND x {%d}\r\n" % size)
+    framer.feed(b"a %b {%d}\r\n" % (command, size))
 
     assert framer.next() == (Continue() if accepted else TooBig(b"a"))
 
