@@ -157,8 +157,8 @@ async def test_a_replacement_takes_the_place_or_nothing_happens(practice):
     assert [row.uid for row in await practice.entries(practice.doctor)] == [2]
     with pytest.raises(NoSuchEntryError):
         await practice.store.messages.replace(Replacement(folder.id, 1, message(target, RAW)))
+    tight = replace(message(target, RAW), quota=Quota(1, 9))
     with pytest.raises(OverQuotaError):
-        tight = replace(message(target, RAW), quota=Quota(1, 9))
         await practice.store.messages.replace(Replacement(folder.id, 2, tight))
     assert [row.uid for row in await practice.entries(practice.doctor)] == [2]
     assert len(await practice.entries(practice.doctor, "Drafts")) == 1
