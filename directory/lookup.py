@@ -176,6 +176,10 @@ class Directory:
             repository.insert_practitioner, repository.NewPractitioner(practitioner, roles)
         )
 
+    async def describe_practitioner(self, practitioner: Practitioner) -> None:
+        """Set the profession and specialty of a professional who is there."""
+        await self._database.write(repository.describe_practitioner, practitioner)
+
     async def add_mailbox(self, mailbox: DirectoryMailbox) -> None:
         """Publish a mailbox.
 

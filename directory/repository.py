@@ -86,6 +86,14 @@ def insert_practitioner(connection: sqlite3.Connection, value: NewPractitioner) 
         raise UnknownStructureError from error
 
 
+def describe_practitioner(connection: sqlite3.Connection, person: Practitioner) -> None:
+    """Set a professional's profession and specialty."""
+    connection.execute(
+        "UPDATE practitioner SET profession = ?, specialty = ? WHERE rpps = ?",
+        (person.profession, person.specialty, person.rpps),
+    )
+
+
 def insert_mailbox(connection: sqlite3.Connection, value: DirectoryMailbox) -> None:
     """Publish a mailbox.
 

@@ -58,6 +58,17 @@ REFUSALS = {
     "archive_of_another": "This archive is about another person, or their identity differs.",
     "archive_conflicts": "A document of this archive is in another record already.",
     "record_not_empty": "This record is not empty: an archive fills an empty one only.",
+    "no_such_professional": "No professional of this RPPS; see 'pli account list DIR'.",
+    "no_such_person": "The other person must be another patient of the same structure.",
+    "no_such_right": "No such right holds; see 'pli access list DIR'.",
+    "no_such_end": "This end cannot be: it is past, or more than a year ahead.",
+    "no_such_code": "This code opens nothing.",
+    "no_reason": "A reason must be given.",
+    "no_name": "Say what the other person is called.",
+    "no_part": "Say what is shared: documents, agenda.",
+    "emergency_refused": "This record cannot be opened in an emergency by this professional.",
+    "of_age": "This patient is of age: nobody represents them.",
+    "which_oid": "Several patients have this matricule: say which with --oid.",
     "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
 }
 """What a person is told for each reason of ``RecordStateError``."""

@@ -7,8 +7,6 @@ holds no personal data.
 
 import json
 import re
-import secrets
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +23,7 @@ from directory.lookup import Directory
 from directory.model import DirectoryMailbox, MailboxType, Practitioner, Structure
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.people_commands import PeopleCommands, checked_profession, new_password
 from mailserver.queue_commands import QueueCommands
 from mailserver.settings import Environment, Settings, Site, write_private
 from mailserver.store.database import MailStore
@@ -38,8 +37,6 @@ DEVICE_LIFE = timedelta(days=365)
 APPLICATION_DEVICE = "record_bridge"
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _ORGANIZATION = re.compile(r"[0-9][0-9AB][0-9]{7}|[0-9]{14}")
-_PASSWORD_ALPHABET = string.ascii_letters + string.digits
-_PASSWORD_LENGTH = 20
 _TRUE = frozenset({"", "true", "yes", "1", "oui", "o"})
 _FALSE = frozenset({"false", "no", "0", "non", "n"})
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{2,63}")
@@ -73,6 +70,7 @@ class MailCommands:
             "login_free": self.login_free,
             "patient_mailbox": self.patient_mailbox,
             "patient_open": self.patient_open,
+            **PeopleCommands(self.store, self.directory, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
             **TrustCommands(
                 self.site, self.settings, self.store, self.directory, self.clock
@@ -180,12 +178,15 @@ class MailCommands:
             raise CommandError("wrong_domain", "The address is not in the structure's domain.")
         name = args.get("name") or address.partition("@")[0]
         rpps = self._rpps(args.get("rpps"), kind)
+        profession, specialty = checked_profession(args)
         mailbox = await self._open_mailbox(
             address, kind, structure.id, name, rpps=rpps, filing=bool(args.get("filing", True))
         )
         if rpps is not None:
             given, _, family = name.rpartition(" ")
-            await self.directory.add_practitioner(Practitioner(rpps, family, given))
+            await self.directory.add_practitioner(
+                Practitioner(rpps, family, given, profession, specialty)
+            )
         await self.directory.add_mailbox(DirectoryMailbox(address, kind, structure.id, name, rpps))
         return _mailbox_row(mailbox)
 
@@ -313,7 +314,7 @@ class MailCommands:
         login = args.get("login")
         if login is not None:
             await self.login_free({"login": login})
-            password = "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(_PASSWORD_LENGTH))
+            password = new_password()
             secret = pyotp.random_base32()
             await self.store.accounts.add_account(
                 login, PasswordHasher().hash(password), secret, (mailbox.id,), self.clock()

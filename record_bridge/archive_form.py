@@ -11,15 +11,16 @@ Source: RULES §7, RULES §13.
 import base64
 import binascii
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import LargeBinary, Table
 from sqlalchemy.types import BLOB, Integer
 
 from record_bridge.errors import MalformedArchiveError
-from record_bridge.life import DirectiveKind, OppositionScope, ProfileKind
-from record_bridge.model import ActKind, AgendaStatus, DocumentStatus, Visibility
+from record_bridge.life import DirectiveKind, ProfileKind
+from record_bridge.model import ActKind, AgendaStatus, DocumentStatus, OppositionScope, Visibility
+from record_bridge.rights import PROFESSIONAL
 from record_bridge.schema import METADATA, patient
 
 VERSION: Final = 1
@@ -33,6 +34,10 @@ _OWN_DOCUMENT: Final = (
     "marks", "author", "custodian", "media_type", "received_at",
 )  # fmt: skip
 """Columns of a document that its patient is given: nothing of what else came with it."""
+
+
+RIGHTS: Final = frozenset(kind.value for kind in PROFESSIONAL)
+"""Rights that an archive holds: representatives and relatives are a structure's own to name."""
 
 
 def tables() -> tuple[Table, ...]:
@@ -66,17 +71,20 @@ def encoded(value: Any) -> Any:
     return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
 
 
-_WORDS: Final[Mapping[tuple[str, str], type[enum.Enum]]] = {
+_WORDS: Final[Mapping[tuple[str, str], Iterable[enum.Enum]]] = {
     ("document", "status"): DocumentStatus,
     ("document", "visibility"): Visibility,
+    ("document", "masked_here"): Visibility,
     ("agenda_entry", "kind"): ActKind,
     ("agenda_entry", "status"): AgendaStatus,
     ("deposit", "visibility"): Visibility,
     ("profile_item", "kind"): ProfileKind,
     ("directive", "kind"): DirectiveKind,
     ("opposition", "scope"): OppositionScope,
+    ("access_right", "kind"): PROFESSIONAL,
 }
-"""Columns whose words are ours alone; ``visibility`` may hold several."""
+"""Columns whose words are ours alone."""
+_SEVERAL: Final = frozenset({"visibility", "masked_here"})
 
 
 def decoded(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def decoded(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
             raise MalformedArchiveError("column")
         known = _WORDS.get((table.name, name))
         if known is not None:
-            given_words = str(value).split() if name == "visibility" else [str(value)]
+            given_words = str(value).split() if name in _SEVERAL else [str(value)]
             if not set(given_words) <= {each.value for each in known}:
                 raise MalformedArchiveError("word")
         values[name] = value

@@ -58,6 +58,7 @@ ACCESS_KINDS = frozenset(
         "document_pdf",
         "calendar_read",
         "record_exported",
+        "access_refused",
     }
 )
 """What ``note_access`` may write."""
@@ -314,16 +315,60 @@ class RecordCommands:
         return {"idle": waiting == 0, "waiting": waiting}
 
     async def find(self, arguments: Arguments) -> Mapping[str, Any]:
-        """Give the patient whom ``structure``, ``ins`` and ``oid`` name.
+        """Give the patient whom ``patient_id``, or ``structure``, ``ins`` and ``oid`` name.
+
+        Without ``oid`` the matricule must be one patient's alone in the structure.
+
+        Raises:
+            RecordStateError: there is none, or the OID must be said.
+        """
+        if arguments.get("patient_id") is not None:
+            found = await self._context.record.all(
+                select(patient).where(patient.c.id == int(arguments["patient_id"]))
+            )
+        elif arguments.get("oid"):
+            return await self._found(self._structure(arguments), self._ins(arguments))
+        else:
+            found = await self._context.record.all(
+                select(patient).where(
+                    patient.c.structure_id == self._structure(arguments).id,
+                    patient.c.matricule == str(arguments.get("ins")).upper(),
+                )
+            )
+        if len(found) != 1:
+            raise RecordStateError("which_oid" if found else "no_such_patient")
+        return found[0]._asdict()
+
+    @property
+    def database(self) -> Database:
+        """The record, for reading in its own process."""
+        return self._context.record
+
+    async def document(self, arguments: Arguments) -> Mapping[str, Any]:
+        """Give the document whose unique id is ``document``, of the structure or of a patient.
 
         Raises:
             RecordStateError: there is none.
         """
-        return await self._found(self._structure(arguments), self._ins(arguments))
+        wanted = select(document).where(document.c.unique_id == str(arguments["document"]))
+        if arguments.get("patient_id") is not None:
+            wanted = wanted.where(document.c.patient_id == int(arguments["patient_id"]))
+        else:
+            wanted = wanted.where(document.c.structure_id == self._structure(arguments).id)
+        row = await self._context.record.first(wanted)
+        if row is None:
+            raise RecordStateError("no_such_document")
+        return row._asdict()
 
-    async def note(self, kind: str, arguments: Arguments, subject: str) -> None:
+    async def note(
+        self,
+        kind: str,
+        arguments: Arguments,
+        subject: str,
+        facts: Mapping[str, str | int | bool] | None = None,
+    ) -> None:
         """Write an event about a patient, with the actor and reason of a command."""
-        await self._note(kind, arguments, subject)
+        await self._note(kind, arguments, subject, facts)
 
     async def write(self, apply: Callable[[sqlite3.Connection, V], R], value: V) -> R:
         """Run one transaction of the record."""

@@ -316,6 +316,9 @@ def _file(
     states = visibility.on_filing(
         codes, addressed_to_patient=judged.patient.address in package.opened.delivered_to
     )
+    masks = storing.masks_set_here(connection, versions.replaces or versions.superseded_by)
+    for mask in masks:
+        states = visibility.masked(states, mask)
     successor = versions.superseded_by
     document_id = storing.put_document(
         connection,
@@ -327,6 +330,7 @@ def _file(
             superseded_by=None if successor is None else successor.id,
             parent_unique_id=header.parent_unique_id,
             visibility=states,
+            masked_here=masks,
             release_at=visibility.release_at(
                 header.code, states, package.at, structure.release_delay_days
             ),

@@ -7,6 +7,7 @@ RecordBridgeError
 │   ├── MalformedCdaError          no readable ClinicalDocument
 │   ├── MalformedIcalendarError    an iCalendar object cannot be read
 │   └── MalformedArchiveError      an archive of a record is not what it says
+├── MalformedMatrixError           the habilitation matrix that comes with Pli (``reason``)
 ├── InsError                       a matricule or a trait is not well formed (``reason``)
 └── RecordStateError               a command does not fit the record's state (``reason``)
 
@@ -91,6 +92,21 @@ class MalformedCalendarError(RecordBridgeError):
 
     def __str__(self) -> str:
         return "the prevention calendar cannot be read"
+
+
+class MalformedMatrixError(RecordBridgeError):
+    """The file of the habilitation matrix is not what this program reads.
+
+    Attributes:
+        reason: which rule is broken, a constant of this program.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the habilitation matrix cannot be read: {self.reason}"
 
 
 class InsError(RecordBridgeError):

@@ -150,6 +150,8 @@ def _rows(connection: sqlite3.Connection, wanted: Wanted, table: str) -> list[sq
         f"SELECT * FROM {table} WHERE patient_id = ? ORDER BY id",  # noqa: S608 - our table
         (wanted.patient_id,),
     ).fetchall()
+    if table == "access_right":
+        return [row for row in rows if row["kind"] in form.RIGHTS]
     if wanted.documents is None:
         return rows
     if table == "document":

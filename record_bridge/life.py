@@ -49,13 +49,6 @@ class DirectiveKind(enum.StrEnum):
     TRUSTED_PERSON = "trusted_person"
 
 
-class OppositionScope(enum.StrEnum):
-    """What a person opposes: that professionals open the record, or that documents enter it."""
-
-    OPENING = "opening"
-    DEPOSIT = "deposit"
-
-
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A measurement that can be noted: its French name, its unit, and the range it can have."""

@@ -21,7 +21,8 @@ from directory.trail import append
 from record_bridge import life
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
-from record_bridge.life import DirectiveKind, OppositionScope, ProfileKind
+from record_bridge.life import DirectiveKind, ProfileKind
+from record_bridge.model import OppositionScope
 from record_bridge.repository import insert, micros, store_chunks
 from record_bridge.schema import TRAIL
 

@@ -372,11 +372,25 @@ class Visibility(enum.Enum):
     INVISIBLE_REPRESENTATIVES = "invisible_representatives"
 
 
+class OppositionScope(enum.StrEnum):
+    """What a person opposes.
+
+    That professionals open the record, that documents enter it, that it is opened in an emergency
+    by a professional, or by the SAMU (centre 15).
+    """
+
+    OPENING = "opening"
+    DEPOSIT = "deposit"
+    BREAK_GLASS = "break_glass"
+    SAMU = "samu"
+
+
 class ViewerKind(enum.StrEnum):
     """Who looks at a record. The values may be given as plain strings."""
 
     PATIENT = "patient"
     REPRESENTATIVE = "representative"
+    DELEGATE = "delegate"
     PRACTITIONER = "practitioner"
 
 
@@ -386,16 +400,18 @@ class Viewer:
 
     Attributes:
         kind: a `ViewerKind` or its value.
-        ref: the patient's key in the record for a patient; RPPS or national identifier for a
-            practitioner.
+        ref: RPPS of a practitioner; for the others the viewer's own key as a patient: that of
+            the record for its patient, of the parent for a representative.
         profession: code of TRE_G15, "" when unknown (then the matrix grants nothing).
         structure_id: the structure the practitioner acts in.
+        specialty: code of TRE_R38, "" when unknown.
     """
 
     kind: str
     ref: str
     profession: str = ""
     structure_id: str = ""
+    specialty: str = ""
 
 
 # --- what a document says should or did happen -----------------------------------------------

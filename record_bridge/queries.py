@@ -6,9 +6,9 @@ exist for that viewer: same None, no gap in numbering.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,18 +19,24 @@ from directory.database import Database
 from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life_queries import LifeQueries
-from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
+from record_bridge.model import DocumentStatus, Viewer, ViewerKind
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, open_record
+from record_bridge.rights import Part
+from record_bridge.rights_record import (
+    RightsQueries,
+    document_facts,
+    record_facts,
+    rows_of_record,
+)
 from record_bridge.schema import (
     TRAIL,
     agenda_entry,
-    document,
     document_chunk,
     patient,
     prevention_declared,
 )
-from record_bridge.visibility import DocumentFacts, Sight, decide
+from record_bridge.visibility import decide
 
 __all__ = [
     "AccessView",
@@ -61,9 +67,26 @@ ACCESS_KINDS = frozenset(
         "record_exported",
         "calendar_key_made",
         "calendar_key_stopped",
+        "access_refused",
+        "emergency_opened",
+        "right_given",
+        "right_ended",
+        "document_masked",
+        "document_unmasked",
+        "record_closed",
+        "record_opened_again",
     }
 )
 """Events of a record that its patient is shown."""
+_ABOUT_A_DOCUMENT = frozenset(
+    {
+        "document_read",
+        "document_pdf",
+        "document_released",
+        "document_masked",
+        "document_unmasked",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,22 +187,30 @@ class AccessView:
     title: str | None
 
 
-_LIGHT = [column for column in document.c if column.name != "sha256"]
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class RecordQueries:
     """The record database, opened for reading."""
 
-    def __init__(self, database: Database, path: Path) -> None:
+    def __init__(self, database: Database, path: Path, clock: Callable[[], datetime]) -> None:
         self._database = database
         self.path = path
         """The database's file, for what reads a snapshot of its own."""
+        self._clock = clock
         self.life = LifeQueries(database)
+        self.rights = RightsQueries(database, clock)
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
-        """Open the record database read-only."""
-        return cls(await open_record(path, read_only=True), path)
+    async def open(cls, path: Path, clock: Callable[[], datetime] = _now) -> Self:
+        """Open the record database read-only.
+
+        Args:
+            path: the database's file.
+            clock: what rights are judged by: most of them end.
+        """
+        return cls(await open_record(path, read_only=True), path, clock)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -262,7 +293,7 @@ class RecordQueries:
 
     async def agenda(self, patient_id: int, viewer: Viewer) -> Sequence[AgendaView]:
         """List the agenda entries of documents that the viewer may see, by date."""
-        seen = {row["id"]: row for row in await self._visible(patient_id, viewer)}
+        seen = {row["id"]: row for row in await self._visible(patient_id, viewer, Part.AGENDA)}
         rows = await self._database.all(
             select(agenda_entry)
             .where(agenda_entry.c.patient_id == patient_id)
@@ -283,11 +314,17 @@ class RecordQueries:
         )
         return [Declared(row.rule_id, row.ordinal, date.fromisoformat(row.day)) for row in rows]
 
-    async def accesses(self, patient_id: int) -> Sequence[AccessView]:
+    async def accesses(
+        self, patient_id: int, viewer: Viewer | None = None
+    ) -> Sequence[AccessView]:
         """List who opened the record, newest first.
 
-        An access to a document that the patient does not see is shown as an access to the
-        record, without type or title (RULES §7).
+        An access to a document that the reader does not see is shown as an access to the record,
+        without type or title (RULES §7).
+
+        Args:
+            patient_id: whose record.
+            viewer: who reads the list; its patient when None.
         """
         event = TRAIL.event.c
         rows = await self._database.all(
@@ -296,14 +333,16 @@ class RecordQueries:
             .order_by(event.event_id.desc())
             .limit(MAX_ACCESSES)
         )
-        own = Viewer(ViewerKind.PATIENT, str(patient_id))
-        titles = {row["id"]: row["title"] for row in await self._visible(patient_id, own)}
+        reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
+        titles = {row["id"]: row["title"] for row in await self._visible(patient_id, reader)}
         return [_access(row._asdict(), titles) for row in rows]
 
-    async def access_proofs(self, patient_id: int) -> list[dict[str, Any]]:
+    async def access_proofs(
+        self, patient_id: int, viewer: Viewer | None = None
+    ) -> list[dict[str, Any]]:
         """Give what ``accesses`` lists, oldest first, each with its proof; see there for form."""
-        own = Viewer(ViewerKind.PATIENT, str(patient_id))
-        known = {row["id"] for row in await self._visible(patient_id, own)}
+        reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
+        known = {row["id"] for row in await self._visible(patient_id, reader)}
         return await access_proofs(
             self._database,
             f"patient:{patient_id}",
@@ -312,29 +351,15 @@ class RecordQueries:
             may_know=lambda facts: facts.get("document_id", 0) in {0, *known},
         )
 
-    async def _visible(self, patient_id: int, viewer: Viewer) -> list[Mapping[str, Any]]:
+    async def _visible(
+        self, patient_id: int, viewer: Viewer, part: Part = Part.DOCUMENTS
+    ) -> list[Mapping[str, Any]]:
         """The rows of a record that this viewer may see, newest first."""
-        rows = await self._database.all(
-            select(*_LIGHT)
-            .where(document.c.patient_id == patient_id)
-            .order_by(document.c.effective_at.desc(), document.c.received_at.desc())
-            .order_by(document.c.id.desc())
-        )
-        return [
-            row._asdict() for row in rows if decide(_facts(row._asdict()), viewer) is Sight.SHOWN
-        ]
-
-
-def _facts(row: Mapping[str, Any]) -> DocumentFacts:
-    return DocumentFacts(
-        type_code=row["type_code"],
-        states=frozenset(Visibility(code) for code in row["visibility"].split()),
-        structure_id=row["structure_id"],
-        patient_ref=str(row["patient_id"]),
-        author_ids=frozenset(row["author_ids"].split()),
-        recipient_ids=frozenset(row["recipient_ids"].split()),
-        attending_ids=frozenset(row["attending_ids"].split()),
-    )
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None:
+            return []
+        rows = await rows_of_record(self._database, patient_id)
+        return [row for row in rows if decide(document_facts(row), viewer, record, part).is_shown]
 
 
 def _history(
@@ -410,6 +435,6 @@ def _agenda(row: Mapping[str, Any], unique_id: str) -> AgendaView:
 def _access(row: Mapping[str, Any], titles: Mapping[int, str]) -> AccessView:
     title = titles.get(int(json.loads(row["facts"]).get("document_id", 0)))
     kind = row["kind"]
-    if kind in ("document_read", "document_pdf", "document_released") and title is None:
+    if kind in _ABOUT_A_DOCUMENT and title is None:
         kind = "record_read"
     return AccessView(moment(row["at"]), row["actor"], kind, title)

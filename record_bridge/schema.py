@@ -48,6 +48,7 @@ patient = Table(
     Column("address", Text, nullable=False, comment="the patient's own mailbox, lower case"),
     Column("created_at", Integer, nullable=False),
     Column("changed_at", Integer, nullable=False),
+    Column("closed_at", Integer, comment="kept since, and opened by its patient alone"),
     UniqueConstraint("structure_id", "matricule", "oid", name="patient_identity"),
     UniqueConstraint("address", name="patient_address"),
 )
@@ -136,6 +137,7 @@ document = Table(
     Column("effective_at", Integer),
     Column("status", Text, nullable=False, comment="current, superseded, withdrawn"),
     Column("visibility", Text, nullable=False, comment="space-separated codes of RULES §7"),
+    Column("masked_here", Text, nullable=False, server_default="", comment="masks set by persons"),
     Column("released_at", Integer, comment="when a person released it"),
     Column("release_at", Integer, comment="when the delay releases it; NULL: never by itself"),
     Column("marks", Text, nullable=False, comment="space-separated marks"),
@@ -333,6 +335,7 @@ calendar_key = Table(
     Column("digest", BLOB, nullable=False, comment="SHA-256 of at least 120 random bits"),
     Column("name", Text, nullable=False, server_default=""),
     Column("detail", Text, nullable=False, comment="plain, titles (RULES 14)"),
+    Column("holder", Text, nullable=False, server_default="", comment="a representative's key"),
     Column("created_at", Integer, nullable=False),
     Column("expires_at", Integer, nullable=False),
     Column("stopped_at", Integer),
@@ -414,6 +417,29 @@ opposition = Table(
         unique=True,
         sqlite_where=text("until_at IS NULL"),
     ),
+)
+
+# --- who may see it ---------------------------------------------------------------------------
+
+access_right = Table(
+    "access_right",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("kind", Text, nullable=False, comment="GrantKind of record_bridge.rights"),
+    Column("holder", Text, nullable=False, comment="RPPS, or a patient's key; '' not taken up"),
+    Column("parts", Text, nullable=False, server_default="", comment="'' for everything"),
+    Column("name", Text, nullable=False, server_default="", comment="as the patient wrote it"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("code", BLOB, comment="SHA-256 of what a relative takes a delegation up with"),
+    Column("said_by", Text, nullable=False),
+    Column("since_at", Integer, nullable=False),
+    Column("until_at", Integer, comment="the end that was said with it"),
+    Column("ended_at", Integer, comment="when somebody ended it"),
+    Column("ended_by", Text),
+    Column("told_at", Integer, comment="when an emergency was told to those who must know"),
+    Index("access_right_patient", "patient_id"),
+    Index("access_right_holder", "holder", "kind"),
 )
 
 imported_event = Table(

@@ -56,6 +56,7 @@ class NewDocument:
     superseded_by: int | None
     parent_unique_id: str | None
     visibility: frozenset[Visibility]
+    masked_here: frozenset[Visibility]
     release_at: datetime | None
     marks: frozenset[Mark]
     class_code: str
@@ -206,6 +207,7 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
             "effective_at": None if new.effective_at is None else micros(new.effective_at),
             "status": new.status.value,
             "visibility": _codes(new.visibility),
+            "masked_here": _codes(new.masked_here),
             "release_at": None if new.release_at is None else micros(new.release_at),
             "marks": _codes(new.marks),
             "author": "" if author is None else author.name,
@@ -233,6 +235,18 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
     )
     store_chunks(connection, "document_chunk", "document_id", (document_id, new.opened.content))
     return document_id
+
+
+def masks_set_here(
+    connection: sqlite3.Connection, version: StoredDocument | None
+) -> frozenset[Visibility]:
+    """The masks that people set on another version: no sender lifts them by replacing it."""
+    if version is None:
+        return frozenset()
+    row = connection.execute(
+        "SELECT masked_here FROM document WHERE id = ?", (version.id,)
+    ).fetchone()
+    return frozenset(Visibility(word) for word in str(row[0]).split())
 
 
 def supersede(connection: sqlite3.Connection, old_id: int, new_id: int) -> None:

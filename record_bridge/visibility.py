@@ -7,13 +7,25 @@ document that is invisible to its patient stays so even when it was addressed to
 Source: RULES §7, MSS-FACTS §6.2, MSS-FACTS §6.3.
 """
 
-import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, assert_never
+from typing import Final
 
+from record_bridge.habilitation import Cell
 from record_bridge.model import Viewer, ViewerKind, Visibility
+from record_bridge.rights import (
+    OCCUPATIONAL,
+    Decision,
+    GrantKind,
+    Part,
+    RecordFacts,
+    Rule,
+    hidden,
+    may_open,
+    refusal,
+    shown,
+)
 
 GENETICS: Final = frozenset({"51969-4"})
 """Types that a delay never releases."""
@@ -26,46 +38,12 @@ MASKING: Final = {
 """Codes of TRE_A07 (1.2.250.1.213.1.1.4.13), as METADATA.XML carries them."""
 
 
-class Cell(enum.Enum):
-    """What the national matrix says of a profession and a type of document."""
-
-    READ = "read"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-
-
-_PHYSICIAN: Final = "10"
-_DENTIST: Final = "40"
-_DENTIST_REFUSED: Final = frozenset({"80788-3", "75496-0", "83981-1", "83901-9", "68599-0"})
-
-
-def matrix(profession: str, type_code: str) -> Cell:
-    """The known cells of the habilitation matrix; to be replaced by the official table.
-
-    Source: MSS-FACTS §6.2 (arrêté du 26/10/2023; only these statements were found).
-    """
-    if profession == _PHYSICIAN:
-        return Cell.REFUSED if type_code == "ATTEST-RESID" else Cell.READ
-    if profession == _DENTIST and type_code in _DENTIST_REFUSED:
-        return Cell.REFUSED
-    return Cell.UNKNOWN
-
-
-class Sight(enum.Enum):
-    """What a viewer gets of a document."""
-
-    SHOWN = "shown"
-    HIDDEN = "hidden"
-
-
 @dataclass(frozen=True, slots=True)
 class DocumentFacts:
     """What visibility depends on.
 
     Attributes:
         states: of the document now; none of them, or VISIBLE alone, hides nothing.
-        structure_id: the structure whose record it is in.
-        patient_ref: the patient, in the form of ``Viewer.ref``.
         author_ids: national identifiers of authors.
         recipient_ids: of those the message was delivered to, or whom the document names.
         attending_ids: of the "médecin traitant".
@@ -73,51 +51,71 @@ class DocumentFacts:
 
     type_code: str
     states: frozenset[Visibility]
-    structure_id: str
-    patient_ref: str
     author_ids: frozenset[str] = frozenset()
     recipient_ids: frozenset[str] = frozenset()
     attending_ids: frozenset[str] = frozenset()
 
 
-def decide(document: DocumentFacts, viewer: Viewer) -> Sight:
-    """Whether this viewer sees this document.
+def decide(
+    document: DocumentFacts, viewer: Viewer, record: RecordFacts, part: Part = Part.DOCUMENTS
+) -> Decision:
+    """Whether this viewer sees this document, and the rule that says so.
+
+    Args:
+        document: one of the record.
+        viewer: who looks.
+        record: what is known of the record it is in.
+        part: where it is looked at: itself, or what the agenda made of it.
 
     Source: RULES §7.
     """
+    opening = may_open(record, viewer, part)
     kind = ViewerKind(viewer.kind)
-    match kind:
-        case ViewerKind.PATIENT:
-            shown = viewer.ref == document.patient_ref and not document.states & {
-                Visibility.AWAITING_RELEASE,
-                Visibility.INVISIBLE_PATIENT,
-            }
-        case ViewerKind.REPRESENTATIVE:
-            shown = viewer.ref == document.patient_ref and not document.states & {
-                Visibility.AWAITING_RELEASE,
-                Visibility.INVISIBLE_PATIENT,
-                Visibility.INVISIBLE_REPRESENTATIVES,
-            }
-        case ViewerKind.PRACTITIONER:
-            shown = _practitioner_sees(document, viewer)
-        case _:
-            assert_never(kind)
-    return Sight.SHOWN if shown else Sight.HIDDEN
+    if kind is ViewerKind.PRACTITIONER:
+        return refusal(record, viewer) or _practitioner(document, viewer, (record, opening))
+    if not opening.is_shown:
+        return opening
+    for state, rule in _HIDDEN_FROM_PEOPLE:
+        if state in document.states:
+            return hidden(rule)
+    if kind is not ViewerKind.PATIENT and Visibility.INVISIBLE_REPRESENTATIVES in document.states:
+        return hidden(Rule.INVISIBLE_REPRESENTATIVES)
+    return opening
 
 
-def _practitioner_sees(document: DocumentFacts, viewer: Viewer) -> bool:
-    """Source: RULES §7 (last rule), MSS-FACTS §6.3 (MASQUE_PS)."""
-    if viewer.structure_id != document.structure_id:
-        return False
-    is_author = _is_among(viewer.ref, document.author_ids)
-    is_attending = _is_among(viewer.ref, document.attending_ids)
-    if is_author or is_attending:
-        return True
+_HIDDEN_FROM_PEOPLE: Final = (
+    (Visibility.AWAITING_RELEASE, Rule.AWAITING_RELEASE),
+    (Visibility.INVISIBLE_PATIENT, Rule.INVISIBLE_PATIENT),
+)
+
+
+def _practitioner(
+    document: DocumentFacts, viewer: Viewer, opened: tuple[RecordFacts, Decision]
+) -> Decision:
+    """Judge one document for a professional whom the record refuses nothing outright.
+
+    Source: RULES §7 (last rule), MSS-FACTS §6.3 (MASQUE_PS).
+    """
+    record, opening = opened
+    if _is_among(viewer.ref, document.author_ids):
+        return shown(Rule.AUTHOR)
+    attending = GrantKind.ATTENDING in record.of(viewer)
+    attending = attending or _is_among(viewer.ref, document.attending_ids)
+    if attending and viewer.specialty not in OCCUPATIONAL:
+        return shown(Rule.ATTENDING)
     if Visibility.MASKED_PS in document.states:
-        return False
+        return hidden(Rule.MASKED)
     if _is_among(viewer.ref, document.recipient_ids):
-        return True
-    return matrix(viewer.profession, document.type_code) is Cell.READ
+        return shown(Rule.RECIPIENT)
+    if not opening.is_shown:
+        return opening
+    match record.matrix.cell(viewer.profession, document.type_code):
+        case Cell.READ:
+            return opening
+        case Cell.REFUSED:
+            return hidden(Rule.MATRIX_REFUSED)
+        case Cell.UNKNOWN:
+            return hidden(Rule.MATRIX_UNKNOWN)
 
 
 def _is_among(ref: str, identifiers: frozenset[str]) -> bool:
@@ -155,6 +153,16 @@ def released(states: frozenset[Visibility]) -> frozenset[Visibility]:
     """The states once a professional released the document, or its delay did."""
     left = states - {Visibility.AWAITING_RELEASE, Visibility.VISIBLE}
     return left or frozenset({Visibility.VISIBLE})
+
+
+def masked(states: frozenset[Visibility], mask: Visibility) -> frozenset[Visibility]:
+    """The states once a person masked the document."""
+    return (states - {Visibility.VISIBLE}) | {mask}
+
+
+def unmasked(states: frozenset[Visibility], mask: Visibility) -> frozenset[Visibility]:
+    """The states once a mask was lifted."""
+    return (states - {mask, Visibility.VISIBLE}) or frozenset({Visibility.VISIBLE})
 
 
 def release_at(

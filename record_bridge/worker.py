@@ -28,6 +28,7 @@ from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.inbox import InboxLogin
 from record_bridge.life_commands import LifeCommands
+from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
 from record_bridge.prevention_record import PreventionCommands
@@ -35,6 +36,7 @@ from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.reply import ReplySender, SubmissionLogin
 from record_bridge.repository import open_record
+from record_bridge.rights_commands import RightsCommands
 from record_bridge.watcher import Watcher, WatcherParts
 
 log = structlog.get_logger("record_bridge")
@@ -157,6 +159,8 @@ class BridgeWorker:
             | PreventionCommands(self._record, _now).table()
             | CalendarCommands(self._record, _now).table()
             | LifeCommands(self._record, _now).table()
+            | RightsCommands(self.commands, self._directory.practitioner).table()
+            | MaskingCommands(self.commands).table()
             | ArchiveCommands(self.commands, self._settings.record).table()
         )
 

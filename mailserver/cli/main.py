@@ -2,7 +2,7 @@
 
 import typer
 
-from mailserver.cli import hospital, outgoing, people, records, site, trust
+from mailserver.cli import hospital, outgoing, people, records, rights, site, trust
 
 app = typer.Typer(
     name="pli",
@@ -18,6 +18,7 @@ app.add_typer(people.accounts, name="account")
 app.add_typer(people.devices, name="device")
 app.add_typer(people.patients, name="patient")
 app.add_typer(records.record, name="record")
+app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(outgoing.queue, name="queue")

@@ -46,7 +46,9 @@ _ACCOUNT_COLUMNS = {
     "rpps": "RPPS",
     "filing": "filing",
 }
-_CSV_COLUMNS = ("address", "type", "structure", "rpps", "name", "filing")
+_CSV_COLUMNS = (
+    "address", "type", "structure", "rpps", "name", "filing", "profession", "specialty",
+)  # fmt: skip
 _PATIENT_COLUMNS = {
     "structure": "structure",
     "ins": "INS",
@@ -134,6 +136,8 @@ def add_account(
     structure: Annotated[str, typer.Option(help="Id of the structure it belongs to.")],
     rpps: Annotated[str | None, typer.Option(help="RPPS of the holder (PER, CAB).")] = None,
     name: Annotated[str | None, typer.Option(help="Name shown to correspondents.")] = None,
+    profession: Annotated[str | None, typer.Option(help="TRE_G15 code, 10 for médecin.")] = None,
+    specialty: Annotated[str | None, typer.Option(help="TRE_R38 code, e.g. SM26.")] = None,
     *,
     filing: Annotated[
         bool, typer.Option("--filing/--no-filing", help="File its inbound reports (RULES §3).")
@@ -152,6 +156,8 @@ def add_account(
                 "structure": structure,
                 "rpps": rpps,
                 "name": name or address.partition("@")[0],
+                "profession": profession,
+                "specialty": specialty,
                 "filing": filing,
             },
         )
@@ -163,6 +169,47 @@ def add_account(
     say(f"  pli device add {site.resolve()} {address} NAME-OF-THE-DEVICE")
 
 
+@accounts.command("login")
+def open_account(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    login: Annotated[str, typer.Option(help="Its login, no address and no name of a patient.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the webmail account of a professional's mailbox."""
+    result = run(_open_account(opened(site), {"address": address, "login": login}))
+    if as_json:
+        print_json(result)
+        return
+    say(f"Webmail login: {login}   password: {result['webmail_password']}   (shown once)")
+    say(f"TOTP secret for the authenticator: {result['webmail_totp_secret']}")
+
+
+async def _open_account(place: Site, wanted: dict[str, Any]) -> dict[str, Any]:
+    await ask(place, Owner.MAIL, "login_free", {"login": wanted["login"]})
+    made: dict[str, Any] = await ask(place, Owner.MAIL, "account_login", wanted)
+    return made
+
+
+@accounts.command("profession")
+def describe_account(
+    site: SiteArgument,
+    rpps: Annotated[str, typer.Argument(metavar="RPPS")],
+    profession: Annotated[str, typer.Option(help="TRE_G15 code, 10 for médecin.")],
+    specialty: Annotated[str | None, typer.Option(help="TRE_R38 code, e.g. SM26.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a professional is; what they may read of a record depends on it (RULES §7)."""
+    wanted = {"rpps": rpps, "profession": profession, "specialty": specialty}
+    result = run(ask(opened(site), Owner.MAIL, "account_profession", wanted))
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{rpps}: profession {profession}, specialty {specialty or 'none'}.")
+
+
 @accounts.command("import")
 def import_accounts(
     site: SiteArgument,
@@ -172,7 +219,8 @@ def import_accounts(
             exists=True,
             dir_okay=False,
             metavar="FILE.csv",
-            help="Columns address,type,structure,rpps,name,filing with a header line.",
+            help="Columns address,type,structure,rpps,name,filing,profession,specialty"
+            " with a header line; the first three must be there.",
         ),
     ],
     *,

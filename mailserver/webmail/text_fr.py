@@ -105,6 +105,15 @@ _ACCESS_KINDS: Final = {
     "record_exported": "copie de tout le dossier",
     "calendar_key_made": "accès d'un calendrier à l'agenda",
     "calendar_key_stopped": "accès d'un calendrier arrêté",
+    "document_pdf": "téléchargement d'un document",
+    "access_refused": "accès refusé",
+    "emergency_opened": "ouverture en urgence",
+    "right_given": "changement de qui peut voir le dossier",
+    "right_ended": "changement de qui peut voir le dossier",
+    "document_masked": "document masqué",
+    "document_unmasked": "document démasqué",
+    "record_closed": "fermeture du dossier",
+    "record_opened_again": "réouverture du dossier",
 }
 
 LOGIN_REFUSED: Final = (

@@ -54,8 +54,11 @@ def needed(path: tuple[str, ...], demo: Mapping[str, Any]) -> list[str]:
     """Give what a list command needs besides the site."""
     patient = demo["patients"][0]
     names = {option.name for option in COMMANDS[path].params}
-    given = ["--ins", patient["ins"], "--oid", patient["oid"]] if "ins" in names else []
-    return given + (["--structure", patient["structure"]] if "ins" in names else [])
+    named = {"ins": "--ins", "patient": "--patient"}
+    given = [word for name in named if name in names for word in (named[name], patient["ins"])]
+    if given:
+        given += ["--oid", patient["oid"], "--structure", patient["structure"]]
+    return given
 
 
 @pytest.mark.parametrize("path", sorted(COMMANDS), ids=spoken)
@@ -110,6 +113,7 @@ def test_a_folder_that_is_no_site_is_told_what_to_do(
     extra = {
         ("device", "list"): ["somebody@example.test"],
         ("record", "list"): ["--ins", "1", "--oid", "1"],
+        ("access", "list"): ["--patient", "1"],
         ("agenda", "list"): ["--ins", "1", "--oid", "1"],
     }.get(path, [])
 

@@ -15,7 +15,7 @@ from typing import Any
 from certs.smime import Trust
 from directory.database import Database
 from directory.model import Structure
-from record_bridge import progress
+from record_bridge import progress, rights_storing
 from record_bridge.accounting import ReceivedMail
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
@@ -26,6 +26,8 @@ from record_bridge.opening import OpenRequest, open_message
 from record_bridge.origin import OriginFacts, classify
 from record_bridge.receipts import receipt_of, received_at
 from record_bridge.repository import create_record, open_record
+from record_bridge.rights import GrantKind
+from record_bridge.rights_storing import NewRight
 from tests.support.cda import OID_TEST, CdaSpec, PatientSpec, cda
 from tests.support.pki import anchors
 from tests.support.xdm import mail, package
@@ -111,6 +113,11 @@ class Record:
             "actor": "test",
         }
         return await self.commands.patient_add(arguments | changes)
+
+    async def grant(self, patient_id: int, kind: str, holder: str) -> int:
+        """Give a right on a record."""
+        right = NewRight(patient_id, "test", self.now, GrantKind(kind), holder)
+        return await self.database.write(rights_storing.give, right)
 
     async def claim(self, *uids: int) -> list[progress.Claimed]:
         """Claim UIDs of the cabinet's mailbox."""

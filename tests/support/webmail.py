@@ -22,9 +22,11 @@ from record_bridge import repository, schema
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.life_commands import LifeCommands
+from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.queries import RecordQueries
+from record_bridge.rights_commands import RightsCommands
 from tests.support.cda import OID_TEST, CdaSpec, cda
 from tests.support.mailsite import (
     AT,
@@ -182,23 +184,26 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
         )
         repository.create_record(root / "record.sqlite3")
         record = await repository.open_record(root / "record.sqlite3")
-        queries = await RecordQueries.open(root / "record.sqlite3")
         clock = Clock()
+        queries = await RecordQueries.open(root / "record.sqlite3", clock)
 
         async def rematch(*_: object) -> int:
             return 0
 
+        commands = RecordCommands(
+            CommandContext(
+                record,
+                lambda: (CABINET, CLINIC),
+                Environment.TEST,
+                clock,
+                rematch,
+                lambda: None,
+            )
+        )
         table = (
-            RecordCommands(
-                CommandContext(
-                    record,
-                    lambda: (CABINET, CLINIC),
-                    Environment.TEST,
-                    clock,
-                    rematch,
-                    lambda: None,
-                )
-            ).table()
+            commands.table()
+            | RightsCommands(commands, mail.directory.practitioner).table()
+            | MaskingCommands(commands).table()
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
             | LifeCommands(record, clock).table()

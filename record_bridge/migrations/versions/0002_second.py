@@ -24,6 +24,71 @@ DROP INDEX document_patient
 DROP INDEX document_release
 """,
     """
+CREATE TABLE patient_next (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    matricule TEXT NOT NULL,
+    oid TEXT NOT NULL,
+    family TEXT NOT NULL,
+    given TEXT NOT NULL,
+    birth_date TEXT NOT NULL,
+    sex TEXT NOT NULL,
+    birth_place TEXT,
+    status TEXT NOT NULL,
+    doubtful INTEGER DEFAULT '0' NOT NULL,
+    fictitious INTEGER DEFAULT '0' NOT NULL,
+    address TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    PRIMARY KEY (id),
+    CONSTRAINT patient_identity UNIQUE (structure_id, matricule, oid),
+    CONSTRAINT patient_address UNIQUE (address)
+)
+""",
+    """
+INSERT INTO patient_next (
+    id,
+    structure_id,
+    matricule,
+    oid,
+    family,
+    given,
+    birth_date,
+    sex,
+    birth_place,
+    status,
+    doubtful,
+    fictitious,
+    address,
+    created_at,
+    changed_at
+)
+SELECT
+    id,
+    structure_id,
+    matricule,
+    oid,
+    family,
+    given,
+    birth_date,
+    sex,
+    birth_place,
+    status,
+    doubtful,
+    fictitious,
+    address,
+    created_at,
+    changed_at
+FROM patient
+""",
+    """
+DROP TABLE patient
+""",
+    """
+ALTER TABLE patient_next RENAME TO patient
+""",
+    """
 CREATE TABLE document_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -41,6 +106,7 @@ CREATE TABLE document_next (
     effective_at INTEGER,
     status TEXT NOT NULL,
     visibility TEXT NOT NULL,
+    masked_here TEXT DEFAULT '' NOT NULL,
     released_at INTEGER,
     release_at INTEGER,
     marks TEXT NOT NULL,
@@ -214,6 +280,7 @@ CREATE TABLE calendar_key (
     digest BLOB NOT NULL,
     name TEXT DEFAULT '' NOT NULL,
     detail TEXT NOT NULL,
+    holder TEXT DEFAULT '' NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     stopped_at INTEGER,
@@ -281,6 +348,26 @@ CREATE TABLE opposition (
     said_by TEXT NOT NULL,
     since_at INTEGER NOT NULL,
     until_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE access_right (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    parts TEXT DEFAULT '' NOT NULL,
+    name TEXT DEFAULT '' NOT NULL,
+    reason TEXT DEFAULT '' NOT NULL,
+    code BLOB,
+    said_by TEXT NOT NULL,
+    since_at INTEGER NOT NULL,
+    until_at INTEGER,
+    ended_at INTEGER,
+    ended_by TEXT,
+    told_at INTEGER,
     PRIMARY KEY (id),
     FOREIGN KEY(patient_id) REFERENCES patient (id)
 )
@@ -382,6 +469,12 @@ CREATE TABLE deposit_chunk (
     PRIMARY KEY (deposit_id, position),
     FOREIGN KEY(deposit_id) REFERENCES deposit (id) ON DELETE CASCADE
 )
+""",
+    """
+CREATE INDEX access_right_holder ON access_right (holder, kind)
+""",
+    """
+CREATE INDEX access_right_patient ON access_right (patient_id)
 """,
     """
 CREATE INDEX agenda_entry_document ON agenda_entry (document_id)

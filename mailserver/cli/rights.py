@@ -1,0 +1,305 @@
+"""``pli access``, and what rights add to ``pli patient`` and ``pli record`` (RULES §7)."""
+
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from mailserver.cli.output import (
+    JsonOption,
+    SiteArgument,
+    opened_for_reading,
+    print_json,
+    run,
+    say,
+    show_rows,
+)
+from mailserver.cli.people import patients
+from mailserver.cli.reach import ask
+from mailserver.cli.records import ReasonOption, StructureOption, record
+from mailserver.control import Owner
+
+access = typer.Typer(help="Who may see what of a record.", no_args_is_help=True)
+
+PatientOption = Annotated[str, typer.Option("--patient", help="Matricule, 15 characters.")]
+OptionalOid = Annotated[
+    str | None, typer.Option("--oid", help="OID of the matricule, when two patients have it.")
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", help="AAAA-MM-JJ, the first day that it no longer holds.")
+]
+DocumentArgument = Annotated[str, typer.Argument(metavar="DOCUMENT", help="Its unique id.")]
+
+WHO = "RPPS, patient, representative:INS or delegate:INS."
+
+
+class RightKind(Enum):
+    """What may be given by command."""
+
+    CARE_TEAM = "care_team"
+    ATTENDING = "attending"
+    CONSENT = "consent"
+    REPRESENTATIVE = "representative"
+
+
+class Mask(Enum):
+    """What a document may be hidden from."""
+
+    PROFESSIONALS = "masked_ps"
+    REPRESENTATIVES = "invisible_representatives"
+
+
+class SharedPart(Enum):
+    """What a relative may be shown."""
+
+    DOCUMENTS = "documents"
+    AGENDA = "agenda"
+
+
+MaskOption = Annotated[Mask, typer.Option("--mask", help="From whom it is hidden.")]
+
+
+@access.command("check")
+def check_access(
+    site: SiteArgument,
+    actor: Annotated[str, typer.Option("--actor", help=WHO)],
+    patient: PatientOption,
+    document: Annotated[
+        str | None, typer.Option("--document", help="Its unique id; without, the record.")
+    ] = None,
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether somebody sees a record or a document, and by which rule."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"who": actor, "document": document}
+    result = run(ask(place, Owner.BRIDGE, "access_check", wanted))
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{'shown' if result['shown'] else 'refused'}: {result['rule']}")
+
+
+@access.command("list")
+def list_access(
+    site: SiteArgument,
+    patient: PatientOption,
+    seen_by: Annotated[str | None, typer.Option("--as", help=f"What this one sees: {WHO}")] = None,
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List who has which right on a record, or with --as what somebody sees of it."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"as": seen_by}
+    rows = run(ask(place, Owner.BRIDGE, "access_list", wanted))
+    columns: tuple[str, ...] = ("id", "kind", "holder", "holds", "until", "ended", "said_by")
+    if seen_by is not None:
+        columns = ("unique_id", "type_code", "title", "status", "visibility", "rule")
+    show_rows(rows, dict(zip(columns, columns, strict=True)), as_json=as_json)
+
+
+@access.command("grant")
+def grant_access(
+    site: SiteArgument,
+    patient: PatientOption,
+    kind: Annotated[RightKind, typer.Option("--kind", help="What is given.")],
+    holder: Annotated[str, typer.Option("--to", help="RPPS; of a representative the matricule.")],
+    until: UntilOption = None,
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Note a care team, an attending physician, a consent (24 h), or a child's representative."""
+    place, given = opened_for_reading(site, reason)
+    named = "holder_ins" if kind is RightKind.REPRESENTATIVE else "holder"
+    wanted = _of(patient, oid, structure, given)
+    wanted |= {"kind": kind.value, named: holder, "until": until}
+    result = run(ask(place, Owner.BRIDGE, "right_give", wanted))
+    _done(result, f"Given: {kind.value}, right {result['id']}.", as_json=as_json)
+
+
+@access.command("revoke")
+def revoke_access(
+    site: SiteArgument,
+    patient: PatientOption,
+    right: Annotated[int, typer.Option("--right", help="From 'pli access list'.")],
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """End a right, whatever its kind; a block is lifted."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"id": right}
+    result = run(ask(place, Owner.BRIDGE, "right_end", wanted))
+    _done(result, "Ended.", as_json=as_json)
+
+
+@patients.command("block")
+def block_professional(
+    site: SiteArgument,
+    patient: PatientOption,
+    professional: Annotated[str, typer.Option("--professional", help="RPPS.")],
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a record to one professional, whatever else is said of them."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"kind": "block", "holder": professional}
+    result = run(ask(place, Owner.BRIDGE, "right_give", wanted))
+    _done(result, "Blocked: this professional reads nothing of it.", as_json=as_json)
+
+
+@patients.command("unblock")
+def unblock_professional(
+    site: SiteArgument,
+    patient: PatientOption,
+    professional: Annotated[str, typer.Option("--professional", help="RPPS.")],
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift a block; other rights of the professional hold again."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"kind": "block", "holder": professional}
+    result = run(ask(place, Owner.BRIDGE, "right_end", wanted))
+    _done(result, "No longer blocked.", as_json=as_json)
+
+
+@patients.command("delegate")
+def delegate_to_relative(
+    site: SiteArgument,
+    patient: PatientOption,
+    relative: Annotated[str, typer.Option("--to", help="Matricule of the relative.")],
+    until: UntilOption = None,
+    part: Annotated[
+        list[SharedPart] | None, typer.Option("--part", help="Only this; may be repeated.")
+    ] = None,
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a relative read a record, for a year at most."""
+    place, given = opened_for_reading(site, reason)
+    parts = None if part is None else [each.value for each in part]
+    wanted = _of(patient, oid, structure, given)
+    wanted |= {"kind": "delegate", "holder_ins": relative, "until": until, "parts": parts}
+    result = run(ask(place, Owner.BRIDGE, "right_give", wanted))
+    _done(result, f"Given until {result['until'][:10]}.", as_json=as_json)
+
+
+@patients.command("close")
+def close_record(
+    site: SiteArgument,
+    patient: PatientOption,
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a record: it is kept, and its patient alone may still read it."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given)
+    _done(run(ask(place, Owner.BRIDGE, "record_close", wanted)), "Closed.", as_json=as_json)
+
+
+@patients.command("reopen")
+def reopen_record(
+    site: SiteArgument,
+    patient: PatientOption,
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a closed record again."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given)
+    result = run(ask(place, Owner.BRIDGE, "record_open_again", wanted))
+    _done(result, "Open.", as_json=as_json)
+
+
+@record.command("show")
+def show_document(
+    site: SiteArgument,
+    document: DocumentArgument,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is kept of a document, its content apart; the look is in the trail."""
+    place, given = opened_for_reading(site, reason)
+    wanted = {"document": document, "structure": structure, "reason": given}
+    result = run(ask(place, Owner.BRIDGE, "record_show", wanted))
+    if as_json:
+        print_json(result)
+        return
+    for name, value in result.items():
+        say(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+@record.command("mask")
+def mask_document(
+    site: SiteArgument,
+    document: DocumentArgument,
+    mask: MaskOption = Mask.PROFESSIONALS,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Hide a document; the version that replaces it is hidden too."""
+    place, given = opened_for_reading(site, reason)
+    wanted = {"document": document, "structure": structure, "reason": given, "mask": mask.value}
+    result = run(ask(place, Owner.BRIDGE, "record_mask", wanted))
+    _done(result, f"Now: {' '.join(result['visibility'])}.", as_json=as_json)
+
+
+@record.command("unmask")
+def unmask_document(
+    site: SiteArgument,
+    document: DocumentArgument,
+    mask: MaskOption = Mask.PROFESSIONALS,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift a mask of a document."""
+    place, given = opened_for_reading(site, reason)
+    wanted = {"document": document, "structure": structure, "reason": given, "mask": mask.value}
+    result = run(ask(place, Owner.BRIDGE, "record_unmask", wanted))
+    _done(result, f"Now: {' '.join(result['visibility'])}.", as_json=as_json)
+
+
+def _of(
+    patient: str, oid: str | None, structure: str | None, reason: str | None
+) -> dict[str, Any]:
+    """Name a patient to the record."""
+    return {"ins": patient, "oid": oid, "structure": structure, "reason": reason}
+
+
+def _done(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        say(text)

@@ -1,0 +1,177 @@
+"""Reading what rights depend on: the rows of a record, made into values for one decision.
+
+Source: RULES §7.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from directory.database import Database
+from record_bridge.habilitation import Matrix, parse_matrix
+from record_bridge.model import OppositionScope, Viewer, Visibility
+from record_bridge.repository import micros, moment, moment_or_none
+from record_bridge.rights import (
+    EVERYTHING,
+    Decision,
+    Grant,
+    GrantKind,
+    Part,
+    RecordFacts,
+    may_open,
+)
+from record_bridge.schema import access_right, document, opposition, patient
+from record_bridge.visibility import DocumentFacts
+
+DOCUMENT_COLUMNS = [column for column in document.c if column.name != "sha256"]
+
+
+@cache
+def national_matrix() -> Matrix:
+    """Read the matrix that comes with this program, once."""
+    return parse_matrix(
+        files("record_bridge").joinpath("habilitation_2023.tsv").read_text("utf-8")
+    )
+
+
+def document_facts(row: Mapping[str, Any]) -> DocumentFacts:
+    """What a decision needs of a row of ``document``."""
+    return DocumentFacts(
+        type_code=row["type_code"],
+        states=frozenset(Visibility(code) for code in row["visibility"].split()),
+        author_ids=frozenset(row["author_ids"].split()),
+        recipient_ids=frozenset(row["recipient_ids"].split()),
+        attending_ids=frozenset(row["attending_ids"].split()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RightRow:
+    """A right as it is kept, in force or ended.
+
+    ``holder`` is a professional's RPPS or the key of a patient; "" for a delegation that nobody
+    took up yet. ``name`` is what the patient called the relative.
+    """
+
+    id: int
+    patient_id: int
+    kind: GrantKind
+    holder: str
+    parts: frozenset[Part]
+    name: str
+    reason: str
+    said_by: str
+    since: datetime
+    until: datetime | None
+    ended_at: datetime | None
+    told_at: datetime | None
+
+    @property
+    def grant(self) -> Grant:
+        """What the decision needs of it."""
+        ends = [end for end in (self.until, self.ended_at) if end is not None]
+        return Grant(self.kind, self.holder, self.since, min(ends, default=None), self.parts)
+
+
+class RightsQueries:
+    """Rights on records, opened for reading."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def facts(self, patient_id: int) -> RecordFacts | None:
+        """Give what is known of a record now, None when there is no such patient."""
+        return await record_facts(self._database, patient_id, self._clock())
+
+    async def may_open(
+        self, patient_id: int, viewer: Viewer, part: Part = Part.DOCUMENTS
+    ) -> Decision | None:
+        """Say whether a viewer may open a record; None when there is no such patient."""
+        record = await self.facts(patient_id)
+        return None if record is None else may_open(record, viewer, part)
+
+    async def of(self, patient_id: int) -> Sequence[RightRow]:
+        """List the rights on a record, ended ones included, newest first."""
+        return await rights_of(self._database, patient_id)
+
+    async def held_by(self, viewer: Viewer) -> Sequence[RightRow]:
+        """List the rights that somebody holds now, on whatever record, newest first."""
+        wanted = select(access_right).where(
+            access_right.c.holder == viewer.ref,
+            access_right.c.ended_at.is_(None),
+            access_right.c.until_at.is_(None) | (access_right.c.until_at > micros(self._clock())),
+        )
+        return await _rows(self._database, wanted) if viewer.ref else ()
+
+
+async def record_facts(database: Database, patient_id: int, at: datetime) -> RecordFacts | None:
+    """Give what is known of a record, None when there is no such patient."""
+    person = await database.first(
+        select(patient.c.structure_id, patient.c.birth_date, patient.c.closed_at).where(
+            patient.c.id == patient_id
+        )
+    )
+    if person is None:
+        return None
+    rights = await rights_of(database, patient_id)
+    opposed = await database.all(
+        select(opposition.c.scope).where(
+            opposition.c.patient_id == patient_id, opposition.c.until_at.is_(None)
+        )
+    )
+    return RecordFacts(
+        structure_id=person.structure_id,
+        patient_ref=str(patient_id),
+        born=date.fromisoformat(person.birth_date),
+        at=at,
+        matrix=national_matrix(),
+        grants=tuple(right.grant for right in rights if right.holder),
+        opposed=frozenset(OppositionScope(row.scope) for row in opposed),
+        closed=person.closed_at is not None,
+    )
+
+
+async def rights_of(database: Database, patient_id: int) -> Sequence[RightRow]:
+    """List the rights on a record, ended ones included, newest first."""
+    wanted = select(access_right).where(access_right.c.patient_id == patient_id)
+    return await _rows(database, wanted)
+
+
+async def _rows(database: Database, wanted: Select[Any]) -> Sequence[RightRow]:
+    rows = await database.all(wanted.order_by(access_right.c.id.desc()))
+    return [_right(row._asdict()) for row in rows]
+
+
+def _right(row: Mapping[str, Any]) -> RightRow:
+    parts = frozenset(Part(word) for word in row["parts"].split())
+    return RightRow(
+        id=row["id"],
+        patient_id=row["patient_id"],
+        kind=GrantKind(row["kind"]),
+        holder=row["holder"],
+        parts=parts or EVERYTHING,
+        name=row["name"],
+        reason=row["reason"],
+        said_by=row["said_by"],
+        since=moment(row["since_at"]),
+        until=moment_or_none(row["until_at"]),
+        ended_at=moment_or_none(row["ended_at"]),
+        told_at=moment_or_none(row["told_at"]),
+    )
+
+
+async def rows_of_record(database: Database, patient_id: int) -> Sequence[Mapping[str, Any]]:
+    """Every document of a record, hidden ones included: nothing here is for a viewer."""
+    rows = await database.all(
+        select(*DOCUMENT_COLUMNS)
+        .where(document.c.patient_id == patient_id)
+        .order_by(document.c.effective_at.desc(), document.c.received_at.desc())
+        .order_by(document.c.id.desc())
+    )
+    return [row._asdict() for row in rows]
