@@ -6,7 +6,7 @@ the mail second: what arrives meanwhile is pending, never missing (RULES §2, RU
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from record_bridge.model import Occurrence
 from record_bridge.receipts import receipt_of
 from record_bridge.repository import open_record
 
+TRAILS = ("mail", "record")
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
 
 
@@ -119,15 +120,23 @@ def _check_trail(
     }
 
 
-def outside_roots(folder: Path | None) -> dict[str, tuple[SignedRoot, ...]]:
+def outside_roots(kept: Iterable[Path]) -> dict[str, tuple[SignedRoot, ...]]:
     """Read copies of ``DIR/roots/*.jsonl`` that were kept elsewhere, by trail.
 
+    Args:
+        kept: files, or folders of them; a file's name begins with its trail's, as the original's.
+
     Raises:
-        SiteError: a file does not hold roots, or there is none.
+        SiteError: a file does not hold roots or does not say of which trail, or there is none.
     """
-    if folder is None:
-        return {}
-    found = {path.stem: read_roots(path) for path in sorted(folder.glob("*.jsonl"))}
-    if not found:
-        raise SiteError(f"{folder.resolve()} holds no *.jsonl: copy DIR/roots/*.jsonl there")
+    found: dict[str, tuple[SignedRoot, ...]] = {}
+    for place in kept:
+        paths = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
+        if not paths:
+            raise SiteError(f"{place.resolve()} holds no *.jsonl: copy DIR/roots/*.jsonl there")
+        for path in paths:
+            trail_name = next((name for name in TRAILS if path.name.startswith(name)), None)
+            if trail_name is None:
+                raise SiteError(f"{path}: the name must begin with {' or '.join(TRAILS)}")
+            found[trail_name] = found.get(trail_name, ()) + read_roots(path)
     return found

@@ -216,6 +216,14 @@ def verify(
             help="Folder with copies of DIR/roots/*.jsonl that were kept elsewhere.",
         ),
     ] = None,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="One such copy; may be given several times.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recompute from the raw mail that every document is filed, quarantined or a duplicate.
@@ -226,7 +234,8 @@ def verify(
     from mailserver.audit import outside_roots, verify_audit  # noqa: PLC0415
 
     place = opened(site)
-    outside = guarded(lambda: outside_roots(roots))
+    kept = [*([] if roots is None else [roots]), *(root or [])]
+    outside = guarded(lambda: outside_roots(kept))
     result = run(verify_audit(place, quick=quick, roots=outside))
     if as_json:
         print_json(result)
