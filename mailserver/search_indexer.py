@@ -32,7 +32,7 @@ WRITTEN_CHARACTERS = 100_000
 POLL_S = 2.0
 REST = 2.0
 """Seconds of rest for each second of work."""
-LOOK_BACK = 2000
+LOOK_BACK = 20_000
 """A large message is given its number before smaller ones that are stored earlier."""
 
 Run = Callable[[str, bytes], Awaitable[SearchText]]

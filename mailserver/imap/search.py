@@ -210,9 +210,10 @@ class Searcher:
     async def _field(self, positions: list[int], field: str, needle: str) -> list[int]:
         if not needle or field in PREFIX_FIELDS:
             return await self._headers(positions, field, needle)
-        search, folder_id = self._shared.store.search, self._view.folder.id
-        unread = await search.unread_in(folder_id)
-        headers = await search.headers_with(folder_id, needle)
+        search, blobs = self._shared.store.search, self._blobs(positions)
+        async with self._shared.search_turns:
+            unread = await search.not_whole(blobs)
+            headers = await search.headers_with(blobs, needle)
         hits = {blob for blob, header in headers if header_field_has(header, field, needle)}
         waiting = self._lying_in(positions, unread - hits)
         seen = set(await self._headers(waiting, field, needle))
@@ -221,9 +222,10 @@ class Searcher:
     async def _body(self, positions: list[int], needle: str) -> list[int]:
         if not needle:
             return positions
-        search, folder_id = self._shared.store.search, self._view.folder.id
-        unread = await search.unread_in(folder_id)
-        hits = await search.bodies_with(folder_id, needle)
+        search, blobs = self._shared.store.search, self._blobs(positions)
+        async with self._shared.search_turns:
+            unread = await search.not_whole(blobs)
+            hits = await search.bodies_with(blobs, needle)
         waiting = self._lying_in(positions, unread - hits)
         seen = set(await self._texts(waiting, needle, headers=False))
         return self._either(positions, hits, seen)
@@ -231,15 +233,20 @@ class Searcher:
     async def _text(self, positions: list[int], needle: str) -> list[int]:
         if not needle:
             return positions
-        search, folder_id = self._shared.store.search, self._view.folder.id
-        unread = await search.unread_in(folder_id)
-        hits = await search.texts_with(folder_id, needle)
+        search, blobs = self._shared.store.search, self._blobs(positions)
         rows = self._view.rows
-        in_prefix = await search.prefixes_with(folder_id, needle)
-        waiting = self._lying_in(positions, unread - hits)
-        seen = set(await self._texts(waiting, needle, headers=True))
-        seen.update(at for at in positions if rows[at].uid in in_prefix)
+        async with self._shared.search_turns:
+            unread = await search.not_whole(blobs)
+            hits = await search.texts_with(blobs, needle)
+            in_prefix = await search.prefixes_with(self._view.folder.id, needle)
+        seen = {at for at in positions if rows[at].uid in in_prefix}
+        waiting = [at for at in self._lying_in(positions, unread - hits) if at not in seen]
+        seen.update(await self._texts(waiting, needle, headers=True))
         return self._either(positions, hits, seen)
+
+    def _blobs(self, positions: list[int]) -> set[int]:
+        rows = self._view.rows
+        return {rows[at].blob_id for at in positions}
 
     def _lying_in(self, positions: list[int], blobs: set[int]) -> list[int]:
         if not blobs:
@@ -254,9 +261,10 @@ class Searcher:
     async def _headers(self, positions: list[int], field: str, needle: str) -> list[int]:
         found: list[int] = []
         for start in range(0, len(positions), HEADER_BATCH):
-            batch = await self._stored(positions[start : start + HEADER_BATCH], bodies=False)
-            messages = [stored for _, stored in batch]
-            hits = await asyncio.to_thread(header_matches, messages, field, needle)
+            async with self._shared.search_turns:
+                batch = await self._stored(positions[start : start + HEADER_BATCH], bodies=False)
+                messages = [stored for _, stored in batch]
+                hits = await asyncio.to_thread(header_matches, messages, field, needle)
             found.extend(at for (at, _), hit in zip(batch, hits, strict=True) if hit)
         return found
 
@@ -283,12 +291,13 @@ class Searcher:
     async def _texts(self, positions: list[int], needle: str, *, headers: bool) -> list[int]:
         found: list[int] = []
         for batch in self._text_batches(positions):
-            try:
-                stored = await self._stored(batch, bodies=True)
-            except NoSuchBlobError:
-                stored = await self._one_by_one(batch)
-            messages = [item for _, item in stored]
-            hits = await asyncio.to_thread(text_matches, messages, needle, headers=headers)
+            async with self._shared.search_turns:
+                try:
+                    stored = await self._stored(batch, bodies=True)
+                except NoSuchBlobError:
+                    stored = await self._one_by_one(batch)
+                messages = [item for _, item in stored]
+                hits = await asyncio.to_thread(text_matches, messages, needle, headers=headers)
             found.extend(at for (at, _), hit in zip(stored, hits, strict=True) if hit)
         return found
 

@@ -7,19 +7,11 @@ needle; the outline says where the text parts lie.
 Source: RFC 9051 §6.4.4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from certs.mime import (
-    Outline,
-    Part,
-    decode_header,
-    decode_outline,
-    decode_text,
-    fields_of,
-    walk,
-)
-from mailserver.message.search_text import fold
+from certs.mime import HeaderField, Part, decode_outline, fields_of
+from mailserver.message.search_text import body_texts, header_field_has, header_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,61 +25,33 @@ class Stored:
 
 def header_matches(messages: Sequence[Stored], field: str, needle: str) -> list[bool]:
     """Say for each message whether a field of that name holds the text (empty: exists)."""
-    return [_header_has(message, field, needle) for message in messages]
+    return [
+        header_field_has(header_text(_named(message, field)), field, needle)
+        for message in messages
+    ]
 
 
 def text_matches(messages: Sequence[Stored], needle: str, *, headers: bool) -> list[bool]:
     """Say for each message whether its text holds the needle.
 
     Args:
-        messages: with their bodies.
+        messages: with their bodies; prefixes are not looked at.
         needle: what is looked for.
         headers: look in the header too (TEXT), else in the body only (BODY).
     """
     found = []
     for message in messages:
         outline = decode_outline(message.outline)
-        raw = message.body or b""
-        hit = headers and (
-            any(needle in fold(decode_header(value)) for value in _values(message, outline))
-            or any(needle in fold(field.name) for field in outline.header)
+        hit = headers and needle in header_text(outline.header)
+        found.append(
+            hit or any(needle in text for text in body_texts(message.body or b"", outline))
         )
-        found.append(hit or _body_has(raw, outline, needle))
     return found
 
 
-def _prefix_fields(prefix: bytes) -> list[tuple[str, bytes]]:
-    if not prefix:
-        return []
-    part = Part((), 0, len(prefix), len(prefix))
-    return [(field.name.lower(), field.value) for field in fields_of(prefix, part)]
-
-
-def _values(message: Stored, outline: Outline) -> list[bytes]:
-    values = [value for _, value in _prefix_fields(message.prefix)]
-    values.extend(field.value for field in outline.header)
-    return values
-
-
-def _header_has(message: Stored, name: str, needle: str) -> bool:
-    outline = decode_outline(message.outline)
-    for field in outline.header:
-        if field.name.lower() == name and needle in fold(decode_header(field.value)):
-            return True
-    return any(
-        field_name == name and needle in fold(decode_header(value))
-        for field_name, value in _prefix_fields(message.prefix)
-    )
-
-
-def _body_has(raw: bytes, outline: Outline, needle: str) -> bool:
-    return any(_part_has(raw, part, needle) for part in walk(outline))
-
-
-def _part_has(raw: bytes, part: Part, needle: str) -> bool:
-    if part.is_message:
-        inner = part.children[0]
-        return any(needle in fold(decode_header(f.value)) for f in fields_of(raw, inner))
-    if not part.type.startswith("text/") or part.children:
-        return False
-    return needle in fold(decode_text(raw, part))
+def _named(message: Stored, name: str) -> Iterable[HeaderField]:
+    fields = decode_outline(message.outline).header
+    if message.prefix:
+        part = Part((), 0, len(message.prefix), len(message.prefix))
+        fields = (*fields_of(message.prefix, part), *fields)
+    return [field for field in fields if field.name.lower() == name]

@@ -32,6 +32,8 @@ CACHE_ROWS = 500_000
 """Rows of folders kept in memory, about 300 octets each."""
 INDEX_BATCH = 500
 """Blob ids of one read of indexes."""
+SEARCHES_AT_ONCE = 2
+"""Steps of searches that run together; the others wait their turn, step by step (threat I8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +305,7 @@ class Shared:
         self.indexes = services.indexes
         self.folders = services.folders
         self.audit = AuditQueue(services.store)
+        self.search_turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
 
     def attach(self, group: asyncio.TaskGroup) -> None:

@@ -11,9 +11,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
-from certs.mime import Outline, decode_header, decode_text, fields_of, walk
+from certs.mime import HeaderField, Outline, decode_header, decode_text, fields_of, walk
 
 BREAK: Final = "\x1f"
 """Between fields and between parts: no needle holds it, so none is found across."""
@@ -21,9 +22,11 @@ MAX_HEADER: Final = 64_000
 MAX_BODY: Final = 400_000
 """Characters kept of a message; a longer one is looked at itself at each search."""
 TRIGRAM: Final = 3
-_LIGATURES: Final = str.maketrans(
+_ALIKE: Final = str.maketrans(
     {"œ": "oe", "æ": "ae", "’": "'", "‘": "'", "ʼ": "'", "′": "'", BREAK: " ", "\x00": " "}
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff\ufffe")
 )
+"""The last ones are not seen: soft hyphens, joiners, and what PDFium writes for a hyphen."""
 _BLANKS: Final = re.compile(r"\s+")
 
 
@@ -42,43 +45,49 @@ class SearchText:
     body: str
     whole: bool = True
 
-    def field_has(self, name: str, needle: str) -> bool:
-        """Say whether a field of that name (lower case) holds a folded text."""
-        return header_field_has(self.header, name, needle)
-
 
 def fold(text: str) -> str:
     """Fold a text; one that is folded stays as it is."""
     if text.isascii():
         return _BLANKS.sub(" ", text.lower().replace(BREAK, " ").replace("\x00", " "))
-    marked = unicodedata.normalize("NFKD", text.casefold()).translate(_LIGATURES)
+    marked = unicodedata.normalize("NFKD", text.casefold()).translate(_ALIKE)
     bare = "".join(c for c in marked if not unicodedata.combining(c))
-    return _BLANKS.sub(" ", bare.casefold().translate(_LIGATURES))
+    return _BLANKS.sub(" ", bare.casefold().translate(_ALIKE))
 
 
 def search_text(raw: bytes, outline: Outline, attached: Iterable[str] = ()) -> SearchText:
-    """Read a message for searching.
+    """Read a message for keeping.
 
     Args:
         raw: the whole message.
         outline: of it.
         attached: texts read out of its attachments.
     """
-    header = "".join(
-        f"{BREAK}{field.name.lower()}: {fold(decode_header(field.value))}"
-        for field in outline.header
-    )
+    header = header_text(outline.header)
     pieces: list[str] = []
     room = MAX_BODY
-    for text in (*_texts(raw, outline), *attached):
-        if room <= 0:
+    for text in chain(body_texts(raw, outline), map(fold, attached)):
+        pieces.append(text[:room])
+        room -= len(text)
+        if room < 0:
             break
-        folded = fold(text)
-        pieces.append(folded[:room])
-        room -= len(folded)
     body = BREAK.join(pieces)
     whole = room >= 0 and len(header) <= MAX_HEADER
     return SearchText(header[:MAX_HEADER], body, whole)
+
+
+def header_text(fields: Iterable[HeaderField]) -> str:
+    """Fold a header: ``BREAK name: value`` for each field."""
+    return "".join(BREAK + _field_text(field) for field in fields)
+
+
+def body_texts(raw: bytes, outline: Outline) -> Iterator[str]:
+    """Fold what a search looks at below the header, part by part."""
+    for part in walk(outline):
+        if part.is_message:
+            yield from map(_field_text, fields_of(raw, part.children[0]))
+        elif part.type.startswith("text/") and not part.children:
+            yield fold(decode_text(raw, part))
 
 
 def header_field_has(header: str, name: str, needle: str) -> bool:
@@ -96,10 +105,5 @@ def trigrams(needle: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(runs))
 
 
-def _texts(raw: bytes, outline: Outline) -> Iterator[str]:
-    for part in walk(outline):
-        if part.is_message:
-            for field in fields_of(raw, part.children[0]):
-                yield decode_header(field.value)
-        elif part.type.startswith("text/") and not part.children:
-            yield decode_text(raw, part)
+def _field_text(field: HeaderField) -> str:
+    return f"{field.name.lower()}: {fold(decode_header(field.value).strip())}"

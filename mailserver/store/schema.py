@@ -38,6 +38,11 @@ BLOB_OPEN = 1
 BLOB_DEAD = 2
 """Its last entry is gone; its chunks are being deleted."""
 
+SEARCH_WHOLE = 1
+"""``search_text`` holds all of it; 0: it was not read yet."""
+SEARCH_CUT = 2
+"""``search_text`` holds a part; each search looks at the body itself."""
+
 MAILBOX = Table(
     "mailbox",
     METADATA,
@@ -138,6 +143,7 @@ BLOB = Table(
     Column("id", _ID, primary_key=True),
     Column("octets", _ID, nullable=False),
     Column("state", Integer, nullable=False),
+    Column("searchable", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 Index(
@@ -174,7 +180,6 @@ SEARCH_TEXT = Table(
     Column("blob_id", _ID, ForeignKey("blob.id"), primary_key=True, autoincrement=False),
     Column("header", Text, nullable=False),  # folded, one field after each U+001F
     Column("body", Text, nullable=False),  # folded, one part after each U+001F
-    Column("whole", Integer, nullable=False),  # 0: something was cut off
 )
 """What searches look at; written off the delivery path. Health data like the messages."""
 

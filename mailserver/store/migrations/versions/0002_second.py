@@ -9,6 +9,9 @@ depends_on = None
 
 STATEMENTS = (
     """
+DROP INDEX blob_unsettled
+""",
+    """
 DROP INDEX entry_blob
 """,
     """
@@ -25,6 +28,39 @@ DROP INDEX outbox_recipient_message
 """,
     """
 DROP INDEX outbox_recipient_waiting
+""",
+    """
+CREATE TABLE blob_next (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    octets INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    searchable INTEGER DEFAULT '0' NOT NULL
+)
+""",
+    """
+INSERT INTO blob_next (
+    id,
+    octets,
+    state
+)
+SELECT
+    id,
+    octets,
+    state
+FROM blob
+""",
+    """
+DELETE FROM sqlite_sequence WHERE name = 'blob_next'
+""",
+    """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'blob_next', seq FROM sqlite_sequence WHERE name = 'blob'
+""",
+    """
+DROP TABLE blob
+""",
+    """
+ALTER TABLE blob_next RENAME TO blob
 """,
     """
 CREATE TABLE outbox_domain (
@@ -160,7 +196,6 @@ CREATE TABLE search_text (
     blob_id INTEGER NOT NULL,
     header TEXT NOT NULL,
     body TEXT NOT NULL,
-    whole INTEGER NOT NULL,
     PRIMARY KEY (blob_id),
     FOREIGN KEY(blob_id) REFERENCES blob (id)
 )
@@ -290,6 +325,9 @@ CREATE TABLE mailbox_usage (
     FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
 )
  WITHOUT ROWID
+""",
+    """
+CREATE INDEX blob_unsettled ON blob (id) WHERE state != 0
 """,
     """
 CREATE INDEX entry_blob ON entry (blob_id)
