@@ -8,7 +8,7 @@ from datetime import date, datetime
 from enum import Enum
 
 from mailserver.imap.ordering import SortBy
-from mailserver.imap.sets import SequenceSet
+from mailserver.imap.sets import SAVED, SequenceSet, Window
 
 
 class Numbering(Enum):
@@ -80,11 +80,13 @@ class Known:
     Attributes:
         uidvalidity: of the folder when the cache was made; modseq: up to which it is whole.
         uids: those it knows, None for all.
+        matched: it also told which message numbers had which UIDs.
     """
 
     uidvalidity: int
     modseq: int
     uids: SequenceSet | None = None
+    matched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,13 +331,18 @@ FetchItem = Simple | BodySection
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """FETCH (RFC 9051 §6.4.5; CHANGEDSINCE, VANISHED: RFC 7162 §3.1.4.1, §3.2.6)."""
+    """FETCH (RFC 9051 §6.4.5; CHANGEDSINCE, VANISHED: RFC 7162 §3.1.4.1, §3.2.6).
+
+    Attributes:
+        partial: which of the messages that are left then (RFC 9394 §3.2).
+    """
 
     numbers: SequenceSet
     items: tuple[FetchItem, ...]
     numbering: Numbering
     changedsince: int | None
     vanished: bool = False
+    partial: Window | None = None
 
 
 class StoreMode(Enum):
@@ -544,14 +551,51 @@ SearchKey = (
 )
 
 
+def names_numbers(key: SearchKey) -> bool:
+    """Whether message numbers are among the keys."""
+    match key:
+        case NumberIn(numbers):
+            return numbers is not SAVED
+        case Not(inner):
+            return names_numbers(inner)
+        case Or(left, right):
+            return names_numbers(left) or names_numbers(right)
+        case And(keys):
+            return any(map(names_numbers, keys))
+        case _:
+            return False
+
+
 class SearchReturn(Enum):
-    """ESEARCH result options (RFC 4731 §3.1, RFC 5182 §2)."""
+    """ESEARCH result options (RFC 4731 §3.1, RFC 5182 §2, RFC 9394 §3.1)."""
 
     MIN = b"MIN"
     MAX = b"MAX"
     ALL = b"ALL"
     COUNT = b"COUNT"
     SAVE = b"SAVE"
+    PARTIAL = b"PARTIAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """What a search is asked to answer with; ``partial`` is given with PARTIAL."""
+
+    options: frozenset[SearchReturn]
+    partial: Window | None = None
+
+    @classmethod
+    def of(cls, *options: SearchReturn) -> "Returns":
+        """Build one without PARTIAL."""
+        return cls(frozenset(options))
+
+    def __contains__(self, option: SearchReturn) -> bool:
+        return option in self.options
+
+    @property
+    def only_saves(self) -> bool:
+        """Nothing is to be answered (RFC 5182 §2.1)."""
+        return self.options == {SearchReturn.SAVE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,8 +604,17 @@ class Search:
 
     key: SearchKey
     numbering: Numbering
-    returns: frozenset[SearchReturn] | None
+    returns: Returns | None
     names_charset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UidBatches:
+    """UIDBATCHES (RFC 10022 §3.1); the batches from ``first`` to ``last``, None for all."""
+
+    size: int
+    first: int = 1
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -571,7 +624,7 @@ class Sort:
     by: tuple[SortBy, ...]
     key: SearchKey
     numbering: Numbering
-    returns: frozenset[SearchReturn] | None
+    returns: Returns | None
 
 
 class ThreadAlgorithm(Enum):
@@ -624,6 +677,7 @@ Command = (
     | Copy
     | Move
     | Search
+    | UidBatches
     | Sort
     | Thread
 )

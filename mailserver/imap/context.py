@@ -8,7 +8,7 @@ Source: RFC 9051 §5.2, §7.5.
 
 from collections.abc import Callable, Sequence
 
-from mailserver.imap.commands import Access
+from mailserver.imap.commands import Access, Numbering
 from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.machine import State
@@ -42,6 +42,7 @@ class Context:
         self.access = Access.READ_ONLY
         self.condstore = False
         self.qresync = False
+        self.uidonly = False
         self.rev2 = False
         self.accepts_utf8 = False
         self.read_name: Callable[[bytes], str] = decode_mutf7
@@ -68,6 +69,11 @@ class Context:
         if self.view is None:
             raise RefusedError(Code.SERVERBUG, "Internal error")
         return self.view
+
+    @property
+    def naming(self) -> Numbering:
+        """How FETCH responses name messages: UIDONLY makes them UIDFETCH (RFC 9586 §3.3)."""
+        return Numbering.UID if self.uidonly else Numbering.SEQUENCE
 
     @property
     def quota(self) -> Quota:
@@ -167,7 +173,7 @@ class Context:
             self.tell_flags(changed)
         if expunge:
             told = view.take_expunges()
-            if self.qresync:
+            if self.qresync or self.uidonly:
                 if told.vanished:
                     self.write(b"* VANISHED %b\r\n" % encode_set(told.vanished))
                 return
@@ -203,8 +209,17 @@ class Context:
         view = self.opened
         for at in positions:
             row = view.rows[at]
-            lead = b"UID %d " % row.uid if uid else b""
-            self.write(b"* %d FETCH (%bMODSEQ (%d))\r\n" % (at + 1, lead, row.modseq))
+            self._tell(at, [b"MODSEQ (%d)" % row.modseq], uid=uid)
+
+    def _tell(self, at: int, parts: list[bytes], *, uid: bool) -> None:
+        """Queue one FETCH response."""
+        row_uid = self.opened.uids[at]
+        if self.uidonly:
+            self.write(b"* %d UIDFETCH (%b)\r\n" % (row_uid, b" ".join(parts)))
+            return
+        if uid:
+            parts.insert(0, b"UID %d" % row_uid)
+        self.write(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
 
     def tell_flags(self, positions: Sequence[int], *, uid: bool = False) -> None:
         """Queue FETCH responses with the flags of these positions."""
@@ -212,8 +227,6 @@ class Context:
         for at in positions:
             row = view.rows[at]
             parts = [self._flags.of(row.flags, row.keywords)]
-            if uid or self.condstore:
-                parts.insert(0, b"UID %d" % row.uid)
             if self.condstore:
                 parts.append(b"MODSEQ (%d)" % row.modseq)
-            self.write(b"* %d FETCH (%b)\r\n" % (at + 1, b" ".join(parts)))
+            self._tell(at, parts, uid=uid or self.condstore)

@@ -17,7 +17,7 @@ from enum import Enum
 
 
 class Code(Enum):
-    """Response codes of a tagged NO. Source: RFC 5530 §3, RFC 9051 §7.1."""
+    """Response codes of a tagged NO or BAD. Source: RFC 5530 §3, RFC 9051 §7.1."""
 
     NONE = ""
     ALREADYEXISTS = "ALREADYEXISTS"
@@ -35,7 +35,10 @@ class Code(Enum):
     READ_ONLY = "READ-ONLY"
     SERVERBUG = "SERVERBUG"
     TOOBIG = "TOOBIG"
+    TOOFEW = "TOOFEW"
+    TOOMANY = "TOOMANY"
     TRYCREATE = "TRYCREATE"
+    UIDREQUIRED = "UIDREQUIRED"
     UNAVAILABLE = "UNAVAILABLE"
     UNKNOWN_CTE = "UNKNOWN-CTE"
     USEATTR = "USEATTR"
@@ -61,9 +64,10 @@ class LiteralTooLongError(FatalWireError):
 class BadCommandError(ImapError):
     """The command breaks the grammar or comes in the wrong state."""
 
-    def __init__(self, text: str = "Syntax error") -> None:
+    def __init__(self, text: str = "Syntax error", code: Code = Code.NONE) -> None:
         super().__init__(text)
         self.text = text
+        self.code = code
 
 
 class RefusedError(ImapError):

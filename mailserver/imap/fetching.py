@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from certs.mime import Outline
-from mailserver.imap.commands import BodySection, FetchItem, SectionKind, Simple
+from mailserver.imap.commands import BodySection, FetchItem, Numbering, SectionKind, Simple
 from mailserver.imap.connection import SLICE, Connection
 from mailserver.imap.responses import FlagText, date_time, email_id
 from mailserver.imap.sections import (
@@ -96,7 +96,11 @@ class _Message:
 class Fetcher:
     """Renders the messages of one open folder for one connection."""
 
-    def __init__(self, shared: Shared, connection: Connection, view: FolderView) -> None:
+    def __init__(
+        self, shared: Shared, connection: Connection, view: FolderView, naming: Numbering
+    ) -> None:
+        self._by_uid = naming is Numbering.UID
+        self._head = b"* %d UIDFETCH (" if self._by_uid else b"* %d FETCH ("
         self._shared = shared
         self._connection = connection
         self._view = view
@@ -122,30 +126,38 @@ class Fetcher:
     async def _from_rows(self, positions: Sequence[int], items: Sequence[Simple]) -> None:
         connection, rows = self._connection, self._view.rows
         texts = [self._row_texts[item] for item in items]
+        form = self._head + b"%b)\r\n"
         for at in range(0, len(positions), ROW_BATCH):
             batch = positions[at : at + ROW_BATCH]
+            named = zip(self._numbers(batch), batch, strict=True)
             if len(texts) == 1:
                 text = texts[0]
-                out = [b"* %d FETCH (%b)\r\n" % (p + 1, text(rows[p])) for p in batch]
+                out = [form % (n, text(rows[p])) for n, p in named]
             else:
-                out = [
-                    b"* %d FETCH (%b)\r\n" % (p + 1, b" ".join([text(rows[p]) for text in texts]))
-                    for p in batch
-                ]
+                out = [form % (n, b" ".join([text(rows[p]) for text in texts])) for n, p in named]
             connection.write(b"".join(out))
             await connection.flush()
 
     async def _from_store(self, positions: Sequence[int], items: Sequence[Simple]) -> int:
         connection = self._connection
+        form = self._head + b"%b)\r\n"
         missing = 0
         for at in range(0, len(positions), ROW_BATCH):
             batch = positions[at : at + ROW_BATCH]
             leads = await self._leads(batch, items)
-            out = [b"* %d FETCH (%b)\r\n" % (p + 1, leads[p]) for p in batch if p in leads]
+            named = zip(self._numbers(batch), batch, strict=True)
+            out = [form % (n, leads[p]) for n, p in named if p in leads]
             missing += len(batch) - len(out)
             connection.write(b"".join(out))
             await connection.flush()
         return missing
+
+    def _numbers(self, batch: Sequence[int]) -> list[int]:
+        """Give the numbers that responses about these positions begin with."""
+        if self._by_uid:
+            uids = self._view.uids
+            return [uids[p] for p in batch]
+        return [p + 1 for p in batch]
 
     async def _leads(self, batch: Sequence[int], items: Sequence[Simple]) -> dict[int, bytes]:
         """Render the items of these positions; those of messages that are gone are left out."""
@@ -216,7 +228,7 @@ class Fetcher:
             if any(_is_unknown(item.place) for item in wanted):
                 self.undecoded += 1
                 continue
-            found.append(_Message(p + 1, row, leads[p], wanted))
+            found.append(_Message(row.uid if self._by_uid else p + 1, row, leads[p], wanted))
         return found
 
     async def _send(self, messages: Sequence[_Message]) -> int:
@@ -240,7 +252,7 @@ class Fetcher:
 
     async def _write(self, message: _Message, read: Iterator[bytes]) -> None:
         connection = self._connection
-        connection.write(b"* %d FETCH (" % message.number)
+        connection.write(self._head % message.number)
         separator = b""
         if message.lead:
             connection.write(message.lead)

@@ -137,7 +137,7 @@ async def select(context: Context, command: c.Select) -> bytes:
     else:
         context.write(b"* 0 RECENT\r\n")
         first_unseen = view.first_unseen()
-        if first_unseen is not None:
+        if first_unseen is not None and not context.uidonly:
             context.write(b"* OK [UNSEEN %d] First unseen\r\n" % first_unseen)
     context.write(b"* OK [UIDVALIDITY %d] Valid\r\n" % folder.uidvalidity)
     uidnext = max(folder.uidnext, view.uids[-1] + 1 if view.uids else 1)

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TypeVar
 
 from mailserver.imap import commands as c
-from mailserver.imap.errors import BadCommandError
+from mailserver.imap.errors import BadCommandError, Code
 from mailserver.imap.grammar_append import read_append, read_replace
 from mailserver.imap.grammar_fetch import read_fetch
 from mailserver.imap.grammar_search import read_search, read_sort, read_thread
@@ -135,7 +135,7 @@ def _known(cursor: Cursor) -> c.Known:
     modseq = cursor.number(most=NUMBER64_MAX)
     if modseq == 0:
         raise BadCommandError("Number out of range")
-    uids = None
+    uids, matched = None, False
     if not cursor.maybe(b")"):
         cursor.space()
         if cursor.peek() != b"(":
@@ -150,7 +150,8 @@ def _known(cursor: Cursor) -> c.Known:
             cursor.space()
             cursor.sequence_set()
             cursor.expect(b"))")
-    return c.Known(uidvalidity, modseq, uids)
+            matched = True
+    return c.Known(uidvalidity, modseq, uids, matched)
 
 
 def _rename(cursor: Cursor) -> c.Rename:
@@ -282,6 +283,21 @@ def _status(cursor: Cursor) -> c.Status:
     return c.Status(mailbox, _status_items(cursor))
 
 
+def _uid_batches(cursor: Cursor) -> c.UidBatches:
+    """``"UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]``. Source: RFC 10022 §4."""
+    cursor.space()
+    size = cursor.nz_number()
+    if cursor.at_end:
+        return c.UidBatches(size)
+    cursor.space()
+    first = cursor.nz_number()
+    cursor.expect(b":")
+    last = cursor.nz_number()
+    if first > last:
+        raise BadCommandError("The first batch comes first", Code.CLIENTBUG)
+    return c.UidBatches(size, first, last)
+
+
 def _id(cursor: Cursor) -> c.Id:
     cursor.space()
     if cursor.maybe(b"NIL"):
@@ -398,6 +414,7 @@ READERS: dict[bytes, Reader] = {
     b"UID MOVE": _copy(c.Move, _UID),
     b"SEARCH": lambda cursor: read_search(cursor, _SEQUENCE),
     b"UID SEARCH": lambda cursor: read_search(cursor, _UID),
+    b"UIDBATCHES": _uid_batches,
     b"SORT": lambda cursor: read_sort(cursor, _SEQUENCE),
     b"UID SORT": lambda cursor: read_sort(cursor, _UID),
     b"THREAD": lambda cursor: read_thread(cursor, _SEQUENCE),

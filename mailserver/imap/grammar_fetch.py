@@ -12,6 +12,7 @@ from mailserver.imap.commands import (
     Simple,
 )
 from mailserver.imap.errors import BadCommandError
+from mailserver.imap.sets import Window
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
 PART_LEVELS_MAX = 100
@@ -49,23 +50,42 @@ def read_fetch(cursor: Cursor, numbering: Numbering) -> Fetch:
     numbers = cursor.numbers()
     cursor.space()
     items = _items(cursor)
-    changedsince, vanished = None, False
-    if not cursor.at_end:
-        cursor.space()
-        cursor.expect(b"(CHANGEDSINCE")
-        cursor.space()
-        changedsince = cursor.number(most=NUMBER64_MAX)
-        if changedsince == 0:
-            raise BadCommandError("Number out of range")
-        vanished = cursor.maybe(b" VANISHED")
-        if vanished and numbering is not Numbering.UID:
-            raise BadCommandError("VANISHED is for UID FETCH")
-        cursor.expect(b")")
-    if numbering is Numbering.UID and Simple.UID not in items:
-        items = (Simple.UID, *items)
+    changedsince, vanished, partial = _modifiers(cursor, numbering)
     if changedsince is not None and Simple.MODSEQ not in items:
         items = (*items, Simple.MODSEQ)
-    return Fetch(numbers, items, numbering, changedsince, vanished)
+    return Fetch(numbers, items, numbering, changedsince, vanished, partial)
+
+
+def _modifiers(cursor: Cursor, numbering: Numbering) -> tuple[int | None, bool, Window | None]:
+    """``fetch-modifiers``: CHANGEDSINCE, VANISHED and PARTIAL, each once, in whichever order."""
+    changedsince: int | None = None
+    vanished, partial = False, None
+    if cursor.at_end:
+        return changedsince, vanished, partial
+    cursor.space()
+    cursor.expect(b"(")
+    while True:
+        name = cursor.keyword()
+        if name == b"CHANGEDSINCE" and changedsince is None:
+            cursor.space()
+            changedsince = cursor.number(most=NUMBER64_MAX)
+            if changedsince == 0:
+                raise BadCommandError("Number out of range")
+        elif numbering is not Numbering.UID:
+            raise BadCommandError("This modifier is for UID FETCH")
+        elif name == b"VANISHED" and not vanished:
+            vanished = True
+        elif name == b"PARTIAL" and partial is None:
+            cursor.space()
+            partial = cursor.window()
+        else:
+            raise BadCommandError("Unknown modifier")
+        if cursor.maybe(b")"):
+            break
+        cursor.space()
+    if vanished and changedsince is None:
+        raise BadCommandError("VANISHED needs CHANGEDSINCE")
+    return changedsince, vanished, partial
 
 
 def _items(cursor: Cursor) -> tuple[FetchItem, ...]:

@@ -26,6 +26,7 @@ from mailserver.imap.commands import (
     Numbering,
     Older,
     Or,
+    Returns,
     SavedDate,
     Search,
     SearchKey,
@@ -148,17 +149,26 @@ def _charset(cursor: Cursor) -> str:
     return charset
 
 
-def _returns(cursor: Cursor) -> frozenset[SearchReturn]:
+def _returns(cursor: Cursor) -> Returns:
+    """``"(" [search-return-opt *(SP search-return-opt)] ")"``."""
     cursor.expect(b"(")
     options: set[SearchReturn] = set()
+    partial = None
     while not cursor.maybe(b")"):
         if options:
             cursor.space()
         option = _RETURNS.get(cursor.keyword())
         if option is None:
             raise BadCommandError("Unknown result option")
+        if option is SearchReturn.PARTIAL:
+            if partial is not None:
+                raise BadCommandError("One PARTIAL is enough")
+            cursor.space()
+            partial = cursor.window()
         options.add(option)
-    return frozenset(options or {SearchReturn.ALL})
+    if {SearchReturn.PARTIAL, SearchReturn.ALL} <= options:
+        raise BadCommandError("ALL or PARTIAL")  # RFC 9394 §3.1
+    return Returns(frozenset(options or {SearchReturn.ALL}), partial)
 
 
 class _Reader:

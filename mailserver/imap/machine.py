@@ -50,6 +50,7 @@ _OPEN: tuple[type, ...] = (
     c.Move,
     c.Replace,
     c.Search,
+    c.UidBatches,
     c.Sort,
     c.Thread,
 )
@@ -72,6 +73,22 @@ KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search, c.Sort, 
 
 PRIVATE: frozenset[type] = frozenset({c.Login, c.Authenticate})
 """They carry a secret: refused where it could be read on the way."""
+
+
+def speaks_numbers(command: c.Command) -> bool:
+    """Say whether message numbers are in a command, or would be in its answer.
+
+    Such a command is refused once UIDONLY is on. Source: RFC 9586 §3.
+    """
+    if getattr(command, "numbering", None) is c.Numbering.SEQUENCE:
+        return True
+    match command:
+        case c.Search(key=key) | c.Sort(key=key) | c.Thread(key=key):
+            return c.names_numbers(key)
+        case c.Select(known=known):
+            return known is not None and known.matched
+        case _:
+            return False
 
 
 def allowed(state: State, command: type) -> bool:

@@ -6,6 +6,7 @@ what a command changed is told from the rows that its commit gave back.
 Source: RFC 9051 §6.3.12, §6.4.
 """
 
+import sys
 from collections.abc import Sequence
 
 from directory.trail import AuditEvent
@@ -16,7 +17,7 @@ from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.fetching import Fetcher
 from mailserver.imap.results import ends, esearch, positions_of, saved_positions
 from mailserver.imap.search import Searcher
-from mailserver.imap.sets import SAVED, encode_set
+from mailserver.imap.sets import SAVED, batches, encode_set
 from mailserver.store.model import (
     EntryRow,
     Flag,
@@ -26,6 +27,10 @@ from mailserver.store.model import (
 )
 from mailserver.store.moves import Transfer
 
+BATCH_MIN = 500
+"""RFC 10022 §3.1.3.2: smaller ones would give message numbers back."""
+BATCHED_MAX = 100_000
+"""Messages in the batches that are named; all of a folder may be asked for by naming none."""
 _MODES = {
     c.StoreMode.REPLACE: FlagMode.REPLACE,
     c.StoreMode.ADD: FlagMode.ADD,
@@ -36,28 +41,38 @@ _MODES = {
 async def fetch(context: Context, command: c.Fetch) -> bytes:
     """Answer FETCH."""
     view = context.opened
-    positions = positions_of(context, command.numbers, command.numbering)
     items = list(command.items)
+    if command.numbering is c.Numbering.UID and not context.uidonly and c.Simple.UID not in items:
+        items.insert(0, c.Simple.UID)
     if command.changedsince is not None or c.Simple.MODSEQ in items:
         context.condstore = True
-    if command.vanished:
-        await _tell_vanished(context, command)
-    if command.changedsince is not None:
-        since = command.changedsince
-        positions = [at for at in positions if view.rows[at].modseq > since]
+    positions = await _chosen(context, command)
     if positions:
         sections = [item for item in items if isinstance(item, c.BodySection)]
         if sections:
             await _record_access(context, positions)
         if any(not item.peek for item in sections) and context.access is c.Access.READ_WRITE:
             await _mark_seen(context, positions, items)
-    fetcher = Fetcher(context.shared, context.connection, view)
+    fetcher = Fetcher(context.shared, context.connection, view, context.naming)
     missing = await fetcher.run(positions, items)
     if fetcher.undecoded:
         raise RefusedError(Code.UNKNOWN_CTE, "A transfer encoding is not known")
     if missing:
         raise RefusedError(Code.EXPUNGEISSUED, "Some messages are gone")
     return b"OK FETCH completed"
+
+
+async def _chosen(context: Context, command: c.Fetch) -> list[int]:
+    """Give the positions that the set and the modifiers leave. Source: RFC 9394 §3.3."""
+    positions = positions_of(context, command.numbers, command.numbering)
+    if command.vanished:
+        await _tell_vanished(context, command)
+    if command.changedsince is not None:
+        rows, since = context.opened.rows, command.changedsince
+        positions = [at for at in positions if rows[at].modseq > since]
+    if command.partial is not None:
+        positions = list(command.partial.of(positions))
+    return positions
 
 
 async def _tell_vanished(context: Context, command: c.Fetch) -> None:
@@ -233,7 +248,7 @@ async def search(context: Context, command: c.Search) -> bytes:
         raise BadCommandError("UTF-8 is enabled: no charset is named")  # RFC 6855 §3
     returns = command.returns
     if returns is None and context.rev2:
-        returns = frozenset({c.SearchReturn.ALL})
+        returns = c.Returns.of(c.SearchReturn.ALL)
     saves = returns is not None and c.SearchReturn.SAVE in returns
     saved = saved_positions(context)
     searcher = Searcher(context.shared, view, context.bind.limits, saved)
@@ -254,15 +269,31 @@ async def search(context: Context, command: c.Search) -> bytes:
         modseq = b" (MODSEQ %d)" % highest if highest else b""
         listed = b"".join([b" %d" % number for number in numbers])
         context.write(b"* SEARCH%b%b\r\n" % (listed, modseq))
-    elif returns != {c.SearchReturn.SAVE}:
+    elif not returns.only_saves:
         context.write(esearch(context.tag, command.numbering, returns, (numbers, highest)))
     return b"OK SEARCH completed"
+
+
+async def uid_batches(context: Context, command: c.UidBatches) -> bytes:
+    """Answer UIDBATCHES. Source: RFC 10022 §3.1."""
+    if command.size < BATCH_MIN:
+        raise RefusedError(Code.TOOFEW, "Minimum batch size is 500")
+    last = sys.maxsize if command.last is None else command.last
+    if command.last is not None and command.size * (last - command.first + 1) > BATCHED_MAX:
+        raise RefusedError(Code.TOOMANY, "That is more than 100000 messages")
+    spans = batches(context.opened.uids, command.size, last)[command.first - 1 :]
+    listed = b",".join(b"%d:%d" % span for span in spans)
+    context.write(
+        b'* UIDBATCHES (TAG "%b")%b\r\n' % (context.tag, b" " + listed if listed else b"")
+    )
+    return b"OK UIDBATCHES completed"
 
 
 def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
     """Give the modseq of a search's response. Source: RFC 7162 §3.1.5, §3.1.10."""
     rows = context.opened.rows
-    if command.returns is not None and command.returns <= {c.SearchReturn.MIN, c.SearchReturn.MAX}:
+    few = {c.SearchReturn.MIN, c.SearchReturn.MAX, c.SearchReturn.PARTIAL}
+    if command.returns is not None and command.returns.options <= few:
         positions = ends(command.returns, positions)
     return max(rows[at].modseq for at in positions)
 

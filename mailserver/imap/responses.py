@@ -62,6 +62,9 @@ BASE = (
     b"REPLACE",
     b"OBJECTID",
     b"SAVEDATE",
+    b"PARTIAL",
+    b"UIDBATCHES",
+    b"UIDONLY",
 )
 """What is announced in every state; each of them works in full."""
 

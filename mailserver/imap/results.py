@@ -28,29 +28,40 @@ def positions_of(context: Context, numbers: SequenceSet, numbering: c.Numbering)
     return numbers.positions(len(view))
 
 
-def ends(returns: frozenset[c.SearchReturn], positions: list[int]) -> list[int]:
-    """Give what SAVE keeps: MIN and MAX alone, unless ALL or COUNT asked for everything.
+def ends(returns: c.Returns, positions: list[int]) -> list[int]:
+    """Give what SAVE keeps: what is answered alone, unless ALL or COUNT asked for everything.
 
-    Source: RFC 5182 §2.4.
+    Source: RFC 5182 §2.4, RFC 9394 §3.2.
     """
-    asked = returns - {c.SearchReturn.SAVE}
+    asked = returns.options - {c.SearchReturn.SAVE}
     if not asked or not positions or asked & {c.SearchReturn.ALL, c.SearchReturn.COUNT}:
         return positions
-    ends = {c.SearchReturn.MIN: positions[0], c.SearchReturn.MAX: positions[-1]}
-    return sorted({ends[option] for option in asked})
+    kept: set[int] = set()
+    if c.SearchReturn.MIN in asked:
+        kept.add(positions[0])
+    if c.SearchReturn.MAX in asked:
+        kept.add(positions[-1])
+    if returns.partial is not None:
+        kept.update(returns.partial.of(positions))
+    return sorted(kept)
 
 
 def esearch(
     tag: bytes,
     numbering: c.Numbering,
-    wanted: frozenset[c.SearchReturn],
+    wanted: c.Returns,
     found: tuple[list[int], int],
 ) -> bytes:
-    """Write an ESEARCH response. Source: RFC 4731 §3.1, RFC 7162 §3.1.10."""
-    numbers, highest = found
+    """Write an ESEARCH response. Source: RFC 4731 §3.1, RFC 7162 §3.1.10, RFC 9394 §3.1."""
     parts = [b'* ESEARCH (TAG "%b")' % tag]
     if numbering is c.Numbering.UID:
         parts.append(b"UID")
+    return b" ".join([*parts, *found_texts(wanted, *found)]) + b"\r\n"
+
+
+def found_texts(wanted: c.Returns, numbers: list[int], highest: int) -> list[bytes]:
+    """Write what an ESEARCH response says of the numbers found."""
+    parts = []
     if numbers and c.SearchReturn.MIN in wanted:
         parts.append(b"MIN %d" % numbers[0])
     if numbers and c.SearchReturn.MAX in wanted:
@@ -60,6 +71,11 @@ def esearch(
         parts.append(b"ALL " + encode_set(numbers))
     if c.SearchReturn.COUNT in wanted:
         parts.append(b"COUNT %d" % len(numbers))
+    if wanted.partial is not None:
+        window = wanted.partial
+        parts.append(
+            b"PARTIAL (%b %b)" % (window.encode(), encode_set(window.of(numbers)) or b"NIL")
+        )
     if highest:
         parts.append(b"MODSEQ %d" % highest)
-    return b" ".join(parts) + b"\r\n"
+    return parts

@@ -28,7 +28,7 @@ from mailserver.imap.errors import (
     UnsavedSearchError,
 )
 from mailserver.imap.grammar import UntaggedError, read_command, read_tag
-from mailserver.imap.machine import NEEDS_WRITING, State, allowed, expunge_allowed
+from mailserver.imap.machine import NEEDS_WRITING, State, allowed, expunge_allowed, speaks_numbers
 from mailserver.imap.wire import Continue, RawCommand, TooBig
 from mailserver.store.errors import ServerKeywordError, StoreError, TooManyKeywordsError
 
@@ -64,12 +64,13 @@ HANDLERS: dict[type, Handler] = {
     c.Move: messages.move,
     c.Replace: appending.replace,
     c.Search: messages.search,
+    c.UidBatches: messages.uid_batches,
     c.Sort: sorting.sort,
     c.Thread: sorting.thread,
 }
 """What answers each command; NOOP, CHECK, LOGOUT, ENABLE, STARTTLS and IDLE are the loop's own."""
 
-ENABLED = (b"CONDSTORE", b"IMAP4rev2", b"QRESYNC", b"UTF8=ACCEPT")
+ENABLED = (b"CONDSTORE", b"IMAP4rev2", b"QRESYNC", b"UIDONLY", b"UTF8=ACCEPT")
 """What ENABLE can turn on."""
 HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"DELETE /", b"CONNECT ")
 """Threat S7: a browser that was led here is hung up on at its first line."""
@@ -193,13 +194,13 @@ class Session:
             command = read_command(cursor)
             reply = await self._run(tag, command)
         except BadCommandError as error:
-            self._answer(tag, b"BAD " + error.text.encode("ascii"))
+            self._answer(tag, _said(b"BAD", error))
             self._count_bad()
             return
         except RefusedError as error:
             if isinstance(error, UnsavedSearchError):
                 context.saved = ()
-            reply = _no(error)
+            reply = _said(b"NO", error)
         if reply:
             self._bad = 0
             self._answer(tag, reply)
@@ -215,6 +216,8 @@ class Session:
         self._phase = kind.__name__
         if not allowed(context.state, kind):
             raise BadCommandError("Not in this state")
+        if context.uidonly and speaks_numbers(command):
+            raise BadCommandError("UIDONLY is enabled", Code.UIDREQUIRED)
         if kind in NEEDS_WRITING and context.access is c.Access.READ_ONLY:
             raise RefusedError(Code.READ_ONLY, "The mailbox is open read-only")
         match command:
@@ -246,7 +249,7 @@ class Session:
             raise
         except RefusedError as error:
             # A refusal does not silence what happened in the folder meanwhile.
-            return _no(error)
+            return _said(b"NO", error)
         except ServerKeywordError:
             return b"NO [NOPERM] The server alone sets this keyword"
         except TooManyKeywordsError:
@@ -254,7 +257,7 @@ class Session:
         except StoreError as error:
             refused = folders.refused(error)
             if refused is not None:
-                return _no(refused)
+                return _said(b"NO", refused)
             return self._bug(error)
         except (TimeoutError, ssl.SSLError):
             raise
@@ -283,7 +286,7 @@ class Session:
     def _enable(self, command: c.Enable) -> bytes:
         """Turn extensions on; what is not known here is left out of the answer.
 
-        Source: RFC 5161 §3.1, RFC 7162 §3.2.3, RFC 6855 §3, RFC 9051 §6.3.1.
+        Source: RFC 5161 §3.1, RFC 7162 §3.2.3, RFC 6855 §3, RFC 9051 §6.3.1, RFC 9586 §3.
         """
         context = self._context
         told = [name for name in ENABLED if name.upper() in command.names]
@@ -293,6 +296,8 @@ class Session:
             context.condstore = True
         if b"IMAP4rev2" in told:
             context.rev2 = True
+        if b"UIDONLY" in told:
+            context.uidonly = True
         if b"UTF8=ACCEPT" in told:
             context.accepts_utf8 = True
         if context.rev2 or context.accepts_utf8:
@@ -357,8 +362,8 @@ class Session:
             self._connection.poke()
 
 
-def _no(error: RefusedError) -> bytes:
+def _said(word: bytes, error: BadCommandError | RefusedError) -> bytes:
     text = error.text.encode("ascii")
     if error.code is Code.NONE:
-        return b"NO " + text
-    return b"NO [%b] %b" % (error.code.value.encode("ascii"), text)
+        return b"%b %b" % (word, text)
+    return b"%b [%b] %b" % (word, error.code.value.encode("ascii"), text)

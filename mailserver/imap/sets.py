@@ -8,10 +8,12 @@ Source: RFC 9051 §4.1.1, §9.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mailserver.imap.errors import BadCommandError
 
 _MOST = 4294967295
+V = TypeVar("V")
 STAR = 0
 """Stands for ``*``, which no number can be."""
 
@@ -110,6 +112,50 @@ class SequenceSet:
 
 SAVED = SequenceSet(())
 """``$``: what the last search with SAVE found; known by identity. Source: RFC 5182 §2.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a result, counted from its beginning, or from its end when negative.
+
+    Source: RFC 9394 §3.1 ``partial-range``; the two ends in whichever order.
+    """
+
+    first: int
+    last: int
+
+    def of(self, found: Sequence[V]) -> Sequence[V]:
+        """Give what lies in the window."""
+        near, far = sorted((abs(self.first), abs(self.last)))
+        if self.first > 0:
+            return found[near - 1 : far]
+        count = len(found)
+        return found[max(0, count - far) : max(0, count - near + 1)]
+
+    def encode(self) -> bytes:
+        """Write it as it was written."""
+        return b"%d:%d" % (self.first, self.last)
+
+
+def batches(uids: Sequence[int], size: int, last: int) -> list[tuple[int, int]]:
+    """Cut a folder into spans of UIDs that leave no gap, the newest first.
+
+    Args:
+        uids: ascending.
+        size: messages of one batch; the last may have fewer.
+        last: how many batches are wanted; the one that holds the oldest goes down to 1.
+
+    Source: RFC 10022 §3.1.3.
+    """
+    spans: list[tuple[int, int]] = []
+    high = uids[-1] if uids else 0
+    for end in range(len(uids), 0, -size):
+        if len(spans) >= last:
+            break
+        low = uids[end - size] if end > size else 1
+        spans.append((high, low))
+        high = low - 1
+    return spans
 
 
 def _number(digits: bytes) -> int:

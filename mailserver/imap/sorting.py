@@ -48,7 +48,7 @@ async def sort(context: Context, command: c.Sort) -> bytes:
     returns = command.returns
     if c.SearchReturn.SAVE in returns:
         context.saved = tuple(sorted(view.uids[at] for at in ends(returns, ordered)))
-    if returns != {c.SearchReturn.SAVE}:
+    if not returns.only_saves:
         highest = max((view.rows[at].modseq for at in ordered), default=0) if modseq else 0
         context.write(esearch(context.tag, command.numbering, returns, (numbers, highest)))
     return b"OK SORT completed"

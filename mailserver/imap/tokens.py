@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 from mailserver.imap.errors import BadCommandError
 from mailserver.imap.names import canonical, decode_mutf7
-from mailserver.imap.sets import SAVED, SequenceSet, parse_set
+from mailserver.imap.sets import SAVED, SequenceSet, Window, parse_set
 from mailserver.imap.wire import RawCommand
 
 NUMBER_MAX = 4294967295
@@ -188,6 +188,18 @@ class Cursor:
     def sequence_set(self) -> SequenceSet:
         """Read a sequence-set."""
         return parse_set(self._match(_SET)[0])
+
+    def window(self) -> Window:
+        """Read a partial-range: two numbers, both of them negative or neither.
+
+        Source: RFC 9394 §3.1.
+        """
+        sign = -1 if self.peek() == b"-" else 1
+        ends = []
+        for lead in (b"", b":"):
+            self.expect(lead + (b"-" if sign < 0 else b""))
+            ends.append(sign * self.nz_number())
+        return Window(*ends)
 
     def numbers(self) -> SequenceSet:
         """Read a sequence-set, or ``$`` for what the last search saved.

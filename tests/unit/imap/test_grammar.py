@@ -15,7 +15,7 @@ from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import UntaggedError, read_command, read_tag
 from mailserver.imap.grammar_search import DEPTH_MAX, KEYS_MAX
-from mailserver.imap.sets import SequenceSet
+from mailserver.imap.sets import SequenceSet, Window
 from mailserver.imap.wire import RawCommand
 
 SEQ, UID = c.Numbering.SEQUENCE, c.Numbering.UID
@@ -201,11 +201,69 @@ def test_fetch_items_are_read(text, items):
     assert read(b"FETCH 1 " + text) == c.Fetch(ONE, items, SEQ, None)
 
 
-def test_uid_fetch_always_gives_the_uid_and_changedsince_the_modseq():
+def test_changedsince_always_gives_the_modseq():
     command = read(b"UID FETCH 1 FLAGS (CHANGEDSINCE 12)")
 
-    items = (c.Simple.UID, c.Simple.FLAGS, c.Simple.MODSEQ)
-    assert command == c.Fetch(ONE, items, UID, 12)
+    assert command == c.Fetch(ONE, (c.Simple.FLAGS, c.Simple.MODSEQ), UID, 12)
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "since", "vanished", "partial"),
+    [
+        (b"PARTIAL 1:50", None, False, Window(1, 50)),
+        (b"partial -1:-4294967295", None, False, Window(-1, -4294967295)),
+        (b"PARTIAL 500:400", None, False, Window(500, 400)),
+        (b"PARTIAL 1:3 CHANGEDSINCE 7", 7, False, Window(1, 3)),
+        (b"CHANGEDSINCE 7 VANISHED PARTIAL -1:-3", 7, True, Window(-1, -3)),
+    ],
+)
+def test_modifiers_of_uid_fetch_come_in_whichever_order(modifiers, since, vanished, partial):
+    # RFC 9394 §3.3
+    items = (c.Simple.FLAGS, *([c.Simple.MODSEQ] if since else []))
+    expected = c.Fetch(ONE, items, UID, since, vanished, partial)
+    assert read(b"UID FETCH 1 FLAGS (" + modifiers + b")") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"FETCH 1 FLAGS (PARTIAL 1:2)",
+        b"UID FETCH 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)",
+        b"UID FETCH 1 FLAGS (VANISHED)",
+        b"UID FETCH 1 FLAGS ()",
+        b"UID FETCH 1 FLAGS (PARTIAL 1:-2)",
+        b"UID FETCH 1 FLAGS (PARTIAL -1:2)",
+        b"UID FETCH 1 FLAGS (PARTIAL 0:2)",
+        b"UID FETCH 1 FLAGS (PARTIAL 1:4294967296)",
+        b"UID FETCH 1 FLAGS (PARTIAL 1:*)",
+        b"UID FETCH 1 FLAGS (PARTIAL 1)",
+        b"SEARCH RETURN (PARTIAL) ALL",
+        b"SEARCH RETURN (PARTIAL 1:2 ALL) ALL",
+        b"SEARCH RETURN (PARTIAL 1:2 PARTIAL 3:4) ALL",
+        b"UIDBATCHES",
+        b"UIDBATCHES 0",
+        b"UIDBATCHES 4294967296",
+        b"UIDBATCHES 500 1",
+        b"UIDBATCHES 500 2:1",
+        b"UIDBATCHES 500 1:2 3",
+    ],
+)
+def test_windows_and_batches_that_are_none_are_bad(text):
+    with pytest.raises(BadCommandError):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (b"UIDBATCHES 500", c.UidBatches(500)),
+        (b"uidbatches 4294967295 1:1", c.UidBatches(4294967295, 1, 1)),
+        (b"UIDBATCHES 2000 3:7", c.UidBatches(2000, 3, 7)),
+    ],
+)
+def test_batches_are_read(text, command):
+    # RFC 10022 §4
+    assert read(text) == command
 
 
 @pytest.mark.parametrize(
@@ -253,7 +311,10 @@ def test_search_text_in_utf8_is_read_from_strings_and_literals():
 
 def test_search_return_options_are_read():
     command = read(b"SEARCH RETURN () ALL")
-    assert command == c.Search(c.All(), SEQ, frozenset({c.SearchReturn.ALL}))
+    assert command == c.Search(c.All(), SEQ, c.Returns.of(c.SearchReturn.ALL))
+    command = read(b"UID SORT RETURN (PARTIAL -1:-9 COUNT) (DATE) UTF-8 ALL")
+    options = frozenset({c.SearchReturn.PARTIAL, c.SearchReturn.COUNT})
+    assert command.returns == c.Returns(options, Window(-1, -9))
 
 
 def test_unknown_charset_is_refused_with_the_ones_known():

@@ -9,11 +9,18 @@ import pytest
 
 from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError, RefusedError
-from mailserver.imap.machine import ALLOWED, COMMANDS, State, allowed, expunge_allowed
+from mailserver.imap.machine import (
+    ALLOWED,
+    COMMANDS,
+    State,
+    allowed,
+    expunge_allowed,
+    speaks_numbers,
+)
 from mailserver.imap.responses import SYSTEM_FLAGS, capabilities, flag_list, mailbox_name, quoted
 from mailserver.imap.sasl import decode_initial, decode_response, parse_plain
 from mailserver.imap.session import HANDLERS
-from mailserver.imap.sets import SequenceSet
+from mailserver.imap.sets import SAVED, SequenceSet
 from mailserver.store.model import Flag
 
 ANY = {"Capability", "Noop", "Logout", "Id"}
@@ -23,7 +30,7 @@ AFTER = {
     "Namespace", "Status", "Append", "Idle", "Compress", "GetQuota", "GetQuotaRoot",
 }  # fmt: skip
 OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search",
-        "Sort", "Thread", "Replace"}  # fmt: skip
+        "Sort", "Thread", "Replace", "UidBatches"}  # fmt: skip
 TABLE = {
     State.NOT_AUTHENTICATED: ANY | BEFORE,
     State.AUTHENTICATED: ANY | AFTER,
@@ -60,6 +67,30 @@ def test_every_command_is_answered_by_somebody():
 )
 def test_expunge_is_not_told_while_message_numbers_are_spoken(command, may):
     assert expunge_allowed(command) is may
+
+
+NUMBERED, SAVED_KEY = c.NumberIn(SequenceSet(((1, 1),))), c.NumberIn(SAVED)
+
+
+@pytest.mark.parametrize(
+    ("command", "speaks"),
+    [
+        (c.Noop(), False),
+        (c.Search(c.All(), c.Numbering.SEQUENCE, None), True),
+        (c.Search(c.All(), c.Numbering.UID, None), False),
+        (c.Search(c.Or(c.All(), c.Not(NUMBERED)), c.Numbering.UID, None), True),
+        (c.Search(c.And((c.All(), SAVED_KEY)), c.Numbering.UID, None), False),
+        (c.Sort((), NUMBERED, c.Numbering.UID, None), True),
+        (c.Thread(c.ThreadAlgorithm.REFERENCES, NUMBERED, c.Numbering.UID), True),
+        (c.Select("a", c.Access.READ_WRITE, False, c.Known(1, 1, None, True)), True),
+        (c.Select("a", c.Access.READ_WRITE, False, c.Known(1, 1)), False),
+        (c.Expunge(), False),
+        (c.UidBatches(500), False),
+    ],
+)
+def test_what_speaks_in_message_numbers_is_known(command, speaks):
+    # RFC 9586 §3
+    assert speaks_numbers(command) is speaks
 
 
 def test_flag_bits_are_those_of_the_store():

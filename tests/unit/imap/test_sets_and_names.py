@@ -4,6 +4,7 @@ Source: RFC 3501 §5.1.3.
 """
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from mailserver.imap.names import (
     encode_mutf7,
     require_creatable,
 )
-from mailserver.imap.sets import SequenceSet, encode_set, gaps, parse_set
+from mailserver.imap.sets import SequenceSet, Window, batches, encode_set, gaps, parse_set
 
 
 @pytest.mark.parametrize(
@@ -235,3 +236,43 @@ def test_the_largest_set_costs_no_more_than_its_digits():
     assert parse_set(b"2,5:*").closed(9).encode() == b"2,5:9"
     assert parse_set(b"2,5:*").has_star
     assert not known.has_star
+
+
+@pytest.mark.parametrize(
+    ("window", "found"),
+    [
+        (Window(1, 2), [10, 20]),
+        (Window(2, 1), [10, 20]),
+        (Window(3, 9), [30, 40]),
+        (Window(5, 9), []),
+        (Window(-1, -2), [30, 40]),
+        (Window(-4, -9), [10]),
+        (Window(-5, -9), []),
+        (Window(1, 4294967295), [10, 20, 30, 40]),
+        (Window(-1, -4294967295), [10, 20, 30, 40]),
+    ],
+)
+def test_a_window_is_counted_from_either_end(window, found):
+    # RFC 9394 §3.1
+    assert list(window.of([10, 20, 30, 40])) == found
+    assert list(window.of([])) == []
+
+
+@given(
+    st.sets(st.integers(1, 10_000), max_size=60).map(sorted),
+    st.integers(1, 20),
+    st.integers(1, 80),
+)
+def test_batches_leave_no_gap_and_are_full(uids, size, last):
+    # RFC 10022 §3.1.3
+    spans = batches(uids, size, last)
+    whole = batches(uids, size, len(uids) + 1)
+
+    assert spans == whole[:last]
+    assert len(whole) == -(-len(uids) // size)
+    assert all(above[1] == below[0] + 1 for above, below in pairwise(whole))
+    if uids:
+        assert (whole[0][0], whole[-1][1]) == (uids[-1], 1)
+    held = [sum(low <= uid <= high for uid in uids) for high, low in whole]
+    assert all(count == size for count in held[:-1])
+    assert sum(held) == len(uids)
