@@ -291,6 +291,7 @@ class Simple(Enum):
     EMAILID = b"EMAILID"
     THREADID = b"THREADID"
     SAVEDATE = b"SAVEDATE"
+    PREVIEW = b"PREVIEW"
 
 
 class SectionKind(Enum):

@@ -16,7 +16,7 @@ from functools import lru_cache
 from certs.mime import Outline
 from mailserver.imap.commands import BodySection, FetchItem, Numbering, SectionKind, Simple
 from mailserver.imap.connection import SLICE, Connection
-from mailserver.imap.responses import FlagText, date_time, email_id
+from mailserver.imap.responses import FlagText, date_time, email_id, quoted
 from mailserver.imap.sections import (
     KNOWN_ENCODINGS,
     Encoded,
@@ -93,6 +93,15 @@ class _Message:
         return sum(item.place.length for item in self.wanted if item.place is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read of some messages: indexes and previews by blob, origins by UID."""
+
+    indexes: dict[int, MessageIndex]
+    origins: dict[int, Origin]
+    previews: dict[int, bytes]
+
+
 class Fetcher:
     """Renders the messages of one open folder for one connection."""
 
@@ -164,12 +173,16 @@ class Fetcher:
         rows = [self._view.rows[p] for p in batch]
         indexes: dict[int, MessageIndex] = {}
         origins: dict[int, Origin] = {}
-        if any(item in _OF_INDEX for item in items):
+        previews: dict[int, bytes] = {}
+        if Simple.PREVIEW in items or any(item in _OF_INDEX for item in items):
             indexes = await self._shared.indexes.get([row.blob_id for row in rows])
         if any(item in _OF_ORIGIN for item in items):
             store = self._shared.store.messages
             origins = await store.origins(self._view.folder.id, [row.uid for row in rows])
-        renderers = [self._renderer(item, indexes, origins) for item in items]
+        if Simple.PREVIEW in items:
+            previews = await self._shared.previews.get(indexes)
+        known = _Known(indexes, origins, previews)
+        renderers = [self._renderer(item, known) for item in items]
         leads: dict[int, bytes] = {}
         for p, row in zip(batch, rows, strict=True):
             try:
@@ -178,10 +191,11 @@ class Fetcher:
                 continue
         return leads
 
-    def _renderer(
-        self, item: Simple, indexes: dict[int, MessageIndex], origins: dict[int, Origin]
-    ) -> RowText:
+    def _renderer(self, item: Simple, known: "_Known") -> RowText:
         """Give what writes one item of a row; KeyError when the message is gone."""
+        if item is Simple.PREVIEW:
+            return lambda row: b"PREVIEW " + quoted(known.previews[row.blob_id])
+        indexes, origins = known.indexes, known.origins
         of_index, of_origin = _OF_INDEX.get(item), _OF_ORIGIN.get(item)
         if of_index is not None:
             return lambda row: of_index(indexes[row.blob_id])

@@ -126,6 +126,9 @@ def _item(cursor: Cursor) -> FetchItem:
     item = _SIMPLE.get(name) or _OLD.get(name)
     if item is None:
         raise BadCommandError("Unknown item")
+    if item is Simple.PREVIEW:
+        # RFC 8970 §3.1: LAZY would leave out what is dear; no preview is, here.
+        cursor.maybe(b" (LAZY)")
     return item
 
 

@@ -49,7 +49,7 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
     positions = await _chosen(context, command)
     if positions:
         sections = [item for item in items if isinstance(item, c.BodySection)]
-        if sections:
+        if sections or c.Simple.PREVIEW in items:
             await _record_access(context, positions)
         if any(not item.peek for item in sections) and context.access is c.Access.READ_WRITE:
             await _mark_seen(context, positions, items)

@@ -65,6 +65,7 @@ BASE = (
     b"PARTIAL",
     b"UIDBATCHES",
     b"UIDONLY",
+    b"PREVIEW",
 )
 """What is announced in every state; each of them works in full."""
 

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from certs.mime import Outline, decode_outline
 from directory.trail import AuditEvent
 from mailserver.fairness import Fairness, unlimited
+from mailserver.imap.previews import PreviewCache
 from mailserver.imap.view import Snapshot
 from mailserver.message.index import MessageIndex
 from mailserver.store.changes import Subscription
@@ -247,6 +248,7 @@ class ImapServices:
         clock: gives the current aware UTC instant.
         fairness: what each account and each address may ask for.
         indexes: the cache of message indexes; one per store.
+        previews: the cache of previews; one per store.
         folders: the cache of open folders; one per store.
     """
 
@@ -254,10 +256,12 @@ class ImapServices:
     clock: Callable[[], datetime]
     fairness: Fairness = field(default_factory=unlimited)
     indexes: IndexCache = field(init=False)
+    previews: PreviewCache = field(init=False)
     folders: FolderCache = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "indexes", IndexCache(self.store))
+        object.__setattr__(self, "previews", PreviewCache(self.store.blobs))
         object.__setattr__(self, "folders", FolderCache(self.store))
 
 
@@ -303,6 +307,7 @@ class Shared:
         self.services = services
         self.store = services.store
         self.indexes = services.indexes
+        self.previews = services.previews
         self.folders = services.folders
         self.audit = AuditQueue(services.store)
         self.search_turns = asyncio.Semaphore(SEARCHES_AT_ONCE)

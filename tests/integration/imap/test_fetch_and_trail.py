@@ -78,10 +78,11 @@ async def test_reading_content_is_in_the_trail_once_a_command_and_looking_at_lis
         await peer.ok("FETCH 1:* (FLAGS ENVELOPE BODYSTRUCTURE RFC822.SIZE)")
         await peer.ok("FETCH 1:2 BODY.PEEK[]")
         await peer.ok("UID FETCH 3 (BODY.PEEK[1] BODY[TEXT])")
+        await peer.ok("FETCH 1:3 (PREVIEW SAVEDATE EMAILID)")
         await peer.close()
         events = await site.store.audit.events(subject=f"mailbox:{site.alice.id}")
         reads = [stored.event for stored in events if stored.event.kind == "imap_read"]
-        assert sorted(str(event.facts["uids"]) for event in reads) == ["1:2", "3"]
+        assert sorted(str(event.facts["uids"]) for event in reads) == ["1:2", "1:3", "3"]
         assert {event.actor for event in reads} == {f"mailbox:{site.alice.id}"}
 
 
