@@ -628,6 +628,46 @@ class Sort:
     returns: Returns | None
 
 
+class Watched(Enum):
+    """Of which mailboxes NOTIFY speaks. Source: RFC 5465 §6."""
+
+    SELECTED = b"SELECTED"
+    SELECTED_DELAYED = b"SELECTED-DELAYED"
+    INBOXES = b"INBOXES"
+    PERSONAL = b"PERSONAL"
+    SUBSCRIBED = b"SUBSCRIBED"
+    SUBTREE = b"SUBTREE"
+    MAILBOXES = b"MAILBOXES"
+
+
+class Event(Enum):
+    """What NOTIFY can tell here. Source: RFC 5465 §5."""
+
+    MESSAGE_NEW = b"MESSAGENEW"
+    MESSAGE_EXPUNGE = b"MESSAGEEXPUNGE"
+    FLAG_CHANGE = b"FLAGCHANGE"
+    MAILBOX_NAME = b"MAILBOXNAME"
+    SUBSCRIPTION_CHANGE = b"SUBSCRIPTIONCHANGE"
+
+
+@dataclass(frozen=True, slots=True)
+class EventGroup:
+    """Events of some mailboxes; ``items`` are what FETCH tells of a new message."""
+
+    watched: Watched
+    mailboxes: tuple[str, ...]
+    events: frozenset[Event]
+    items: tuple[FetchItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """NOTIFY (RFC 5465 §3); NONE has no groups, ``status`` asks for the counts of now."""
+
+    groups: tuple[EventGroup, ...]
+    status: bool = False
+
+
 class ThreadAlgorithm(Enum):
     """Threading algorithms (RFC 5256 §3)."""
 
@@ -669,6 +709,7 @@ Command = (
     | Compress
     | GetQuota
     | GetQuotaRoot
+    | Notify
     | Check
     | Close
     | Unselect

@@ -8,7 +8,7 @@ the peer has a deadline; nothing that came before a TLS handshake is ever read a
 import asyncio
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from mailserver.imap.errors import ConnectionGoneError, StoppingError
@@ -190,12 +190,15 @@ class Connection(asyncio.Protocol):
         """The peer sends no more."""
         return self._eof
 
-    async def next_event(self, deadline_s: float) -> Event:
+    async def next_event(
+        self, deadline_s: float, unasked: Callable[[], Awaitable[None]] | None = None
+    ) -> Event:
         """Give the next event of the framer.
 
         Args:
             deadline_s: for the whole event, however slowly its octets come; a literal gets more
                 by its size.
+            unasked: says what there is to say while no command has begun; after each ``poke``.
 
         Raises:
             ConnectionGoneError, TimeoutError: as ``wait``.
@@ -209,6 +212,8 @@ class Connection(asyncio.Protocol):
                 return event
             if self._eof:
                 raise ConnectionGoneError
+            if unasked is not None and self._framer.between_commands:
+                await unasked()
             wanted = self._framer.wanted
             before = self._framer.buffered
             await self.wait(max(0.001, until - loop.time()))

@@ -6,11 +6,13 @@ from ``sync`` with ``expunge`` allowed; what the store publishes is read again, 
 Source: RFC 9051 §5.2, §7.5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-from mailserver.imap.commands import Access, Numbering
+from directory.trail import AuditEvent
+from mailserver.imap.commands import Access, Event, EventGroup, FetchItem, Numbering
 from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
+from mailserver.imap.fetching import Fetcher, reads_content
 from mailserver.imap.machine import State
 from mailserver.imap.names import decode_mutf7, decode_utf8
 from mailserver.imap.responses import (
@@ -29,7 +31,12 @@ from mailserver.store.model import SERVER_KEYWORDS, Folder, Mailbox, Quota
 
 
 class Context:
-    """One session's state; ``session`` drives it, the handlers work on it."""
+    """One session's state; ``session`` drives it, the handlers work on it.
+
+    Attributes:
+        notices: what is told of the open folder since a NOTIFY; None: everything, when asked.
+        tell_others: tells what happened in other folders; since a NOTIFY that wants it.
+    """
 
     def __init__(self, shared: Shared, bind: ImapBind, connection: Connection) -> None:
         self.shared = shared
@@ -53,6 +60,8 @@ class Context:
         self.ending = ""
         self.tag = b""
         self.stirred = False
+        self.notices: EventGroup | None = None
+        self.tell_others: Callable[[], Awaitable[None]] | None = None
         self._flags = FlagText()
         self._shown: frozenset[str] = frozenset()
 
@@ -136,41 +145,80 @@ class Context:
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
 
-    async def refresh(self) -> tuple[int, ...]:
-        """Read what changed since the last time; gives the positions with other flags.
+    def _take_stir(self) -> bool:
+        """Say whether the mailbox changed since the last time this was asked."""
+        subscription = self.subscription
+        stirred = self.stirred or (subscription is not None and subscription.pending)
+        if stirred:
+            # Before the reading: what comes during it is told after it.
+            self.stirred = False
+            if subscription is not None:
+                subscription.clear()
+        return stirred
+
+    async def _refresh(self) -> None:
+        """Read what changed in the open folder and tell it, EXPUNGE excepted.
 
         Raises:
             NoSuchFolderError: the folder was deleted meanwhile.
         """
-        view = self.opened
-        self.stirred = False
-        if self.subscription is not None:
-            self.subscription.clear()
+        view, notices = self.opened, self.notices
+        if notices is not None and Event.MESSAGE_NEW not in notices.events:
+            return
         changes = await self.shared.folders.changed_since(view.folder.id, view.modseq)
+        known = len(view)
         told = view.absorb(changes.rows, changes.vanished, changes.highestmodseq)
         if told.exists is not None:
             self.write(b"* %d EXISTS\r\n" % told.exists)
-        return told.changed
+        self.show_keywords()
+        if notices is not None and notices.items and told.exists is not None:
+            await self._show_new(range(known, len(view)), notices.items)
+        if notices is None or Event.FLAG_CHANGE in notices.events:
+            self.tell_flags(told.changed)
+
+    async def _show_new(self, positions: Sequence[int], items: Sequence[FetchItem]) -> None:
+        """Tell of new messages what NOTIFY asked for; that does not make them seen."""
+        if reads_content(items):
+            await self.record_access(positions)
+        await Fetcher(self.shared, self.connection, self.opened, self.naming).run(positions, items)
+
+    async def record_access(self, positions: Sequence[int]) -> None:
+        """Write the trail event of reading content, before any of it leaves (RULES §13)."""
+        view, mailbox = self.opened, self.logged_in
+        uids = encode_set(view.uids[at] for at in positions).decode("ascii")
+        await self.store.audit.record(
+            [
+                AuditEvent(
+                    kind="imap_read",
+                    at=self.shared.now(),
+                    actor=f"mailbox:{mailbox.id}",
+                    structure_id=mailbox.structure_id,
+                    subject=f"mailbox:{mailbox.id}",
+                    facts={"folder": view.folder.id, "uids": uids},
+                )
+            ]
+        )
 
     async def sync(self, *, expunge: bool) -> None:
-        """Tell the client what happened in its folder.
+        """Tell the client what happened in its folder, and in others when it asked for that.
 
         Args:
             expunge: whether EXPUNGE may be said now (RFC 9051 §7.5.1).
         """
+        stirred = self._take_stir()
+        if stirred and self.tell_others is not None:
+            await self.tell_others()
         view = self.view
         if view is None:
             return
-        if self.stirred or (self.subscription is not None and self.subscription.pending):
+        if stirred:
             try:
-                changed = await self.refresh()
+                await self._refresh()
             except NoSuchFolderError:
                 self.write(b"* BYE The mailbox is gone\r\n")
                 self.state = State.LOGOUT
                 self.ending = "folder_gone"
                 return
-            self.show_keywords()
-            self.tell_flags(changed)
         if expunge:
             told = view.take_expunges()
             if self.qresync or self.uidonly:

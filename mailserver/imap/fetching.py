@@ -341,6 +341,11 @@ class Fetcher:
             await connection.flush()
 
 
+def reads_content(items: Sequence[FetchItem]) -> bool:
+    """Whether what people wrote is among the items, beyond ENVELOPE (RULES §13)."""
+    return any(isinstance(item, BodySection) or item is Simple.PREVIEW for item in items)
+
+
 def _once(index: MessageIndex) -> Callable[[], Outline]:
     """Decode the outline when it is first asked for, and only once."""
     return lru_cache(maxsize=1)(lambda: outline_of(index))

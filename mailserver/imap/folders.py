@@ -41,7 +41,7 @@ async def list_(context: Context, command: c.List) -> bytes:
             list_response(b"LIST", line.attributes, context.write_name(line.name), extra)
         )
         if command.status and line.exists:
-            await _status(context, by_name[line.name], command.status)
+            await write_status(context, by_name[line.name], command.status)
     return b"OK LIST completed"
 
 
@@ -62,13 +62,14 @@ async def namespace(context: Context, _command: c.Namespace) -> bytes:
 
 async def status(context: Context, command: c.Status) -> bytes:
     """Answer STATUS."""
-    await _status(context, await context.folder(command.mailbox), command.items)
+    await write_status(context, await context.folder(command.mailbox), command.items)
     if c.StatusItem.HIGHESTMODSEQ in command.items:
         context.condstore = True
     return b"OK STATUS completed"
 
 
-async def _status(context: Context, folder: Folder, items: tuple[c.StatusItem, ...]) -> None:
+async def write_status(context: Context, folder: Folder, items: tuple[c.StatusItem, ...]) -> None:
+    """Queue one STATUS response."""
     found = await context.store.folders.status(folder.id)
     values: dict[c.StatusItem, int | bytes] = {
         c.StatusItem.MESSAGES: found.messages,
@@ -121,6 +122,7 @@ async def select(context: Context, command: c.Select) -> bytes:
         context.write(b"* OK [CLOSED] Previous mailbox closed\r\n")
     context.close_folder()
     if context.subscription is not None:
+        context.stirred = context.tell_others is not None
         # What is published from here on is read after the rows below.
         context.subscription.clear()
     folder = await context.folder(command.mailbox)

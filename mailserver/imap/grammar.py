@@ -14,6 +14,7 @@ from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError, Code
 from mailserver.imap.grammar_append import read_append, read_replace
 from mailserver.imap.grammar_fetch import read_fetch
+from mailserver.imap.grammar_notify import read_notify
 from mailserver.imap.grammar_search import read_search, read_sort, read_thread
 from mailserver.imap.names import canonical, decode_mutf7
 from mailserver.imap.tokens import FLAGS_MAX, NUMBER64_MAX, Cursor
@@ -393,6 +394,7 @@ READERS: dict[bytes, Reader] = {
     b"COMPRESS": _compress,
     b"GETQUOTA": _get_quota,
     b"GETQUOTAROOT": lambda cursor: c.GetQuotaRoot(cursor.mailbox()),
+    b"NOTIFY": read_notify,
     b"NAMESPACE": _plain(c.Namespace()),
     b"STATUS": _status,
     b"APPEND": read_append,

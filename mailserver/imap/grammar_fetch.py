@@ -96,6 +96,11 @@ def _items(cursor: Cursor) -> tuple[FetchItem, ...]:
             return macro
         cursor.position = start
         return (_item(cursor),)
+    return read_items(cursor)
+
+
+def read_items(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """Read a list of items from behind its bracket, each of them once."""
     items: list[FetchItem] = []
     while True:
         item = _item(cursor)

@@ -38,6 +38,7 @@ _AFTER: tuple[type, ...] = (
     c.Compress,
     c.GetQuota,
     c.GetQuotaRoot,
+    c.Notify,
 )
 _OPEN: tuple[type, ...] = (
     c.Check,

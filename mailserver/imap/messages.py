@@ -9,12 +9,11 @@ Source: RFC 9051 §6.3.12, §6.4.
 import sys
 from collections.abc import Sequence
 
-from directory.trail import AuditEvent
 from mailserver.imap import commands as c
 from mailserver.imap.appending import by_application, split_flags
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
-from mailserver.imap.fetching import Fetcher
+from mailserver.imap.fetching import Fetcher, reads_content
 from mailserver.imap.results import ends, esearch, positions_of, saved_positions
 from mailserver.imap.search import Searcher
 from mailserver.imap.sets import SAVED, batches, encode_set
@@ -49,8 +48,8 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
     positions = await _chosen(context, command)
     if positions:
         sections = [item for item in items if isinstance(item, c.BodySection)]
-        if sections or c.Simple.PREVIEW in items:
-            await _record_access(context, positions)
+        if reads_content(items):
+            await context.record_access(positions)
         if any(not item.peek for item in sections) and context.access is c.Access.READ_WRITE:
             await _mark_seen(context, positions, items)
     fetcher = Fetcher(context.shared, context.connection, view, context.naming)
@@ -83,24 +82,6 @@ async def _tell_vanished(context: Context, command: c.Fetch) -> None:
         raise BadCommandError("VANISHED needs a set")
     named = command.numbers.closed(context.opened.folder.uidnext)
     await context.tell_vanished(command.changedsince or 0, named)
-
-
-async def _record_access(context: Context, positions: list[int]) -> None:
-    """Write the trail event of reading content, before any of it leaves (RULES §13)."""
-    view, mailbox = context.opened, context.logged_in
-    uids = encode_set(view.uids[at] for at in positions).decode("ascii")
-    await context.store.audit.record(
-        [
-            AuditEvent(
-                kind="imap_read",
-                at=context.shared.now(),
-                actor=f"mailbox:{mailbox.id}",
-                structure_id=mailbox.structure_id,
-                subject=f"mailbox:{mailbox.id}",
-                facts={"folder": view.folder.id, "uids": uids},
-            )
-        ]
-    )
 
 
 async def _mark_seen(context: Context, positions: Sequence[int], items: list[c.FetchItem]) -> None:

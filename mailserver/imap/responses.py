@@ -66,6 +66,7 @@ BASE = (
     b"UIDBATCHES",
     b"UIDONLY",
     b"PREVIEW",
+    b"NOTIFY",
 )
 """What is announced in every state; each of them works in full."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from mailserver.imap import appending, folders, login, messages, sorting
+from mailserver.imap import appending, folders, login, messages, sorting, watching
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.errors import (
@@ -54,6 +54,7 @@ HANDLERS: dict[type, Handler] = {
     c.GetQuota: folders.get_quota,
     c.GetQuotaRoot: folders.get_quota_root,
     c.Status: folders.status,
+    c.Notify: watching.notify,
     c.Append: appending.append,
     c.Close: messages.close,
     c.Unselect: messages.unselect,
@@ -87,6 +88,7 @@ class Session:
         self._bad = 0
         self._commands = 0
         self._phase = "greeting"
+        self._pushing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the connection ends. Nothing is raised but cancellation."""
@@ -130,9 +132,32 @@ class Session:
                 duration_ms=int((time.monotonic() - started) * 1000),
             )
 
+    def _push_as_asked(self) -> None:
+        """Be woken by changes as long as NOTIFY wants them told at once."""
+        context = self._context
+        notices = context.notices
+        wanted = context.tell_others is not None or (notices is not None and bool(notices.events))
+        if wanted and self._pushing is None:
+            self._pushing = context.shared.spawn(self._pump())
+        elif not wanted and self._pushing is not None:
+            self._pushing.cancel()
+            self._pushing = None
+
+    async def _say_unasked(self) -> None:
+        """Tell what happened, with no command to answer. Source: RFC 5465 §3.1, §6.1."""
+        context = self._context
+        notices = context.notices
+        at_once = notices is not None and notices.watched is c.Watched.SELECTED
+        await self._sync_safely(expunge=at_once)
+        await self._connection.flush()
+        if context.state is State.LOGOUT:
+            raise ConnectionGoneError
+
     def _leave(self) -> None:
         """Give back what the login took."""
         context = self._context
+        if self._pushing is not None:
+            self._pushing.cancel()
         if context.subscription is not None:
             context.subscription.close()
         if context.mailbox is not None:
@@ -143,7 +168,9 @@ class Session:
         context, connection = self._context, self._connection
         self._phase = "read"
         limits = context.bind.limits
-        event = await connection.next_event(limits.idle_deadline_s)
+        self._push_as_asked()
+        unasked = self._say_unasked if self._pushing else None
+        event = await connection.next_event(limits.idle_deadline_s, unasked)
         match event:
             case Continue():
                 context.write(b"+ OK\r\n")
@@ -326,7 +353,7 @@ class Session:
         context.write(b"+ idling\r\n")
         await connection.flush()
         line = None
-        pump = context.shared.spawn(self._pump())
+        pump = None if self._pushing else context.shared.spawn(self._pump())
         try:
             async with asyncio.timeout(context.bind.limits.idle_deadline_s):
                 while context.state is not State.LOGOUT:
@@ -339,7 +366,8 @@ class Session:
                         raise ConnectionGoneError
                     await self._quiet()
         finally:
-            pump.cancel()
+            if pump is not None:
+                pump.cancel()
         if context.state is State.LOGOUT:
             return b""
         if line is None or line.upper() != b"DONE":

@@ -156,6 +156,10 @@ class Cursor:
     def mailbox(self) -> str:
         """Read a space and a mailbox name, in its one form."""
         self.space()
+        return self.bare_mailbox()
+
+    def bare_mailbox(self) -> str:
+        """Read a mailbox name, in its one form."""
         return canonical(self.read_name(self.astring()))
 
     def nstring(self) -> bytes | None:

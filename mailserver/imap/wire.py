@@ -97,6 +97,11 @@ class Framer:
         return len(self._buffer) - self._start
 
     @property
+    def between_commands(self) -> bool:
+        """Nothing of a next command has come yet."""
+        return not (self.buffered or self._text or self._discard)
+
+    @property
     def wanted(self) -> int:
         """Octets still missing of the literal that is being read, else 0."""
         if self._discard:

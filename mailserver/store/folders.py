@@ -221,7 +221,7 @@ class Folders:
             NoSuchFolderError: there is none of this name.
         """
         value = _Subscribing(mailbox_id, canonical_name(name), int(subscribed))
-        await self._database.write(_subscribe, value)
+        await self._commits.run(_subscribe, value, lambda _nothing: (mailbox_id,))
 
     async def unsubscribe(self, mailbox_id: int, name: str) -> None:
         """Note that clients do not list the folder. Source: RFC 9051 §6.3.8.

@@ -1,0 +1,113 @@
+"""Reads what NOTIFY asks for.
+
+Invariants: groups and names are counted; what cannot be told is refused with the events that can.
+
+Source: RFC 5465 §8.
+"""
+
+from mailserver.imap import commands as c
+from mailserver.imap.errors import BadCommandError, Code, RefusedError
+from mailserver.imap.grammar_fetch import read_items
+from mailserver.imap.tokens import Cursor
+
+GROUPS_MAX = 50
+"""Event groups of one command."""
+MAILBOXES_MAX = 500
+"""Mailboxes named in one command."""
+_EVENTS = {event.value: event for event in c.Event}
+_UNKNOWN_HERE = frozenset({b"ANNOTATIONCHANGE", b"MAILBOXMETADATACHANGE", b"SERVERMETADATACHANGE"})
+_WATCHED = {watched.value: watched for watched in c.Watched}
+_SELECTED = frozenset({c.Watched.SELECTED, c.Watched.SELECTED_DELAYED})
+_NAMED = frozenset({c.Watched.SUBTREE, c.Watched.MAILBOXES})
+_OF_MESSAGES = frozenset({c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE, c.Event.FLAG_CHANGE})
+
+
+def read_notify(cursor: Cursor) -> c.Notify:
+    """``notify = "NOTIFY" SP (notify-add / notify-none)``, from the first space.
+
+    Raises:
+        BadCommandError: it is not well formed, or asks for events that go together apart.
+        RefusedError: BADEVENT, NOTIFICATIONOVERFLOW.
+    """
+    cursor.space()
+    word = cursor.keyword()
+    if word == b"NONE":
+        return c.Notify(())
+    if word != b"SET":
+        raise BadCommandError
+    cursor.space()
+    status = cursor.maybe(b"STATUS ")
+    groups = [_group(cursor)]
+    while not cursor.at_end:
+        cursor.space()
+        groups.append(_group(cursor))
+        _count(groups)
+    if sum(group.watched in _SELECTED for group in groups) > 1:
+        raise BadCommandError("One group is for the selected mailbox")
+    return c.Notify(tuple(groups), status)
+
+
+def _count(groups: list[c.EventGroup]) -> None:
+    if len(groups) > GROUPS_MAX or sum(len(group.mailboxes) for group in groups) > MAILBOXES_MAX:
+        raise RefusedError(Code.NOTIFICATIONOVERFLOW, "That is too much to watch")
+
+
+def _group(cursor: Cursor) -> c.EventGroup:
+    """``event-group = "(" filter-mailboxes SP events ")"``."""
+    cursor.expect(b"(")
+    watched = _WATCHED.get(cursor.keyword())
+    if watched is None:
+        raise BadCommandError("Unknown filter")
+    mailboxes = _mailboxes(cursor) if watched in _NAMED else ()
+    cursor.space()
+    events: frozenset[c.Event] = frozenset()
+    items: tuple[c.FetchItem, ...] = ()
+    if not cursor.maybe(b"NONE"):
+        events, items = _events(cursor, watched)
+    cursor.expect(b")")
+    return c.EventGroup(watched, mailboxes, events, items)
+
+
+def _mailboxes(cursor: Cursor) -> tuple[str, ...]:
+    """``one-or-more-mailbox``."""
+    if not cursor.maybe(b" ("):
+        return (cursor.mailbox(),)
+    names = [cursor.bare_mailbox()]
+    while not cursor.maybe(b")"):
+        names.append(cursor.mailbox())
+        if len(names) > MAILBOXES_MAX:
+            raise RefusedError(Code.NOTIFICATIONOVERFLOW, "That is too much to watch")
+    return tuple(names)
+
+
+def _events(
+    cursor: Cursor, watched: c.Watched
+) -> tuple[frozenset[c.Event], tuple[c.FetchItem, ...]]:
+    """``"(" event *(SP event) ")"``; which of them go together: RFC 5465 §5."""
+    cursor.expect(b"(")
+    events: set[c.Event] = set()
+    items: tuple[c.FetchItem, ...] = ()
+    unknown = False
+    while True:
+        word = cursor.keyword()
+        event = _EVENTS.get(word)
+        if event is None and word not in _UNKNOWN_HERE:
+            raise BadCommandError("Unknown event")
+        unknown = unknown or event is None
+        if event is not None:
+            events.add(event)
+        if event is c.Event.MESSAGE_NEW and cursor.maybe(b" ("):
+            if watched not in _SELECTED:
+                raise BadCommandError("Items are for the selected mailbox")
+            items = read_items(cursor)
+        if cursor.maybe(b")"):
+            break
+        cursor.space()
+    of_messages = events & _OF_MESSAGES
+    if of_messages and not {c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE} <= of_messages:
+        raise BadCommandError("MessageNew and MessageExpunge go together")
+    if watched in _SELECTED and events - _OF_MESSAGES:
+        raise BadCommandError("Message events are for the selected mailbox")
+    if unknown:
+        raise RefusedError(Code.BADEVENT, "This event is not told here")
+    return frozenset(events), items

@@ -1,0 +1,141 @@
+"""Tells a session what happens in folders that it has not selected (NOTIFY).
+
+What happened is the difference between two readings of the mailbox's folders; the messages behind
+a difference are read from the log of changes. Invariants: held messages (RULES §7) change no
+folder and are told of in no way; a folder is told of by the first group that speaks of it.
+
+Source: RFC 5465 §4, §5, §6.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+from mailserver.imap import commands as c
+from mailserver.imap.context import Context
+from mailserver.imap.folders import write_status
+from mailserver.imap.names import SEPARATOR
+from mailserver.imap.responses import list_response
+from mailserver.store.errors import NoSuchFolderError
+from mailserver.store.model import INBOX, Folder
+
+_COUNTS = (c.StatusItem.MESSAGES, c.StatusItem.UIDNEXT, c.StatusItem.UIDVALIDITY)
+_FLAGS = (c.StatusItem.UIDVALIDITY, c.StatusItem.HIGHESTMODSEQ)
+_SELECTED = frozenset({c.Watched.SELECTED, c.Watched.SELECTED_DELAYED})
+_SILENT = c.EventGroup(c.Watched.SELECTED_DELAYED, (), frozenset())
+_NOTHING: frozenset[c.Event] = frozenset()
+
+
+class Watch:
+    """What one NOTIFY command wants to know of the folders that are not selected."""
+
+    def __init__(self, groups: Iterable[c.EventGroup], folders: Iterable[Folder]) -> None:
+        self._groups = tuple(groups)
+        self._known = {folder.id: folder for folder in folders}
+
+    def events(self, folder: Folder) -> frozenset[c.Event]:
+        """Give what is to be told of a folder."""
+        for group in self._groups:
+            if _speaks_of(group, folder):
+                return group.events
+        return _NOTHING
+
+    async def tell_all(self, context: Context) -> None:
+        """Give the counts that later ones are changes of. Source: RFC 5465 §3.1 ``STATUS``."""
+        for folder in self._known.values():
+            events = self.events(folder)
+            if not _is_selected(context, folder) and c.Event.MESSAGE_NEW in events:
+                await write_status(context, folder, _items(events))
+
+    async def tell(self, context: Context) -> None:
+        """Tell what happened since the last time."""
+        folders = await context.store.folders.list(context.logged_in.id)
+        before, self._known = self._known, {folder.id: folder for folder in folders}
+        for gone in before.keys() - self._known.keys():
+            if c.Event.MAILBOX_NAME in self.events(before[gone]):
+                name = context.write_name(before[gone].name)
+                context.write(list_response(b"LIST", (b"\\NonExistent",), name))
+        for folder in folders:
+            known = before.get(folder.id)
+            self._tell_name(context, known, folder)
+            if known is not None and known.highestmodseq < folder.highestmodseq:
+                await self._tell_messages(context, known, folder)
+
+    def _tell_name(self, context: Context, known: Folder | None, folder: Folder) -> None:
+        events = self.events(folder) | (self.events(known) if known else _NOTHING)
+        renamed = known is not None and known.name != folder.name
+        subscribed = known is not None and known.subscribed != folder.subscribed
+        if not (
+            (c.Event.MAILBOX_NAME in events and (known is None or renamed))
+            or (c.Event.SUBSCRIPTION_CHANGE in events and subscribed)
+        ):
+            return
+        words = (b"\\Subscribed",) if folder.subscribed else ()
+        extra = b""
+        if renamed and known is not None:
+            extra = b' ("OLDNAME" (%b))' % context.write_name(known.name)
+        context.write(list_response(b"LIST", words, context.write_name(folder.name), extra))
+
+    async def _tell_messages(self, context: Context, known: Folder, folder: Folder) -> None:
+        events = self.events(folder)
+        if _is_selected(context, folder) or not events & {
+            c.Event.MESSAGE_NEW,
+            c.Event.FLAG_CHANGE,
+        }:
+            return
+        try:
+            changes = await context.store.messages.changed_since(folder.id, known.highestmodseq)
+            come = folder.uidnext > known.uidnext
+            if come or changes.vanished:
+                await write_status(context, folder, _items(events))
+            elif changes.rows and c.Event.FLAG_CHANGE in events:
+                await write_status(context, folder, _FLAGS)
+        except NoSuchFolderError:
+            return  # deleted meanwhile: the next reading tells it
+
+
+async def notify(context: Context, command: c.Notify) -> bytes:
+    """Answer NOTIFY; what the one before wanted is over. Source: RFC 5465 §3."""
+    selected = [group for group in command.groups if group.watched in _SELECTED]
+    others = [group for group in command.groups if group.watched not in _SELECTED]
+    # RFC 5465 §6.1: a selected mailbox that is not named is told nothing of.
+    context.notices = selected[0] if selected else _SILENT
+    context.tell_others = None
+    # What was not told until now is told as the new groups want it.
+    context.stirred = True
+    if any(group.events for group in others):
+        folders = await context.store.folders.list(context.logged_in.id)
+        watch = Watch(others, folders)
+        if command.status:
+            await watch.tell_all(context)
+        context.tell_others = partial(watch.tell, context)
+    return b"OK NOTIFY completed"
+
+
+def _items(events: frozenset[c.Event]) -> tuple[c.StatusItem, ...]:
+    """Give the counts that go with a change of messages. Source: RFC 5465 §4.1, §4.3."""
+    if c.Event.FLAG_CHANGE in events:
+        return (*_COUNTS, c.StatusItem.HIGHESTMODSEQ)
+    return _COUNTS
+
+
+def _is_selected(context: Context, folder: Folder) -> bool:
+    return context.view is not None and context.view.folder.id == folder.id
+
+
+def _speaks_of(group: c.EventGroup, folder: Folder) -> bool:
+    match group.watched:
+        case c.Watched.PERSONAL:
+            return True
+        case c.Watched.INBOXES:
+            return folder.name == INBOX
+        case c.Watched.SUBSCRIBED:
+            return folder.subscribed
+        case c.Watched.MAILBOXES:
+            return folder.name in group.mailboxes
+        case c.Watched.SUBTREE:
+            return any(
+                folder.name == name or folder.name.startswith(name + SEPARATOR)
+                for name in group.mailboxes
+            )
+        case c.Watched.SELECTED | c.Watched.SELECTED_DELAYED:
+            return False
