@@ -70,6 +70,7 @@ listen = 127.0.0.1
 log_path = {folder}/log
 ssl = no
 disable_plaintext_auth = no
+mail_fsync = always
 mail_location = maildir:{mail}/%n
 mail_uid = {USER}
 mail_gid = {USER}
