@@ -9,11 +9,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from certs.keystore import KeyStore
+from certs.tls import client_context
 from directory import trail
 from directory.lookup import Directory
 from mailserver.background import Background
@@ -23,11 +25,13 @@ from mailserver.errors import CommandError
 from mailserver.sealing import Sealer
 from mailserver.settings import Settings, Site
 from record_bridge.errors import InsError, RecordStateError
+from record_bridge.handover import HandoverTarget
 from record_bridge.model import Environment
 from record_bridge.worker import BridgeSettings, BridgeWorker, StructureInbox
 
 log = structlog.get_logger("mailserver.bridge_process")
 
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 REFUSALS = {
     "patient_exists": "A patient with this INS is registered in this structure already.",
     "no_such_patient": "No such patient in this structure; see 'pli patient list DIR'.",
@@ -144,7 +148,21 @@ def _bridge_settings(
         crls=keystore.crls,
         server_name=settings.host,
         purge_after_days=settings.purge_after_days,
+        handovers=_handovers(site, settings, keystore) if inboxes else (),
     )
+
+
+def _handovers(site: Site, settings: Settings, keystore: KeyStore) -> tuple[HandoverTarget, ...]:
+    found = []
+    for structure_id, door in settings.hl7v2.items():
+        if door.handover is None:
+            continue
+        address, tls = door.handover.address(), None
+        if address is not None and address[0] not in LOOPBACK:
+            tls = client_context(site.hl7_ca, keystore.server_cert, keystore.server_key)
+        folder = None if door.handover.folder is None else Path(door.handover.folder)
+        found.append(HandoverTarget(structure_id, address, tls, folder, door.handover.answers))
+    return tuple(found)
 
 
 def _inboxes(site: Site, settings: Settings) -> tuple[StructureInbox, ...]:

@@ -105,18 +105,49 @@ class OutboundLimits(_Strict):
         return tuple(found)
 
 
+class Hl7Handover(_Strict):
+    """Where one structure's own software takes the documents that were filed."""
+
+    target: str | None = None
+    """Its MLLP listener, "host:port"; over TLS unless it is this machine's own address."""
+    folder: str | None = None
+    """Absolute path: messages are put into ``out``, answers taken from ``in``."""
+    answers: bool = False
+    """Its answer is what the sender is told (RULES §9); else that it was filed here is."""
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if (self.target is None) == (self.folder is None):
+            raise ValueError("a hand-over has a target or a folder")
+        if self.folder is not None and not Path(self.folder).is_absolute():
+            raise ValueError("the folder of a hand-over is an absolute path")
+        self.address()
+        return self
+
+    def address(self) -> tuple[str, int] | None:
+        """Give the target as (host, port)."""
+        if self.target is None:
+            return None
+        host, _, port = self.target.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("the target of a hand-over is written host:port")
+        return host.strip("[]"), int(port)
+
+
 class Hl7Door(_Strict):
-    """How one structure's own software hands documents over by HL7 v2 (extra ``hl7v2``)."""
+    """How one structure's own software speaks HL7 v2 with this site (extra ``hl7v2``)."""
 
     port: int | None = Field(default=None, ge=0, le=65535)
     """MLLP on the site's ``listen`` address; no listener when absent. 0 takes any free port."""
     folder: str | None = None
     """Absolute path: messages are taken from ``in``, answers put into ``out``."""
+    handover: Hl7Handover | None = None
+    """Where it takes what was filed; nothing is handed over when absent."""
 
     @model_validator(mode="after")
     def _is_a_door(self) -> Self:
-        if self.port is None and self.folder is None:
-            raise ValueError("an HL7 door has a port, a folder, or both")
+        if self.port is None and self.folder is None and self.handover is None:
+            raise ValueError("an HL7 door has a port, a folder, a hand-over, or several")
         if self.folder is not None and not Path(self.folder).is_absolute():
             raise ValueError("the folder of an HL7 door is an absolute path")
         return self

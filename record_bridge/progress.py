@@ -226,11 +226,12 @@ def marked(connection: sqlite3.Connection, value: tuple[Sequence[Outstanding], d
 
 
 def pending(connection: sqlite3.Connection) -> int:
-    """Count what is not finished: messages claimed, entries not told, answers not sent."""
+    """Count what is not finished: messages, entries not told, answers and documents not sent."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM inbox_item WHERE state = 'claimed')"
         " + (SELECT count(*) FROM inbox_item WHERE state = 'done' AND marked_at IS NULL)"
         " + (SELECT count(*) FROM reply_outbox WHERE state = 'waiting')"
+        " + (SELECT count(*) FROM handover WHERE state = 'waiting')"
     ).fetchone()
     return int(row[0])
 

@@ -26,7 +26,7 @@ _DUE = (
     " AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.structure_id = i.structure_id"
     " AND q.receipt = i.receipt AND q.state = 'open')"
     " AND NOT EXISTS (SELECT 1 FROM reply_outbox r WHERE r.item_id = i.id"
-    " AND r.state = 'waiting') ORDER BY i.uid LIMIT ?"
+    " AND r.state IN ('waiting', 'held')) ORDER BY i.uid LIMIT ?"
 )
 
 

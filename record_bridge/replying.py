@@ -21,6 +21,11 @@ _ANSWERED = (
     " WHERE i.structure_id = ? AND i.receipt = ?"
 )
 
+_AWAITS_SOFTWARE = (
+    "SELECT 1 FROM handover_choice AS c WHERE c.structure_id = ? AND c.answers = 1 AND EXISTS"
+    " (SELECT 1 FROM document AS d WHERE d.structure_id = c.structure_id AND d.receipt = ?)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -38,7 +43,8 @@ def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) 
     """Insert one row per addressed mailbox that has none for this message yet; give how many.
 
     A message sent to the application mailbox itself is answered to its forwarder in the name of
-    that mailbox; everyone else's answer names their own (RULES §3, RULES §9).
+    that mailbox; everyone else's answer names their own (RULES §3, RULES §9). Where a structure's
+    software answers for what is filed, the row is held until it has.
     """
     send_to = asked_by(opened)
     if send_to is None:
@@ -46,6 +52,12 @@ def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) 
     answered = {
         str(row[0]) for row in connection.execute(_ANSWERED, (answer.structure_id, answer.receipt))
     }
+    state = "waiting"
+    if (
+        answer.code is None
+        and connection.execute(_AWAITS_SOFTWARE, (answer.structure_id, answer.receipt)).fetchone()
+    ):
+        state = "held"  # the software's answer is this one's (handover_queue)
     added = [each for each in dict.fromkeys(opened.delivered_to) if each not in answered]
     rows = [
         {
@@ -57,6 +69,7 @@ def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) 
             "code": "" if answer.code is None else str(answer.code.value),
             "original_message_id": opened.message_id,
             "at": micros(answer.at),
+            "state": state,
         }
         for place, recipient in enumerate(added, start=len(answered))
     ]
@@ -64,7 +77,7 @@ def put_answers(connection: sqlite3.Connection, opened: Opened, answer: Answer) 
         "INSERT INTO reply_outbox (structure_id, item_id, final_recipient, send_to, message_id,"
         " code, original_message_id, at, next_at, state)"
         " VALUES (:structure_id, :item_id, :final_recipient, :send_to, :message_id, :code,"
-        " :original_message_id, :at, :at, 'waiting')"
+        " :original_message_id, :at, :at, :state)"
         " ON CONFLICT (item_id, final_recipient) DO NOTHING",
         rows,
     )

@@ -164,6 +164,7 @@ document = Table(
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
     Index("document_patient", "patient_id", "class_code"),
+    Index("document_withdrawn", "structure_id", sqlite_where=text("status = 'withdrawn'")),
     Index("document_release", "release_at", sqlite_where=text("release_at IS NOT NULL")),
     Index(
         "document_parent",
@@ -283,9 +284,38 @@ reply_outbox = Table(
     Column("at", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("next_at", Integer, nullable=False),
-    Column("state", Text, nullable=False, comment="waiting, sent, refused"),
+    Column("state", Text, nullable=False, comment="waiting, sent, refused, held"),
     UniqueConstraint("item_id", "final_recipient", name="reply_outbox_once"),
     Index("reply_outbox_due", "structure_id", "next_at", sqlite_where=text("state = 'waiting'")),
+    Index("reply_outbox_held", "structure_id", sqlite_where=text("state = 'held'")),
+)
+
+# --- what is handed over to a structure's own software ----------------------------------------
+
+handover_choice = Table(
+    "handover_choice",
+    METADATA,
+    Column("structure_id", Text, primary_key=True),
+    Column("taken_in", Integer, nullable=False, comment="documents up to this id were looked at"),
+    Column("answers", Integer, nullable=False, comment="1: the software's answer is the MDN's"),
+)
+
+handover = Table(
+    "handover",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("document_id", ForeignKey("document.id"), nullable=False),
+    Column("action", Text, nullable=False, comment="new, replace, withdraw"),
+    Column("control_id", Text, nullable=False, comment="MSH-10, the same at every try"),
+    Column("state", Text, nullable=False, comment="waiting, accepted, refused"),
+    Column("code", Text, nullable=False, server_default="", comment="900 to 906 when refused"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("created_at", Integer, nullable=False),
+    Column("next_at", Integer, nullable=False),
+    Column("answered_at", Integer),
+    UniqueConstraint("document_id", "action", name="handover_once"),
+    Index("handover_due", "structure_id", "next_at", sqlite_where=text("state = 'waiting'")),
 )
 
 # --- what patients keep themselves: never an occurrence, never counted as filed ---------------

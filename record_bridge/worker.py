@@ -26,6 +26,9 @@ from directory.lookup import Directory
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.handover import Handover, HandoverTarget
+from record_bridge.handover_commands import HandoverCommands
+from record_bridge.handover_queue import choose
 from record_bridge.inbox import InboxLogin
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
@@ -71,6 +74,7 @@ class BridgeSettings:
         crls: folder of revocation lists.
         server_name: name in the servers' certificates, when it is not the host connected to.
         purge_after_days: how long an entry stays in its mailbox after its outcome (RULES §3).
+        handovers: whose software is handed what is filed.
     """
 
     record: Path
@@ -83,6 +87,7 @@ class BridgeSettings:
     check_hostname: bool = True
     server_name: str = ""
     purge_after_days: int = 30
+    handovers: tuple[HandoverTarget, ...] = ()
 
 
 def _now() -> datetime:
@@ -97,6 +102,7 @@ class BridgeWorker:
         self._directory = directory
         self._stack = AsyncExitStack()
         self._watchers: list[Watcher] = []
+        self._handovers: list[Handover] = []
         self._watched = {each.structure_id for each in settings.inboxes}
         self._group: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
@@ -123,6 +129,9 @@ class BridgeWorker:
             if settings.inboxes:
                 await opener.start()
             self._watchers = [self._watcher(record, opener, each) for each in settings.inboxes]
+            self._handovers = [
+                Handover(record, each, _now, self.wake) for each in settings.handovers
+            ]
             self._commands = RecordCommands(
                 CommandContext(
                     record=record,
@@ -161,6 +170,7 @@ class BridgeWorker:
             | LifeCommands(self._record, _now).table()
             | RightsCommands(self.commands, self._directory.practitioner).table()
             | MaskingCommands(self.commands).table()
+            | HandoverCommands(self.commands).table()
             | ArchiveCommands(self.commands, self._settings.record).table()
         )
 
@@ -191,13 +201,19 @@ class BridgeWorker:
         self._stopping.set()
         for watcher in self._watchers:
             watcher.stop()
+        for handover in self._handovers:
+            handover.stop()
 
     async def run(self) -> None:
         """Watch every mailbox until ``stop``, or until cancelled."""
+        choices = {each.structure_id: each.answers for each in self._settings.handovers}
+        await self.record.write(choose, (choices, _now()))
         async with asyncio.TaskGroup() as group:
             self._group = group
             for watcher in self._watchers:
                 group.create_task(watcher.run())
+            for handover in self._handovers:
+                group.create_task(handover.run())
             group.create_task(self._keep_current())
 
     async def watch(self, inboxes: Sequence[StructureInbox]) -> None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from mailserver.cli import hospital, outgoing, people, records, rights, site, trust
+from mailserver.cli import handover, hospital, outgoing, people, records, rights, site, trust
 
 app = typer.Typer(
     name="pli",
@@ -21,6 +21,7 @@ app.add_typer(records.record, name="record")
 app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
+app.add_typer(handover.handover, name="handover")
 app.add_typer(outgoing.queue, name="queue")
 app.add_typer(outgoing.message, name="message")
 app.add_typer(trust.trust_list, name="trust-list")

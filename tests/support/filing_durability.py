@@ -48,6 +48,8 @@ _HEAD = re.compile(
     r"(INSERT INTO|INSERT OR \w+ INTO|UPDATE|DELETE FROM) \"?(\w+)|SELECT.*? FROM \"?(\w+)",
     re.IGNORECASE | re.DOTALL,
 )
+UNTRIED = -1
+"""Instead of a number: die at the first kind of statement that nobody was killed at yet."""
 ANSWER = "answer"
 """The step between a commit and its being told."""
 RECOUNT = Path(__file__).parents[2] / "scripts" / "recount"
@@ -109,15 +111,20 @@ def _run_child(
     os.dup2(errors, 2)
 
     begun = False
+    tried = Path(steps + ".killed")
+    tried.touch()
+    killed_at = set(tried.read_text().splitlines())
 
     def step(name: str) -> None:
         nonlocal begun
-        begun = left.value > 0 and (begun or name == _BEGINS[role])
+        begun = left.value != 0 and (begun or name == _BEGINS[role])
         if not begun:
             return
         os.write(log, f"{name}\n".encode())
-        left.value -= 1
-        if left.value == 0:
+        left.value -= left.value > 0
+        if left.value == 0 or (left.value == UNTRIED and name not in killed_at):
+            with tried.open("a") as file:
+                file.write(f"{name}\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
     open_writer = database._Writer._connect
@@ -185,7 +192,7 @@ class Child:
         reading.close()
 
     def arm(self, number: int) -> None:
-        """Die before the ``number``-th statement from now."""
+        """Die before the ``number``-th statement from now, or at one UNTRIED."""
         self._left.value = number
 
     @property
@@ -199,11 +206,9 @@ class Child:
         self.killed_at[self.steps()[-1]] += 1
         return True
 
-    def disarm(self) -> bool:
-        """Live on; True when the armed statement was never reached."""
-        reached = self._left.value <= 0
+    def disarm(self) -> None:
+        """Live on."""
         self._left.value = 0
-        return not reached
 
     def steps(self) -> list[str]:
         """The steps that were taken while armed."""

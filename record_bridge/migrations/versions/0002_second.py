@@ -89,6 +89,14 @@ DROP TABLE patient
 ALTER TABLE patient_next RENAME TO patient
 """,
     """
+CREATE TABLE handover_choice (
+    structure_id TEXT NOT NULL,
+    taken_in INTEGER NOT NULL,
+    answers INTEGER NOT NULL,
+    PRIMARY KEY (structure_id)
+)
+""",
+    """
 CREATE TABLE document_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -462,6 +470,24 @@ DROP TABLE agenda_entry
 ALTER TABLE agenda_entry_next RENAME TO agenda_entry
 """,
     """
+CREATE TABLE handover (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    document_id INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    control_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    code TEXT DEFAULT '' NOT NULL,
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    created_at INTEGER NOT NULL,
+    next_at INTEGER NOT NULL,
+    answered_at INTEGER,
+    PRIMARY KEY (id),
+    CONSTRAINT handover_once UNIQUE (document_id, action),
+    FOREIGN KEY(document_id) REFERENCES document (id)
+)
+""",
+    """
 CREATE TABLE deposit_chunk (
     deposit_id INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -498,6 +524,12 @@ CREATE INDEX document_patient ON document (patient_id, class_code)
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
 """,
     """
+CREATE INDEX document_withdrawn ON document (structure_id) WHERE status = 'withdrawn'
+""",
+    """
+CREATE INDEX handover_due ON handover (structure_id, next_at) WHERE state = 'waiting'
+""",
+    """
 CREATE INDEX imported_event_patient ON imported_event (patient_id)
 """,
     """
@@ -505,6 +537,9 @@ CREATE UNIQUE INDEX opposition_now ON opposition (patient_id, scope) WHERE until
 """,
     """
 CREATE INDEX profile_item_patient ON profile_item (patient_id)
+""",
+    """
+CREATE INDEX reply_outbox_held ON reply_outbox (structure_id) WHERE state = 'held'
 """,
 )
 

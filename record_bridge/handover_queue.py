@@ -1,0 +1,313 @@
+"""The queue of filed documents for a structure's own software, and what its answers settle.
+
+Invariants: a document is in the queue because it is in the record: ``take_in`` makes the rows that
+are missing, so that no crash loses one; a row is settled once. A message's answer to its sender
+that waits for the software (``held``) is released by what stands in these rows, never by what a
+process remembers: one answer in all (RULES §9).
+
+Source: MSS-FACTS §9, RULES §9.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from directory.codes import type_label
+from directory.trail import AuditEvent, append
+from record_bridge import replying
+from record_bridge.formats.hl7v2 import Action
+from record_bridge.model import ErrorCode
+from record_bridge.repository import micros, moment
+from record_bridge.schema import TRAIL
+
+SCHEDULE_S = (5, 30, 300, 3600)
+"""Seconds before the next attempt; the last one repeats."""
+GIVE_UP_AFTER = timedelta(days=5)
+ANSWER_AFTER = timedelta(days=1)
+"""A sender is not kept waiting longer for a software that says nothing."""
+BATCH = 20
+ACTOR = "bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One document to hand over now.
+
+    Attributes:
+        control_id: MSH-10, the same at every try.
+        traits: (birth name, first birth name, birth date AAAAMMJJ, sex).
+    """
+
+    id: int
+    action: Action
+    control_id: str
+    document_id: int
+    patient_id: int
+    unique_id: str
+    parent_unique_id: str
+    type_code: str
+    type_label: str
+    ins: tuple[str, str]
+    traits: tuple[str, str, str, str]
+    filed_at: datetime
+    queued_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one try: ``state`` is accepted, refused or waiting (to be tried again)."""
+
+    due: Due
+    state: str
+    at: datetime
+    code: ErrorCode | None = None
+
+
+def choose(connection: sqlite3.Connection, value: tuple[Mapping[str, bool], datetime]) -> None:
+    """Write down which structures hand over, and whose software answers the senders.
+
+    A structure begins with what is filed from now on; one that stopped owes its senders the
+    answers that were held.
+    """
+    answers, at = value
+    for structure_id, answers_senders in answers.items():
+        connection.execute(
+            "INSERT INTO handover_choice (structure_id, taken_in, answers)"
+            " VALUES (?, (SELECT coalesce(max(id), 0) FROM document), ?)"
+            " ON CONFLICT (structure_id) DO UPDATE SET answers = excluded.answers",
+            (structure_id, int(answers_senders)),
+        )
+    gone = [
+        row[0]
+        for row in connection.execute("SELECT structure_id FROM handover_choice").fetchall()
+        if row[0] not in answers
+    ]
+    for structure_id in gone:
+        connection.execute("DELETE FROM handover_choice WHERE structure_id = ?", (structure_id,))
+    connection.execute(
+        "UPDATE reply_outbox SET state = 'waiting', next_at = ? WHERE state = 'held' AND"
+        " NOT EXISTS (SELECT 1 FROM handover_choice AS c"
+        " WHERE c.structure_id = reply_outbox.structure_id AND c.answers = 1)",
+        (micros(at),),
+    )
+
+
+def take_in(connection: sqlite3.Connection, value: tuple[str, datetime]) -> list[Due]:
+    """Queue what was filed, replaced or withdrawn since; give what is due.
+
+    A version follows its parent: it is not due while the parent waits.
+    """
+    structure_id, at = value
+    _queue_filed(connection, structure_id, at)
+    _queue_withdrawn(connection, structure_id, at)
+    rows = connection.execute(
+        "SELECT h.id, h.action, h.control_id, d.id, p.id, d.unique_id,"
+        " coalesce(d.parent_unique_id, ''), d.type_code, d.title, p.matricule, p.oid, p.family,"
+        " p.given, p.birth_date, p.sex, d.filed_at, h.created_at FROM handover AS h"
+        " JOIN document AS d ON d.id = h.document_id JOIN patient AS p ON p.id = d.patient_id"
+        " WHERE h.structure_id = ? AND h.state = 'waiting' AND h.next_at <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM handover AS b JOIN document AS e ON e.id = b.document_id"
+        " WHERE b.structure_id = h.structure_id AND b.state = 'waiting' AND b.id < h.id"
+        " AND (e.id = d.id OR e.unique_id = d.parent_unique_id))"
+        " ORDER BY h.next_at, h.id LIMIT ?",
+        (structure_id, micros(at), BATCH),
+    ).fetchall()
+    return [
+        Due(
+            id=row[0],
+            action=Action(row[1]),
+            control_id=row[2],
+            document_id=row[3],
+            patient_id=row[4],
+            unique_id=row[5],
+            parent_unique_id=row[6] if row[1] == Action.REPLACE.value else "",
+            type_code=row[7],
+            type_label=type_label(row[7]) or row[8],
+            ins=(row[9], row[10]),
+            traits=(row[11], row[12], row[13], row[14]),
+            filed_at=moment(row[15]),
+            queued_at=moment(row[16]),
+        )
+        for row in rows
+    ]
+
+
+def _queue_filed(connection: sqlite3.Connection, structure_id: str, at: datetime) -> None:
+    """One row for each current document that is new; a version that was never current has none."""
+    found = connection.execute(
+        "SELECT d.id, d.unique_id, d.status, EXISTS (SELECT 1 FROM document AS e"
+        " JOIN handover AS h ON h.document_id = e.id WHERE e.structure_id = d.structure_id"
+        " AND e.unique_id = d.parent_unique_id) FROM document AS d"
+        " WHERE d.structure_id = :structure AND d.imported_at IS NULL AND d.id >"
+        " (SELECT taken_in FROM handover_choice WHERE structure_id = :structure) ORDER BY d.id",
+        {"structure": structure_id},
+    ).fetchall()
+    for document_id, unique_id, status, follows in found:
+        if status == "current":
+            action = Action.REPLACE if follows else Action.NEW
+            _queue(connection, (structure_id, document_id, unique_id), action, at)
+    if found:
+        connection.execute(
+            "UPDATE handover_choice SET taken_in = ? WHERE structure_id = ?",
+            (found[-1][0], structure_id),
+        )
+
+
+def _queue_withdrawn(connection: sqlite3.Connection, structure_id: str, at: datetime) -> None:
+    found = connection.execute(
+        "SELECT d.id, d.unique_id FROM document AS d WHERE d.structure_id = ?"
+        " AND d.status = 'withdrawn' AND EXISTS (SELECT 1 FROM handover AS h"
+        " WHERE h.document_id = d.id AND h.action <> 'withdraw' AND h.state <> 'refused')"
+        " AND NOT EXISTS (SELECT 1 FROM handover AS h WHERE h.document_id = d.id"
+        " AND h.action = 'withdraw') ORDER BY d.id",
+        (structure_id,),
+    ).fetchall()
+    for document_id, unique_id in found:
+        _queue(connection, (structure_id, document_id, unique_id), Action.WITHDRAW, at)
+
+
+def _queue(
+    connection: sqlite3.Connection, document: tuple[str, int, str], action: Action, at: datetime
+) -> None:
+    structure_id, document_id, unique_id = document
+    seed = f"{structure_id}\0{unique_id}\0{action.value}".encode()
+    connection.execute(
+        "INSERT INTO handover (structure_id, document_id, action, control_id, state, created_at,"
+        " next_at) VALUES (?, ?, ?, ?, 'waiting', ?, ?)"
+        " ON CONFLICT (document_id, action) DO NOTHING",
+        (
+            structure_id,
+            document_id,
+            action.value,
+            hashlib.sha256(seed).hexdigest()[:20],  # what every version's MSH-10 has room for
+            micros(at),
+            micros(at),
+        ),
+    )
+
+
+def content(connection: sqlite3.Connection, document_id: int) -> bytes:
+    """Give a document's octets."""
+    rows = connection.execute(
+        "SELECT data FROM document_chunk WHERE document_id = ? ORDER BY position", (document_id,)
+    )
+    return b"".join(row[0] for row in rows)
+
+
+def look_again(connection: sqlite3.Connection, value: tuple[int, datetime]) -> None:
+    """Note that a row is not settled, and when it is to be looked at next."""
+    row_id, at = value
+    connection.execute("UPDATE handover SET next_at = ? WHERE id = ?", (micros(at), row_id))
+
+
+def settle(connection: sqlite3.Connection, settled: Settled) -> int:
+    """Write down what became of one try; give how many answers waited for it and may leave."""
+    row = connection.execute(
+        "SELECT structure_id, attempts, created_at FROM handover WHERE id = ?", (settled.due.id,)
+    ).fetchone()
+    structure_id, attempts, created_at = row[0], int(row[1]), moment(int(row[2]))
+    state = settled.state
+    if state == "waiting" and settled.at - created_at > GIVE_UP_AFTER:
+        state = "refused"
+    wait = timedelta(seconds=SCHEDULE_S[min(attempts, len(SCHEDULE_S) - 1)])
+    connection.execute(
+        "UPDATE handover SET state = ?, code = ?, attempts = attempts + 1, next_at = ?,"
+        " answered_at = ? WHERE id = ? AND state = 'waiting'",
+        (
+            state,
+            "" if settled.code is None else str(settled.code.value),
+            micros(settled.at + wait),
+            None if state == "waiting" else micros(settled.at),
+            settled.due.id,
+        ),
+    )
+    if state == "waiting":
+        return 0
+    facts: dict[str, str | int | bool] = {
+        "document_id": settled.due.document_id,
+        "action": settled.due.action.value,
+    }
+    if settled.code is not None:
+        facts["code"] = settled.code.value
+    kind = "document_handed_over" if state == "accepted" else "handover_refused"
+    subject = f"patient:{settled.due.patient_id}"
+    append(connection, TRAIL, [AuditEvent(kind, settled.at, ACTOR, structure_id, subject, facts)])
+    return release_answers(connection, (structure_id, settled.at))
+
+
+def release_answers(connection: sqlite3.Connection, value: tuple[str, datetime]) -> int:
+    """Let the held answers go whose documents are all settled; give how many.
+
+    The first refusal in the order of the documents is the code; a software that said nothing for
+    a day no longer keeps a sender waiting.
+    """
+    structure_id, at = value
+    held = connection.execute(
+        "SELECT r.id, i.receipt, i.origin, r.at FROM reply_outbox AS r"
+        " JOIN inbox_item AS i ON i.id = r.item_id WHERE r.structure_id = ? AND r.state = 'held'",
+        (structure_id,),
+    ).fetchall()
+    released = 0
+    for reply_id, receipt, origin, since in held:
+        answers = connection.execute(
+            "SELECT h.state, h.code, d.status FROM document AS d LEFT JOIN handover AS h"
+            " ON h.document_id = d.id AND h.action <> 'withdraw'"
+            " WHERE d.structure_id = ? AND d.receipt = ? ORDER BY d.position",
+            (structure_id, receipt),
+        ).fetchall()
+        if moment(since) + ANSWER_AFTER > at and any(map(_is_open, answers)):
+            continue
+        code = next((ErrorCode(int(row[1])) for row in answers if row[1]), None)
+        told = replying.code_told(connection, origin or "", code, at)
+        connection.execute(
+            "UPDATE reply_outbox SET state = 'waiting', code = ?, next_at = ? WHERE id = ?",
+            ("" if told is None else str(told.value), micros(at), reply_id),
+        )
+        released += 1
+    return released
+
+
+def _is_open(answer: Sequence[str | None]) -> bool:
+    state, _, status = answer
+    return state == "waiting" or (state is None and status == "current")
+
+
+def rows(connection: sqlite3.Connection, structure_id: str | None) -> list[dict[str, object]]:
+    """List what is not settled or was refused, oldest first, for the command line."""
+    return list(_listed(connection, structure_id))
+
+
+def _listed(
+    connection: sqlite3.Connection, structure_id: str | None
+) -> Iterator[dict[str, object]]:
+    found = connection.execute(
+        "SELECT h.id, h.structure_id, d.unique_id, h.action, h.state, h.code, h.attempts,"
+        " h.next_at FROM handover AS h JOIN document AS d ON d.id = h.document_id"
+        " WHERE h.state <> 'accepted' AND h.structure_id = coalesce(?, h.structure_id)"
+        " ORDER BY h.id",
+        (structure_id,),
+    )
+    for row in found:
+        yield {
+            "id": row[0],
+            "structure": row[1],
+            "unique_id": row[2],
+            "action": row[3],
+            "state": row[4],
+            "code": row[5],
+            "attempts": row[6],
+            "next_at": moment(row[7]).isoformat() if row[4] == "waiting" else None,
+        }
+
+
+def retry(connection: sqlite3.Connection, value: tuple[str | None, datetime]) -> int:
+    """Hand over again at once what waits or was refused; give how many."""
+    structure_id, at = value
+    return connection.execute(
+        "UPDATE handover SET state = 'waiting', code = '', next_at = ?, created_at = ?,"
+        " answered_at = NULL WHERE state <> 'accepted'"
+        " AND structure_id = coalesce(?, structure_id)",
+        (micros(at), micros(at), structure_id),
+    ).rowcount
