@@ -63,6 +63,7 @@ REFUSALS = {
     "archive_conflicts": "A document of this archive is in another record already.",
     "record_not_empty": "This record is not empty: an archive fills an empty one only.",
     "no_such_professional": "No professional of this RPPS; see 'pli account list DIR'.",
+    "no_physician": "An attending physician is a physician (profession 10).",
     "no_such_person": "The other person must be another patient of the same structure.",
     "no_such_right": "No such right holds; see 'pli access list DIR'.",
     "no_such_end": "This end cannot be: it is past, or more than a year ahead.",

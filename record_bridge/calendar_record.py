@@ -129,6 +129,7 @@ class _NewKey:
     digest: bytes
     name: str
     detail: Detail
+    holder: str
     actor: str
     at: datetime
 
@@ -152,7 +153,7 @@ class CalendarCommands:
     | own_entry_put | patient_id, name, ics, expected, actor | ``etag``, ``created`` |
     | own_entry_add | patient_id, title, place, day, start_at, end_at, actor | ``name`` |
     | own_entry_delete | patient_id, name, expected, actor | ``deleted`` |
-    | calendar_key_make | patient_id, kind, name, detail, actor | ``login``, ``secret`` |
+    | calendar_key_make | patient_id, kind, name, detail, holder, actor | ``login``, ``secret`` |
     | calendar_key_stop | patient_id, id, actor | ``stopped`` |
     | invitation_answer | patient_id, ics, answer, actor | ``answered`` |
     """
@@ -277,6 +278,7 @@ class CalendarCommands:
             key_digest(secret),
             " ".join(str(arguments.get("name") or "").split())[:60],
             Detail(arguments.get("detail") or Detail.PLAIN),
+            str(arguments.get("holder") or ""),
             str(arguments["actor"]),
             self._clock(),
         )
@@ -479,6 +481,7 @@ def _add_key(connection: sqlite3.Connection, key: _NewKey) -> None:
             "digest": key.digest,
             "name": key.name,
             "detail": key.detail.value,
+            "holder": key.holder,
             "created_at": at,
             "expires_at": micros(key.at + KEY_LIFETIME),
         },

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from directory.database import Database
 from record_bridge.calendar_objects import Detail
+from record_bridge.model import Viewer, ViewerKind
 from record_bridge.repository import micros, moment, moment_or_none
 from record_bridge.schema import (
     TRAIL,
@@ -50,7 +51,10 @@ class OwnEntry:
 
 @dataclass(frozen=True, slots=True)
 class CalendarKey:
-    """A secret that opens an agenda to one calendar; the secret itself is not kept."""
+    """A secret that opens an agenda to one calendar; the secret itself is not kept.
+
+    ``holder`` is the key, as a patient, of the representative who made it; "" for the patient.
+    """
 
     id: int
     patient_id: int
@@ -60,6 +64,14 @@ class CalendarKey:
     detail: Detail
     created_at: datetime
     expires_at: datetime
+    holder: str = ""
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who reads the agenda through it."""
+        if self.holder:
+            return Viewer(ViewerKind.REPRESENTATIVE, self.holder)
+        return Viewer(ViewerKind.PATIENT, str(self.patient_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,4 +324,5 @@ def _key(row: Mapping[str, Any]) -> CalendarKey:
         detail=Detail(row["detail"]),
         created_at=moment(row["created_at"]),
         expires_at=moment(row["expires_at"]),
+        holder=row["holder"],
     )

@@ -19,7 +19,7 @@ from directory.database import Database
 from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life_queries import LifeQueries
-from record_bridge.model import DocumentStatus, Viewer, ViewerKind
+from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, open_record
 from record_bridge.rights import Part
@@ -36,7 +36,7 @@ from record_bridge.schema import (
     patient,
     prevention_declared,
 )
-from record_bridge.visibility import decide
+from record_bridge.visibility import DocumentFacts, decide
 
 __all__ = [
     "AccessView",
@@ -236,6 +236,26 @@ class RecordQueries:
         if structure_id is not None:
             wanted = wanted.where(patient.c.structure_id == structure_id)
         return [_patient(row._asdict()) for row in await self._database.all(wanted)]
+
+    async def patients_by_matricule(
+        self, structure_id: str, matricule: str
+    ) -> Sequence[PatientView]:
+        """Give the patients of a structure with exactly this matricule, of whatever OID."""
+        rows = await self._database.all(
+            select(patient)
+            .where(patient.c.structure_id == structure_id, patient.c.matricule == matricule)
+            .order_by(patient.c.id)
+        )
+        return [_patient(row._asdict()) for row in rows]
+
+    async def may_see_type(self, patient_id: int, viewer: Viewer, type_code: str) -> bool:
+        """Say whether a viewer sees a document of this type that nothing hides.
+
+        What patients write in their record (profile, wishes) is judged like such a document.
+        """
+        record = await self.rights.facts(patient_id)
+        facts = DocumentFacts(type_code, frozenset({Visibility.VISIBLE}))
+        return record is not None and decide(facts, viewer, record).is_shown
 
     async def categories(self, patient_id: int, viewer: Viewer) -> Sequence[CategoryView]:
         """Count the documents that the viewer may see, class by class."""

@@ -38,6 +38,7 @@ from record_bridge.rights import (
     EMERGENCY_FOR,
     EVERYTHING,
     LONGEST_DELEGATION,
+    PHYSICIAN,
     PROFESSIONAL,
     Decision,
     GrantKind,
@@ -305,8 +306,12 @@ class RightsCommands:
         if kind in PROFESSIONAL:
             rpps = _rpps(str(arguments.get("holder") or ""))
             # anyone may be blocked, also one whom the annuaire does not know
-            if kind is not GrantKind.BLOCK and await self._practitioner(rpps) is None:
+            known = await self._practitioner(rpps)
+            if known is None and kind is not GrantKind.BLOCK:
                 raise RecordStateError("no_such_professional")
+            is_physician = known is not None and known.profession == PHYSICIAN
+            if kind is GrantKind.ATTENDING and not is_physician:
+                raise RecordStateError("no_physician")
             return rpps
         other = await self._commands.find(
             {

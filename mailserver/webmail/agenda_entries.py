@@ -8,6 +8,7 @@ from mailserver.webmail.text_fr import today
 from record_bridge.life_queries import OwnEntry
 from record_bridge.model import Viewer
 from record_bridge.queries import AgendaView
+from record_bridge.rights import Part
 
 OWN = "own"
 INVITED = "invited"
@@ -25,6 +26,9 @@ async def whole_agenda(services: WebmailServices, of: AgendaOf) -> list[AgendaVi
     """List every line of an agenda by date; one's own are the patient's own business."""
     entries = list(await services.queries.agenda(of.patient_id, of.viewer))
     now = today(services.clock())
+    opening = await services.queries.rights.may_open(of.patient_id, of.viewer, Part.AGENDA)
+    if opening is None or not opening.is_shown:
+        return []
     own = await services.queries.life.own_entries(of.patient_id)
     entries += [_shown(entry, now) for entry in own]
     entries.sort(

@@ -37,10 +37,10 @@ DECIDABLE: Final = frozenset({"proposed", "to_schedule"})
 
 async def _agenda(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
-    record = await own_record(services, visitor)
+    record = await own_record(request, visitor)
     if record is None:
         return render("no_record.html", visitor, {"section": "agenda"})
-    await note_access(request, visitor, record, "agenda", None)
+    await note_access(request, record, "agenda", None)
     entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
     shown = [entry for entry in entries if entry.status != "dismissed"]
     upcoming = [entry for entry in shown if is_upcoming(entry, today(services.clock()))]
@@ -116,7 +116,7 @@ async def _done(request: Request, visitor: Visitor) -> Response:
         "patient_id": record.patient.id,
         "entry_id": entry_id,
         "decision": "confirmed",
-        "actor": visitor.actor,
+        "actor": record.actor,
     }
     await run(services, "agenda_decide", arguments)
     return RedirectResponse("/agenda?fait=1", status_code=303)
@@ -159,7 +159,7 @@ async def _line(request: Request, visitor: Visitor) -> dict[str, Any]:
         "patient_id": record.patient.id,
         "rule_id": str(request.path_params["rule"])[:MAX_RULE],
         "ordinal": int(request.path_params["ordinal"]),
-        "actor": visitor.actor,
+        "actor": record.actor,
     }
 
 

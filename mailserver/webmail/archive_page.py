@@ -29,7 +29,7 @@ async def _archive(request: Request, visitor: Visitor) -> Response:
     arguments = {
         "patient_id": record.patient.id,
         "kind": "record_exported",
-        "actor": visitor.actor,
+        "actor": record.actor,
     }
     await run(services, "note_access", arguments)
     wanted = await _wanted(services, record)
@@ -43,7 +43,7 @@ async def _archive(request: Request, visitor: Visitor) -> Response:
 
 async def _wanted(services: WebmailServices, record: OwnRecord) -> Wanted:
     seen = await services.queries.documents(record.patient.id, record.viewer, superseded=True)
-    accesses = await services.queries.accesses(record.patient.id)
+    accesses = await services.queries.accesses(record.patient.id, record.viewer)
     return Wanted(
         record.patient.id,
         services.clock(),

@@ -22,6 +22,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.errors import CommandError, DavRequestError, MailServerError
 from mailserver.webmail import dav
+from mailserver.webmail.calendar_pages import still_opens
 from mailserver.webmail.dav import CAL, CS, DAV, Told, element, href
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import services_of
@@ -31,7 +32,6 @@ from record_bridge.calendar_record import document_calendar, key_digest, own_obj
 from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.formats.ical import MAX_OCTETS
 from record_bridge.life_queries import CalendarKey
-from record_bridge.model import Viewer, ViewerKind
 
 METHODS: Final = (
     "OPTIONS", "PROPFIND", "REPORT", "GET", "HEAD", "PUT", "DELETE", "PROPPATCH",
@@ -147,7 +147,9 @@ async def _key_of(request: Request) -> CalendarKey | None:
     found = await services.queries.life.calendar_key(
         key_digest(secret), "device", services.clock()
     )
-    return found if found is not None and found.login == login.strip().lower() else None
+    if found is None or found.login != login.strip().lower():
+        return None
+    return found if await still_opens(services, found) else None
 
 
 def _place(path: str, key: CalendarKey) -> Asked | None:
@@ -169,8 +171,7 @@ async def _objects(services: WebmailServices, asked: Asked) -> Mapping[str, Cale
     if asked.calendar == OWN:
         found = own_objects(await services.queries.life.own_entries(patient_id))
     else:
-        viewer = Viewer(ViewerKind.PATIENT, str(patient_id))
-        dated = await document_calendar(services.queries, patient_id, viewer)
+        dated = await document_calendar(services.queries, patient_id, asked.key.viewer)
         found = objects_of(dated, asked.key.detail)
     return {each.name: each for each in found}
 

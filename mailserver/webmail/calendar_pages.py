@@ -23,7 +23,9 @@ from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from record_bridge.calendar_objects import Detail, etag_of, feed
 from record_bridge.calendar_record import document_calendar, key_digest, own_calendar
 from record_bridge.formats.dtm import paris_instant
-from record_bridge.model import Viewer, ViewerKind
+from record_bridge.life_queries import CalendarKey
+from record_bridge.model import ViewerKind
+from record_bridge.rights import Part
 
 MAX_FIELD: Final = 200
 APPOINTMENT: Final = timedelta(minutes=30)
@@ -70,7 +72,8 @@ async def _make(request: Request, visitor: Visitor) -> Response:
         "kind": kind,
         "name": await field_of(request, "name", 60),
         "detail": Detail.TITLES if detail == Detail.TITLES else Detail.PLAIN,
-        "actor": visitor.actor,
+        "holder": "" if record.viewer.kind == ViewerKind.PATIENT else record.viewer.ref,
+        "actor": record.actor,
     }
     made = await run(services, "calendar_key_make", arguments)
     if kind == "feed":
@@ -86,7 +89,7 @@ async def _stop(request: Request, visitor: Visitor) -> Response:
     arguments = {
         "patient_id": record.patient.id,
         "id": int(request.path_params["key"]),
-        "actor": visitor.actor,
+        "actor": record.actor,
     }
     await run(services_of(request), "calendar_key_stop", arguments)
     return RedirectResponse("/agenda/calendriers?arrete=1", status_code=303)
@@ -97,10 +100,9 @@ async def feed_file(request: Request) -> Response:
     services = services_of(request)
     secret = str(request.path_params["secret"]).removesuffix(".ics")
     key = await services.queries.life.calendar_key(key_digest(secret), "feed", services.clock())
-    if key is None:
+    if key is None or not await still_opens(services, key):
         raise HTTPException(404)
-    viewer = Viewer(ViewerKind.PATIENT, str(key.patient_id))
-    documents = await document_calendar(services.queries, key.patient_id, viewer)
+    documents = await document_calendar(services.queries, key.patient_id, key.viewer)
     own = own_calendar(await services.queries.life.own_entries(key.patient_id))
     shown = [each for each in (*documents, *own) if not each.appointment.cancelled]
     content = feed(shown, key.detail)
@@ -119,6 +121,12 @@ async def feed_file(request: Request) -> Response:
         "Content-Disposition": 'attachment; filename="agenda.ics"',
     }
     return Response(content, headers=headers)
+
+
+async def still_opens(services: WebmailServices, key: CalendarKey) -> bool:
+    """Say whether whoever made a key may open the agenda now: a parent's child comes of age."""
+    decision = await services.queries.rights.may_open(key.patient_id, key.viewer, Part.AGENDA)
+    return decision is not None and decision.is_shown
 
 
 async def _add(request: Request, visitor: Visitor) -> Response:
@@ -140,7 +148,7 @@ async def _add(request: Request, visitor: Visitor) -> Response:
         "title": title,
         "place": await field_of(request, "place", MAX_FIELD),
         "day": day.isoformat(),
-        "actor": visitor.actor,
+        "actor": record.actor,
     }
     if clock is not None:
         start_at = paris_instant(datetime.combine(day, clock.replace(tzinfo=None)))
@@ -158,7 +166,7 @@ async def _delete(request: Request, visitor: Visitor) -> Response:
     found = next((entry for entry in entries if entry.id == entry_id), None)
     if found is None:
         raise HTTPException(404)
-    arguments = {"patient_id": record.patient.id, "name": found.name, "actor": visitor.actor}
+    arguments = {"patient_id": record.patient.id, "name": found.name, "actor": record.actor}
     await run(services, "own_entry_delete", arguments)
     return RedirectResponse("/agenda?supprime=1", status_code=303)
 

@@ -35,11 +35,14 @@ from mailserver.webmail import (
     autoconfig,
     caldav,
     calendar_pages,
+    care_pages,
+    family_pages,
     life_pages,
     login,
     mail_pages,
     operations,
     record_pages,
+    rights_pages,
 )
 from mailserver.webmail.pages import STATIC, error_page
 from mailserver.webmail.services import (
@@ -169,6 +172,7 @@ def build_app(services: WebmailServices) -> Starlette:
     # a person's file stays in memory: nothing of it is ever written beside the record
     MultiPartParser.spool_max_size = MAX_UPLOAD
     prevention = "/agenda/prevention/{rule}/{ordinal:int}"
+    care_document = "/patients/{patient:int}/document/{document:int}"
     entry = "/messagerie/{mailbox:int}/{folder:int}/{uid:int}"
     app = Starlette(
         routes=[
@@ -190,6 +194,24 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/dossier/document/{document:int}", record_pages.document),
             Route("/dossier/document/{document:int}/fichier/{number:int}",
                   record_pages.document_file),
+            Route("/dossier/document/{document:int}/masquer", rights_pages.mask,
+                  methods=["POST"]),
+            Route("/dossier/droits", rights_pages.rights),
+            Route("/dossier/droits/bloquer", rights_pages.block, methods=["POST"]),
+            Route("/dossier/droits/urgence", rights_pages.switch, methods=["POST"]),
+            Route("/dossier/droits/proche", rights_pages.relative, methods=["POST"]),
+            Route("/dossier/droits/{right:int}/retirer", rights_pages.end, methods=["POST"]),
+            Route("/famille", family_pages.family),
+            Route("/famille/code", family_pages.code, methods=["POST"]),
+            Route("/famille/retour", family_pages.back, methods=["POST"]),
+            Route("/famille/{patient:int}/ouvrir", family_pages.open_record, methods=["POST"]),
+            Route("/patients", care_pages.patients, methods=["GET"]),
+            Route("/patients", care_pages.find, methods=["POST"]),
+            Route("/patients/ouvrir", care_pages.declare, methods=["POST"]),
+            Route("/patients/{patient:int}", care_pages.patient),
+            Route(care_document, care_pages.document),
+            Route(care_document + "/fichier/{number:int}", care_pages.document_file),
+            Route(care_document + "/liberer", care_pages.release, methods=["POST"]),
             Route("/dossier/profil", life_pages.profile, methods=["GET"]),
             Route("/dossier/profil", life_pages.profile_add, methods=["POST"]),
             Route("/dossier/profil/{item:int}/retirer", life_pages.profile_remove,

@@ -29,6 +29,7 @@ from mailserver.webmail.text_fr import today
 from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import ENDINGS, MAX_FILE, MAX_TEXT, MEASURES, DirectiveKind, ProfileKind
 from record_bridge.life_queries import Directive, ProfileItem
+from record_bridge.model import ViewerKind
 from record_bridge.queries import DocumentView
 
 MAX_FIELD: Final = 500
@@ -47,7 +48,7 @@ async def _values(request: Request, record: OwnRecord) -> dict[str, object]:
 
 async def _opened(request: Request, visitor: Visitor) -> OwnRecord:
     record = await wanted_record(request, visitor)
-    await note_access(request, visitor, record, "record", None)
+    await note_access(request, record, "record", None)
     return record
 
 
@@ -57,7 +58,7 @@ async def _tried(
     """Have the record changed, and go back to the page, with what was refused if it was."""
     record = await wanted_record(request, visitor)
     name, arguments = command
-    whole = {**arguments, "patient_id": record.patient.id, "actor": visitor.actor}
+    whole = {**arguments, "patient_id": record.patient.id, "actor": record.actor}
     try:
         await services_of(request).record(name, whole)
     except (CommandError, RecordStateError) as error:
@@ -186,7 +187,7 @@ async def _deposit_file(request: Request, visitor: Visitor) -> Response:
     found = next((each for each in known if each.id == number), None)
     if found is None:
         raise HTTPException(404)
-    await note_access(request, visitor, record, "file", None)
+    await note_access(request, record, "file", None)
     content = await life.deposit_content(found.id)
     name = f"{found.title}.{ENDINGS[found.media_type][0]}"
     return download(content, name)
@@ -232,6 +233,8 @@ async def _elsewhere(services: WebmailServices, record: OwnRecord) -> list[tuple
     life, patient_id = services.queries.life, record.patient.id
     entries = await whole_agenda(services, AgendaOf(patient_id, record.viewer))
     found = [("Agenda", f"{entry.title} {entry.place}", "/agenda") for entry in entries]
+    if record.viewer.kind == ViewerKind.DELEGATE:
+        return found
     for item in await life.profile(patient_id):
         label = MEASURES[item.text].label if item.kind == "measurement" else item.text
         found.append(("Profil médical", label, "/dossier/profil"))
@@ -250,7 +253,7 @@ async def _history(request: Request, visitor: Visitor) -> Response:
         *((event.at, event.actor, event.kind, None) for event in events),
     ]
     lines.sort(key=lambda line: line[0], reverse=True)
-    values = await _values(request, record) | {"lines": lines[:MAX_FIELD], "own": visitor.actor}
+    values = await _values(request, record) | {"lines": lines[:MAX_FIELD], "own": record.actor}
     return render("history.html", visitor, values)
 
 

@@ -27,6 +27,7 @@ from mailserver.webmail.session import (
     check_form,
     clear_cookie,
     field_of,
+    keep_chosen,
     new_ticket,
     services_of,
     set_cookie,
@@ -87,7 +88,7 @@ async def sign_in(request: Request) -> Response:
     ticket = ticket_of(request)
     if ticket is None or ticket.expires_at <= at:
         return _form(request, message=text_fr.PAGE_EXPIRED, status=403)
-    await check_form(request, ticket)
+    await check_form(request, ticket.form_token)
     login = (await field_of(request, "login", MAX_LOGIN)).strip()
     password = await field_of(request, "password", MAX_PASSWORD)
     code = "".join((await field_of(request, "code", 20)).split())
@@ -100,6 +101,7 @@ async def sign_in(request: Request) -> Response:
     await services.store.audit.record([AuditEvent("web_sign_in", at, f"account:{account.id}")])
     response = RedirectResponse("/accueil", status_code=303)
     set_cookie(response, opened)
+    keep_chosen(response, None)
     return response
 
 
@@ -193,6 +195,7 @@ async def _sign_out(request: Request, visitor: Visitor) -> Response:
     )
     response = RedirectResponse("/connexion?au-revoir=1", status_code=303)
     clear_cookie(response)
+    keep_chosen(response, None)
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from mailserver.store.model import Flag
-from mailserver.webmail import life_text, text_fr
+from mailserver.webmail import life_text, rights_text, text_fr
 from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
 
@@ -41,6 +41,9 @@ _ENVIRONMENT.filters.update(
     subject_title=text_fr.subject_title,
     profile_kind=life_text.profile_kind,
     history_kind=life_text.history_kind,
+    right_kind=rights_text.right_kind,
+    right_parts=rights_text.right_parts,
+    why_not=rights_text.why_not,
 )
 _ENVIRONMENT.tests.update(
     unread=lambda summary: not summary.row.flags & Flag.SEEN,
@@ -62,7 +65,7 @@ def render(
     """
     context = {
         "visitor": visitor,
-        "csrf": visitor.ticket.form_token if visitor is not None else "",
+        "csrf": visitor.form_token if visitor is not None else "",
         "section": "",
         **values,
     }

@@ -9,6 +9,7 @@ downloads.
 import asyncio
 import json
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Final
 
 from markupsafe import Markup
@@ -17,78 +18,102 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from certs.errors import CertsError
-from directory.codes import MailboxType
 from mailserver.errors import MailServerError
-from mailserver.store.model import Mailbox
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
 from mailserver.webmail.files import download
 from mailserver.webmail.narrative import ReadableDocument, read_document
 from mailserver.webmail.pages import render
+from mailserver.webmail.professionals import names_of, practitioners_in
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, services_of, signed_in
 from mailserver.webmail.text_fr import today
+from mailserver.webmail.whose import own_patient, refuse_a_relative
 from record_bridge.errors import RecordBridgeError
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.queries import DocumentDetail, DocumentView, PatientView
+from record_bridge.rights import EMERGENCIES, majority_day
+from record_bridge.rights_record import RightRow
 
 HOME_DOCUMENTS: Final = 3
 HOME_ENTRIES: Final = 3
+EMERGENCIES_TOLD: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnRecord:
-    """The record of the visitor, who is its patient."""
+    """The record that the visitor reads: their own, or the one that they opened.
 
-    mailbox: Mailbox
+    Attributes:
+        actor: the visitor's name in the trail of this record.
+    """
+
     patient: PatientView
     viewer: Viewer
+    actor: str
+
+    def masks(self, now: date) -> frozenset[str]:
+        """The masks that the visitor may set and lift on this civil day.
+
+        A minor may hide a document from representatives; a relative changes nothing.
+        """
+        born = date.fromisoformat(self.patient.birth_date)
+        masks = set()
+        if self.viewer.kind != ViewerKind.DELEGATE:
+            masks.add("masked_ps")
+        if self.viewer.kind == ViewerKind.PATIENT and now < majority_day(born):
+            masks.add("invisible_representatives")
+        return frozenset(masks)
 
 
-async def own_record(services: WebmailServices, visitor: Visitor) -> OwnRecord | None:
-    """Give the visitor's own record: that of the patient whose mailbox they have.
+async def own_record(request: Request, visitor: Visitor) -> OwnRecord | None:
+    """Give the record that the visitor reads; a professional's account has none here.
 
-    A professional's account has none here.
+    Raises:
+        HTTPException: 404 for a page that is not for a relative, 403 for what they may not change.
     """
-    for mailbox in visitor.mailboxes:
-        if mailbox.type is not MailboxType.PAT:
-            continue
-        patient = await services.queries.patient_by_address(mailbox.structure_id, mailbox.address)
-        if patient is not None:
-            viewer = Viewer(ViewerKind.PATIENT, str(patient.id))
-            return OwnRecord(mailbox, patient, viewer)
-    return None
+    relative = visitor.chosen
+    if relative is not None:
+        refuse_a_relative(relative, request.method, request.url.path)
+        viewer = relative.viewer
+        return OwnRecord(relative.patient, viewer, f"{viewer.kind}:{viewer.ref}")
+    own = await own_patient(services_of(request), visitor.mailboxes)
+    if own is None:
+        return None
+    viewer = Viewer(ViewerKind.PATIENT, str(own[1].id))
+    return OwnRecord(own[1], viewer, visitor.actor)
 
 
 async def wanted_record(request: Request, visitor: Visitor) -> OwnRecord:
-    """Give the visitor's own record.
+    """Give the record that the visitor reads.
 
     Raises:
-        HTTPException: 404 when they have none.
+        HTTPException: 404 when they have none; see ``own_record``.
     """
-    record = await own_record(services_of(request), visitor)
+    record = await own_record(request, visitor)
     if record is None:
         raise HTTPException(404)
     return record
 
 
 async def note_access(
-    request: Request, visitor: Visitor, record: OwnRecord, page: str, document_id: int | None
+    request: Request, record: OwnRecord, page: str, document_id: int | None
 ) -> None:
     """Have the opening written to the trail, before anything is shown.
 
     Args:
         request: for the services.
-        visitor: who opens.
-        record: whose record.
+        record: whose record, and who opens it.
         page: ``record``, ``agenda``, ``document`` or ``file``.
         document_id: the document, when it is about one.
 
     Raises:
         HTTPException: 503 when it cannot be written.
     """
-    arguments = {"patient_id": record.patient.id, "page": page, "actor": visitor.actor}
+    arguments = {"patient_id": record.patient.id, "page": page, "actor": record.actor}
     if document_id is not None:
         arguments["document_id"] = document_id
+    if page == "agenda":
+        arguments["kind"] = "agenda_read"
     try:
         await services_of(request).record("note_access", arguments)
     except (OSError, MailServerError, RecordBridgeError) as error:
@@ -97,7 +122,7 @@ async def note_access(
 
 async def _home(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
-    record = await own_record(services, visitor)
+    record = await own_record(request, visitor)
     unread = []
     for mailbox in visitor.mailboxes:
         inbox = await services.store.folders.get(mailbox.id, "INBOX")
@@ -106,23 +131,32 @@ async def _home(request: Request, visitor: Visitor) -> Response:
             unread.append((mailbox, inbox, status.unseen))
     values: dict[str, object] = {
         "section": "home", "record": record, "unread": unread, "documents": [], "entries": [],
+        "emergencies": [], "names": {},
     }  # fmt: skip
     if record is not None:
-        await note_access(request, visitor, record, "record", None)
+        await note_access(request, record, "record", None)
         found = await services.queries.documents(record.patient.id, record.viewer)
         values["documents"] = found[:HOME_DOCUMENTS]
+        values["emergencies"] = await _emergencies(services, record)
         now = today(services.clock())
         entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
         values["entries"] = [e for e in entries if is_upcoming(e, now)][:HOME_ENTRIES]
     return render("home.html", visitor, values)
 
 
+async def _emergencies(services: WebmailServices, record: OwnRecord) -> list[RightRow]:
+    """Give who opened the record in an emergency these days: the patient is told first of all."""
+    since = services.clock() - EMERGENCIES_TOLD
+    rights = await services.queries.rights.of(record.patient.id)
+    return [each for each in rights if each.kind in EMERGENCIES and each.since > since]
+
+
 async def _record(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
-    record = await own_record(services, visitor)
+    record = await own_record(request, visitor)
     if record is None:
         return render("no_record.html", visitor, {"section": "record"})
-    await note_access(request, visitor, record, "record", None)
+    await note_access(request, record, "record", None)
     values = {
         "section": "record",
         "record": record,
@@ -142,7 +176,7 @@ async def _category(request: Request, visitor: Visitor) -> Response:
     category = next((known for known in categories if known.code == code), None)
     if category is None:
         raise HTTPException(404)
-    await note_access(request, visitor, record, "record", None)
+    await note_access(request, record, "record", None)
     values = {
         "section": "record",
         "record": record,
@@ -165,7 +199,9 @@ async def _wanted_document(request: Request, record: OwnRecord) -> DocumentDetai
     return detail
 
 
-async def _readable(services: WebmailServices, detail: DocumentDetail) -> ReadableDocument | None:
+async def readable_document(
+    services: WebmailServices, detail: DocumentDetail
+) -> ReadableDocument | None:
     """Read a document in the sandbox; None when it cannot be read safely."""
     try:
         if services.sandbox is None:
@@ -182,14 +218,16 @@ async def _document(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await wanted_record(request, visitor)
     detail = await _wanted_document(request, record)
-    await note_access(request, visitor, record, "document", detail.document.id)
-    readable = await _readable(services, detail)
+    await note_access(request, record, "document", detail.document.id)
+    readable = await readable_document(services, detail)
     values = {
         "section": "record",
         "record": record,
         "document": detail.document,
         "versions": [v for v in detail.versions if v.id != detail.document.id],
         "readable": readable,
+        "masks": record.masks(today(services.clock())),
+        "done": request.query_params.get("fait") == "1",
         # Written by webmail.narrative alone: our tags around escaped text.
         "narrative": Markup(readable.html if readable is not None else ""),  # noqa: S704
     }
@@ -199,16 +237,17 @@ async def _document(request: Request, visitor: Visitor) -> Response:
 async def _document_file(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
     detail = await _wanted_document(request, record)
-    readable = await _readable(services_of(request), detail)
+    readable = await readable_document(services_of(request), detail)
     number = int(request.path_params["number"])
     if readable is None or not 0 <= number < len(readable.files):
         raise HTTPException(404)
-    await note_access(request, visitor, record, "file", detail.document.id)
+    await note_access(request, record, "file", detail.document.id)
     file = readable.files[number]
-    return download(file.content, f"{_file_title(detail.document)}.{file.extension}")
+    return download(file.content, f"{file_title(detail.document)}.{file.extension}")
 
 
-def _file_title(document: DocumentView) -> str:
+def file_title(document: DocumentView) -> str:
+    """Give a downloaded file's name, without its ending."""
     # A file's name ends up in lists and screenshots: its kind and day, no name (RULES §11).
     day = document.effective_at or document.received_at
     return f"{document.type_label or 'Document'} {day:%Y-%m-%d}"
@@ -217,12 +256,13 @@ def _file_title(document: DocumentView) -> str:
 async def _accesses(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await wanted_record(request, visitor)
-    accesses = await services.queries.accesses(record.patient.id)
+    accesses = await services.queries.accesses(record.patient.id, record.viewer)
     values = {
         "section": "record",
         "record": record,
         "accesses": accesses,
-        "own_actor": visitor.actor,
+        "own_actor": record.actor,
+        "names": await names_of(services, practitioners_in(each.actor for each in accesses)),
     }
     return render("accesses.html", visitor, values)
 
@@ -231,7 +271,7 @@ async def _access_proofs(request: Request, visitor: Visitor) -> Response:
     """Give the journal as a file whose every line can be checked without this server."""
     services = services_of(request)
     record = await wanted_record(request, visitor)
-    proofs = await services.queries.access_proofs(record.patient.id)
+    proofs = await services.queries.access_proofs(record.patient.id, record.viewer)
     told = {
         "format": "pli-accesses-1",
         "made_at": services.clock().isoformat(timespec="seconds"),

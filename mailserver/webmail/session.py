@@ -19,8 +19,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from directory.codes import MailboxType
 from mailserver.store.model import Account, Mailbox
 from mailserver.webmail.services import WebmailServices
+from mailserver.webmail.whose import CHOSEN_COOKIE, Relative, chosen
+from record_bridge.model import ViewerKind
 
 COOKIE = "__Host-pli"
 LONGEST_SESSION = timedelta(hours=8)
@@ -63,17 +66,43 @@ class Ticket:
 
     @property
     def form_token(self) -> str:
-        """What every form of this visitor carries."""
-        return hmac.new(self.family.encode(), _FORM_CONTEXT, hashlib.sha256).hexdigest()
+        """What every form carries before signing in."""
+        return self.token_for(None)
+
+    def token_for(self, patient_id: int | None) -> str:
+        """What every form carries that is about one record: another's, or None for one's own."""
+        about = b"" if patient_id is None else f" {patient_id}".encode()
+        return hmac.new(self.family.encode(), _FORM_CONTEXT + about, hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A signed-in account and its mailboxes."""
+    """A signed-in account and its mailboxes, and whose record it opened besides its own."""
 
     ticket: Ticket
     account: Account
     mailboxes: tuple[Mailbox, ...]
+    chosen: Relative | None = None
+
+    @property
+    def form_token(self) -> str:
+        """What every form of this visitor carries, as long as they read this record."""
+        return self.ticket.token_for(None if self.chosen is None else self.chosen.patient.id)
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether they read the record of somebody whom they help, and change nothing in it."""
+        return self.chosen is not None and self.chosen.viewer.kind == ViewerKind.DELEGATE
+
+    @property
+    def is_professional(self) -> bool:
+        """Whether one of the mailboxes is that of a professional who is named."""
+        return any(mailbox.type is MailboxType.PER and mailbox.rpps for mailbox in self.mailboxes)
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether one of the mailboxes is a patient's."""
+        return any(mailbox.type is MailboxType.PAT for mailbox in self.mailboxes)
 
     @property
     def actor(self) -> str:
@@ -112,6 +141,18 @@ def clear_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
 
 
+def keep_chosen(response: Response, patient_id: int | None) -> None:
+    """Say whose record is read from now on: another's, or one's own again."""
+    if patient_id is None:
+        response.delete_cookie(
+            CHOSEN_COOKIE, path="/", secure=True, httponly=True, samesite="strict"
+        )
+        return
+    response.set_cookie(
+        CHOSEN_COOKIE, str(patient_id), path="/", secure=True, httponly=True, samesite="strict"
+    )
+
+
 def ticket_of(request: Request) -> Ticket | None:
     """Give the request's ticket, whether or not it opens anything."""
     return Ticket.parse(request.cookies.get(COOKIE, ""))
@@ -136,7 +177,10 @@ async def visitor_of(request: Request) -> Visitor | None:
     if account is None:
         return None
     found = [await services.store.accounts.mailbox_by_id(key) for key in account.mailbox_ids]
-    return Visitor(ticket, account, tuple(mailbox for mailbox in found if mailbox is not None))
+    mailboxes = tuple(mailbox for mailbox in found if mailbox is not None)
+    wish = request.cookies.get(CHOSEN_COOKIE, "")
+    relative = await chosen(services, mailboxes, wish) if wish else None
+    return Visitor(ticket, account, mailboxes, relative)
 
 
 Page = Callable[[Request, Visitor], Awaitable[Response]]
@@ -161,7 +205,7 @@ def signed_in(page: Page, *, files: int = 0) -> Endpoint:
             return RedirectResponse("/connexion", status_code=303)
         try:
             if request.method == "POST":
-                await check_form(request, visitor.ticket, files=files)
+                await check_form(request, visitor.form_token, files=files)
             response = await page(request, visitor)
         finally:
             await request.close()  # what a form carried is forgotten
@@ -172,7 +216,7 @@ def signed_in(page: Page, *, files: int = 0) -> Endpoint:
     return endpoint
 
 
-async def check_form(request: Request, ticket: Ticket | None, *, files: int = 0) -> None:
+async def check_form(request: Request, token: str, *, files: int = 0) -> None:
     """Refuse a state change without the visitor's own form token.
 
     Raises:
@@ -182,9 +226,9 @@ async def check_form(request: Request, ticket: Ticket | None, *, files: int = 0)
         raise HTTPException(403)
     form = await request.form(max_files=files, max_fields=MAX_FORM_FIELDS)
     given = form.get("csrf")
-    if ticket is None or not isinstance(given, str):
+    if not isinstance(given, str):
         raise HTTPException(403)
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), ticket.form_token.encode()):
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
         raise HTTPException(403)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -97,6 +97,7 @@ _ACCESS_KINDS: Final = {
     "document_released": "mise à disposition d'un document",
     "document_filed": "rangement d'un document reçu",
     "record_listed": "consultation du dossier",
+    "agenda_read": "consultation de l'agenda",
     "agenda_listed": "consultation de l'agenda",
     "agenda_decided": "réponse dans l'agenda",
     "prevention_declared": "« déjà fait » dans l'agenda",
@@ -285,15 +286,25 @@ def access_kind(code: str) -> str:
     return _ACCESS_KINDS.get(code, "consultation du dossier")
 
 
-def actor(code: str, own: str) -> str:
-    """Give who did something: never more than what kind of person."""
+def actor(code: str, own: str, names: Mapping[str, str] | None = None) -> str:
+    """Give who did something: a professional by name, anybody else by what they are.
+
+    Args:
+        code: of the trail, ``practitioner:<RPPS>`` and the like.
+        own: the reader's.
+        names: RPPS -> name, of the professionals that are known.
+    """
     if code == own:
         return "Vous"
-    kind = code.partition(":")[0]
+    kind, _, ref = code.partition(":")
+    if kind == "practitioner" and ref in (names or {}):
+        return (names or {})[ref]
     return {
-        "account": "Un professionnel de la structure",
+        "account": "Le patient",
         "practitioner": "Un professionnel de la structure",
-        "calendar": "Un de vos calendriers",
+        "representative": "Un représentant légal",
+        "delegate": "Un proche",
+        "calendar": "Un calendrier personnel",
         "cli": "L'administration du site",
         "bridge": "Le rangement automatique",
     }.get(kind, "Le rangement automatique")

@@ -17,9 +17,9 @@ from certs.issue import PracticePki
 from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.webmail.http import WebBind, serve_web
 from tests.support import axe
-from tests.support.cda import PDF, CdaSpec
-from tests.support.mailsite import AT, DOCTOR, PATIENT
-from tests.support.webmail import PASSWORD, webmail
+from tests.support.cda import OID_TEST, PDF, CdaSpec
+from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, UNFILED
+from tests.support.webmail import OTHER_PATIENT, PASSWORD, webmail
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -31,6 +31,7 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDTHS = (320, 1280)
+OTHER_INS = OTHER_PATIENT.partition("@")[0]
 
 LETTER = """From: Dr Claire Martin <dr.martin@cabinet.mssante.test>\r
 To: <{patient}>\r
@@ -152,9 +153,9 @@ def gallery(tmp_path) -> Path:
     return folder
 
 
-async def sign_in(page: Page, base: str, code: str) -> None:
+async def sign_in(page: Page, base: str, code: str, login: str = "patient") -> None:
     await page.goto(f"{base}/connexion")
-    await page.get_by_label("Identifiant").fill("patient")
+    await page.get_by_label("Identifiant").fill(login)
     await page.get_by_label("Mot de passe").fill(PASSWORD)
     await page.get_by_label("Code à 6 chiffres").fill(code)
     await page.get_by_role("button", name="Se connecter").click()
@@ -315,4 +316,78 @@ async def test_a_patient_adds_to_their_record_and_axe_finds_nothing(site, galler
         await look_at(page, "recherche", width, gallery)
         await page.goto(f"{base}/dossier/historique")
         await look_at(page, "historique", width, gallery)
+        await browser.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_rights_family_and_professionals_pages_and_axe_finds_nothing(site, gallery, width):
+    webmail_site, base = site
+    ins = PATIENT.partition("@")[0]
+    known = {"ins": OTHER_INS, "oid": OID_TEST, "patient_id": None}
+    await webmail_site.tell("patient_change", "other", **known, birth_date="20140512", given="LÉO")
+    parent = str(webmail_site.patients["patient"])
+    await webmail_site.tell("right_give", "other", kind="representative", holder=parent)
+    report = await webmail_site.file(CdaSpec(unique_id="1.2.9"), login="other")
+    await webmail_site.add_agenda(report, login="other", title="Rappel de vaccin")
+    await webmail_site.promote(RPPS[UNFILED])
+    await webmail_site.tell("right_give", kind="attending", holder=RPPS[UNFILED])
+    await webmail_site.tell("directive_write", kind="trusted_person", day="2026-01-02",
+                            person="Anne Martin", contact="06 00 00 00 00")  # fmt: skip
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        await sign_in(page, base, webmail_site.code(), "doctor")
+        await look_at(page, "pro-accueil", width, gallery)
+        await page.get_by_role("link", name="Patients", exact=True).click()
+        await page.get_by_label("Matricule INS").fill(ins)
+        await look_at(page, "pro-patients", width, gallery)
+        await page.get_by_role("button", name="Chercher").click()
+        await page.get_by_role("heading", name="Dossier non ouvert").wait_for()
+        await look_at(page, "pro-dossier-non-ouvert", width, gallery)
+        await page.get_by_label("Motif", exact=True).fill("Patiente inconsciente aux urgences")
+        await page.get_by_label("Le patient ne peut pas exprimer").check()
+        await page.get_by_role("button", name="Ouvrir en urgence").click()
+        await page.get_by_text("Dossier ouvert en urgence").wait_for()
+        await look_at(page, "pro-dossier", width, gallery)
+        await page.get_by_role("link", name="Compte rendu de biologie").click()
+        await page.get_by_role("heading", name="Bilan lipidique").wait_for()
+        await look_at(page, "pro-document", width, gallery)
+        await page.get_by_role("button", name="Se déconnecter").click()
+
+        webmail_site.clock.pass_(seconds=30)
+        await sign_in(page, base, webmail_site.code())
+        await look_at(page, "accueil-urgence", width, gallery)
+        await page.goto(f"{base}/dossier/droits")
+        await page.get_by_text("Bloquer un professionnel").click()
+        await page.get_by_label("Professionnel", exact=True).select_option(
+            label="Claire MARTIN, médecin"
+        )
+        await page.get_by_role("button", name="Bloquer", exact=True).click()
+        await page.get_by_text("C'est enregistré").wait_for()
+        await page.get_by_role("button", name="Refuser : Ouverture par le SAMU").click()
+        await page.get_by_text("Refusée depuis").wait_for()
+        await page.get_by_text("Ajouter un proche").click()
+        await page.get_by_label("Qui est ce proche").fill("Ma sœur")
+        await look_at(page, "droits", width, gallery)
+        await page.get_by_role("button", name="Créer un code").click()
+        await page.get_by_text("Donnez ce code").wait_for()
+        await look_at(page, "droits-code", width, gallery)
+        await page.goto(f"{base}/dossier/document/1")
+        await page.get_by_role("button", name="Cacher aux professionnels").click()
+        await page.get_by_text("Caché aux professionnels").wait_for()
+        await look_at(page, "document-masque", width, gallery)
+        await page.goto(f"{base}/dossier/acces")
+        await page.get_by_text("ouverture en urgence").wait_for()
+        await look_at(page, "acces-urgence", width, gallery)
+
+        await page.get_by_role("link", name="Famille").click()
+        await look_at(page, "famille", width, gallery)
+        await page.get_by_role("button", name="Ouvrir ce dossier").click()
+        await page.get_by_text("Vous êtes dans le dossier de").wait_for()
+        await look_at(page, "famille-dossier", width, gallery)
+        await page.get_by_role("button", name="Revenir à mon dossier").click()
+        await page.get_by_text("Vous êtes dans le dossier de").wait_for(state="detached")
         await browser.close()

@@ -273,6 +273,7 @@ async def test_a_masked_document_is_released_by_no_delay(record: Record, run: Ru
     [
         ("right_give", {"kind": "care_team", "holder": "1"}, "no_such_professional"),
         ("right_give", {"kind": "care_team", "holder": "19999999999"}, "no_such_professional"),
+        ("right_give", {"kind": "attending", "holder": NURSE}, "no_physician"),
         ("right_give", {"kind": "friend", "holder": PHYSICIAN}, "no_such_kind"),
         ("right_end", {"id": 9}, "no_such_right"),
         ("record_mask", {"document": "1.2", "mask": "masked_ps"}, "no_such_document"),

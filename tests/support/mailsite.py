@@ -51,6 +51,7 @@ SECRETARY = "accueil@cabinet.mssante.test"
 UNFILED = "dr.noir@cabinet.mssante.test"
 PATIENT = "279035121518989@patient.mssante.test"
 OTHER_DOCTOR = "dr.bleu@clinique.mssante.test"
+RPPS = {DOCTOR: "10100000019", UNFILED: "10100000027", OTHER_DOCTOR: "10100000035"}
 _MAILBOXES = (
     (CABINET.application_address, MailboxType.APP, "cabinet", False),
     (DOCTOR, MailboxType.PER, "cabinet", True),
@@ -142,7 +143,7 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
             await directory.add_structure(structure)
         for address, kind, structure_id, filing in _MAILBOXES:
             await store.accounts.add_mailbox(
-                NewMailbox(address, kind, structure_id, address, None, filing, AT)
+                NewMailbox(address, kind, structure_id, address, RPPS.get(address), filing, AT)
             )
 
         async def verify(raw: bytes, at: datetime) -> SignatureVerdict:

@@ -15,6 +15,7 @@ from sqlalchemy import Table, Text
 
 from directory.codes import MailboxType
 from directory.database import Database
+from directory.model import DirectoryMailbox, Practitioner
 from mailserver.store.model import NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
@@ -34,7 +35,10 @@ from tests.support.mailsite import (
     CABINET,
     CLINIC,
     DOCTOR,
+    OTHER_DOCTOR,
     PATIENT,
+    RPPS,
+    UNFILED,
     MailSite,
     mail_site,
 )
@@ -113,9 +117,36 @@ class Webmail:
         """Put a document into a patient's record, visible unless said otherwise."""
         return await self.record.write(_file, (self.patients[login], cda(spec), spec, columns))
 
+    async def tell(self, command: str, login: str = "patient", **arguments: Any) -> Any:
+        """Run a command of the record about a patient."""
+        told = {"patient_id": self.patients[login], "structure": "cabinet", "actor": "cli:test"}
+        return await self.commands_table[command](told | arguments)
+
+    async def promote(self, rpps: str) -> None:
+        """Make a physician of a professional."""
+        await self.mail.directory.describe_practitioner(Practitioner(rpps, "", "", "10"))
+
     async def add_agenda(self, document_id: int, *, login: str = "patient", **columns: Any) -> int:
         """Put an entry into a patient's agenda."""
         return await self.record.write(_add_agenda, (self.patients[login], document_id, columns))
+
+
+PROFESSIONALS = (
+    (DOCTOR, Practitioner(RPPS[DOCTOR], "MARTIN", "Claire", "10", "SM26"), "cabinet"),
+    (UNFILED, Practitioner(RPPS[UNFILED], "NOIR", "Luc", "60"), "cabinet"),
+    (OTHER_DOCTOR, Practitioner(RPPS[OTHER_DOCTOR], "BLEU", "Ada", "10", "SM26"), "clinique"),
+)
+"""A physician and a nurse of the practice, a physician of the clinic."""
+
+
+async def _add_professionals(mail: MailSite) -> None:
+    for address, person, structure_id in PROFESSIONALS:
+        await mail.directory.add_practitioner(person)
+        await mail.directory.add_mailbox(
+            DirectoryMailbox(
+                address, MailboxType.PER, structure_id, person.display_name, person.rpps
+            )
+        )
 
 
 def _blank(table: Table) -> dict[str, Any]:
@@ -233,10 +264,13 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                 ),
             )
         )
+        await _add_professionals(mail)
         for login, address in (
             ("patient", PATIENT),
             ("other", OTHER_PATIENT),
             ("doctor", DOCTOR),
+            ("colleague", UNFILED),
+            ("elsewhere", OTHER_DOCTOR),
         ):
             mailbox = await mail.mailbox(address)
             site.accounts[login] = await mail.store.accounts.add_account(

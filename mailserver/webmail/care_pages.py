@@ -1,0 +1,349 @@
+"""Patients' records for professionals: finding one, opening it, its documents, its releases.
+
+A record is found by the qualified INS that the professional has before them, in the structure of
+their mailbox; there is no list of patients but of those whose care team they are in. Every
+opening, and every refusal, is in the trail before anything is shown: its patient reads it within
+a minute. What a professional declares (care team, consent, emergency) is kept with their name.
+
+Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from mailserver.errors import CommandError, MailServerError
+from mailserver.webmail.care_notices import tell_of_emergency
+from mailserver.webmail.files import download
+from mailserver.webmail.pages import render
+from mailserver.webmail.professionals import Professional, wanted_professionals
+from mailserver.webmail.record_pages import file_title, readable_document
+from mailserver.webmail.rights_text import REFUSALS
+from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
+from record_bridge.errors import RecordBridgeError, RecordStateError
+from record_bridge.life import MEASURES, DirectiveKind, ProfileKind
+from record_bridge.model import IdentityStatus
+from record_bridge.queries import DocumentDetail, DocumentView, PatientView
+from record_bridge.rights import (
+    EMERGENCIES,
+    Decision,
+    GrantKind,
+    Part,
+    emergency_refusal,
+    may_open,
+    refusal,
+)
+
+log = structlog.get_logger("mailserver")
+
+MAX_INS: Final = 15
+MAX_REASON: Final = 500
+DECLARED: Final = (GrantKind.CARE_TEAM, GrantKind.CONSENT, *EMERGENCIES)
+"""What a professional may declare of themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class CareRecord:
+    """A record as one professional has it before them."""
+
+    professional: Professional
+    patient: PatientView
+    opening: Decision
+    documents: Sequence[DocumentView]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something of it for them: the record, or a document of theirs."""
+        return self.opening.is_shown or bool(self.documents)
+
+
+async def _patients(request: Request, visitor: Visitor) -> Response:
+    """Show the search, and whose care team the visitor is in."""
+    return await _list(request, visitor, {})
+
+
+async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) -> Response:
+    services = services_of(request)
+    followed: dict[int, PatientView] = {}
+    emergencies = []
+    for professional in await wanted_professionals(request, visitor):
+        for right in await services.queries.rights.held_by(professional.viewer):
+            record = await _record(request, professional, right.patient_id)
+            if record is not None and record.opening.is_shown:
+                followed[record.patient.id] = record.patient
+                if right.kind is GrantKind.ATTENDING:
+                    rights = await services.queries.rights.of(right.patient_id)
+                    emergencies += [
+                        (record.patient, each) for each in rights if each.kind in EMERGENCIES
+                    ]
+    values = {
+        "section": "care",
+        "patients": sorted(followed.values(), key=lambda each: (each.family, each.given)),
+        "emergencies": emergencies[:20],
+        "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
+        "ins": "",
+        **more,
+    }
+    return render("patients.html", visitor, values)
+
+
+async def _find(request: Request, visitor: Visitor) -> Response:
+    """Find a record by its INS: open it, or say what would open it."""
+    ins = "".join((await field_of(request, "ins", 40)).split()).upper()[:MAX_INS]
+    found = await _found(request, visitor, ins)
+    if found is None:
+        values = {"refusal": REFUSALS["no_such_patient"], "ins": ins}
+        return await _list(request, visitor, values)
+    if found.is_open:
+        return RedirectResponse(f"/patients/{found.patient.id}", status_code=303)
+    await _note(request, found, ("access_refused", None))
+    return await _closed_page(request, visitor, found, "")
+
+
+async def _closed_page(
+    request: Request, visitor: Visitor, found: CareRecord, refused: str
+) -> Response:
+    facts = await services_of(request).queries.rights.facts(found.patient.id)
+    viewer = found.professional.viewer
+    allowed = []
+    if facts is not None and refusal(facts, viewer) is None:
+        allowed = [GrantKind.CARE_TEAM, GrantKind.CONSENT]
+        allowed += [k for k in EMERGENCIES if emergency_refusal(facts, viewer, k) is None]
+    values = {
+        "section": "care",
+        "ins": found.patient.matricule,
+        "rule": found.opening.rule.value,
+        "allowed": [kind.value for kind in allowed],
+        "refusal": REFUSALS.get(refused, ""),
+    }
+    return render("patient_closed.html", visitor, values)
+
+
+async def _declare(request: Request, visitor: Visitor) -> Response:
+    """Open a record by what the professional declares: care team, consent, emergency."""
+    ins = "".join((await field_of(request, "ins", 40)).split()).upper()[:MAX_INS]
+    found = await _found(request, visitor, ins)
+    kind = next((k for k in DECLARED if k.value == request.query_params.get("acces")), None)
+    if found is None or kind is None:
+        raise HTTPException(404)
+    reason = await field_of(request, "reason", MAX_REASON)
+    refused = "" if await field_of(request, "statement", 3) == "oui" else "no_statement"
+    if not refused:
+        refused = await _give(request, found, kind, reason)
+    if refused:
+        return await _closed_page(request, visitor, found, refused)
+    return RedirectResponse(f"/patients/{found.patient.id}", status_code=303)
+
+
+async def _give(request: Request, found: CareRecord, kind: GrantKind, reason: str) -> str:
+    """Keep what was declared; give why it is refused, "" when it is not."""
+    services = services_of(request)
+    facts = await services.queries.rights.facts(found.patient.id)
+    if facts is None or refusal(facts, found.professional.viewer) is not None:
+        return "emergency_refused" if kind in EMERGENCIES else "no_such_kind"
+    command = "emergency_open" if kind in EMERGENCIES else "right_give"
+    arguments = {
+        "patient_id": found.patient.id,
+        "structure": found.professional.mailbox.structure_id,
+        "kind": kind.value,
+        "holder": found.professional.viewer.ref,
+        "reason": reason,
+        "actor": found.professional.actor,
+    }
+    try:
+        given = await services.record(command, arguments)
+    except (CommandError, RecordStateError) as error:
+        code = error.code if isinstance(error, CommandError) else error.reason
+        return code if code in REFUSALS else "no_such_kind"
+    except (OSError, MailServerError, RecordBridgeError) as error:
+        raise HTTPException(503) from error
+    if kind in EMERGENCIES:
+        await tell_of_emergency(services, found.professional, found.patient, int(given["id"]))
+    return ""
+
+
+# --- one record ------------------------------------------------------------------------------
+
+
+async def _found(request: Request, visitor: Visitor, ins: str) -> CareRecord | None:
+    """Give the record of a qualified identity of one of the visitor's structures."""
+    services = services_of(request)
+    for professional in await wanted_professionals(request, visitor):
+        structure_id = professional.mailbox.structure_id
+        for patient in await services.queries.patients_by_matricule(structure_id, ins):
+            if patient.status == IdentityStatus.QUALIFIEE.value:
+                return await _record(request, professional, patient.id)
+    return None
+
+
+async def _record(
+    request: Request, professional: Professional, patient_id: int
+) -> CareRecord | None:
+    queries = services_of(request).queries
+    facts = await queries.rights.facts(patient_id)
+    patient = await queries.patient(patient_id)
+    if facts is None or patient is None:
+        return None
+    viewer = professional.viewer
+    return CareRecord(
+        professional,
+        patient,
+        may_open(facts, viewer, Part.DOCUMENTS),
+        await queries.documents(patient_id, viewer, superseded=True),
+    )
+
+
+async def _wanted(request: Request, visitor: Visitor) -> CareRecord:
+    """Give the record of the page's address.
+
+    Raises:
+        HTTPException: 404 when there is none for the visitor; the refusal is in the trail.
+    """
+    patient_id = int(request.path_params["patient"])
+    refused = None
+    for professional in await wanted_professionals(request, visitor):
+        found = await _record(request, professional, patient_id)
+        if found is not None and found.is_open:
+            return found
+        if found is not None and found.patient.structure_id == professional.mailbox.structure_id:
+            refused = found
+    if refused is not None:
+        await _note(request, refused, ("access_refused", None))
+    raise HTTPException(404)
+
+
+async def _note(request: Request, found: CareRecord, what: tuple[str, int | None]) -> None:
+    """Have an opening or a refusal written to the trail.
+
+    Raises:
+        HTTPException: 503 when it cannot be written.
+    """
+    kind, document_id = what
+    arguments: dict[str, Any] = {
+        "patient_id": found.patient.id,
+        "structure": found.patient.structure_id,
+        "kind": kind,
+        "actor": found.professional.actor,
+    }
+    if document_id is not None:
+        arguments["document_id"] = document_id
+    try:
+        await services_of(request).record("note_access", arguments)
+    except (OSError, MailServerError, RecordBridgeError) as error:
+        raise HTTPException(503) from error
+
+
+async def _patient(request: Request, visitor: Visitor) -> Response:
+    found = await _wanted(request, visitor)
+    await _note(request, found, ("record_read", None))
+    services = services_of(request)
+    values: dict[str, object] = {
+        "section": "care",
+        "found": found,
+        "current": [each for each in found.documents if each.status == "current"],
+        "rule": found.opening.rule.value,
+        "shared": await _emergency_view(request, found),
+        "measures": MEASURES,
+        "structure": services.directory.structure(found.patient.structure_id),
+    }
+    return render("patient.html", visitor, values)
+
+
+async def _emergency_view(request: Request, found: CareRecord) -> Mapping[str, object]:
+    """What the patient wrote, as far as this professional may read such documents."""
+    queries = services_of(request).queries
+    patient_id, viewer = found.patient.id, found.professional.viewer
+    shared: dict[str, object] = {"directives": [], "persons": [], "groups": []}
+    if await queries.may_see_type(patient_id, viewer, "EXPPAT_3"):
+        written = await queries.life.directives(patient_id)
+        current = [each for each in written if each.withdrawn_at is None]
+        for name, kind in (
+            ("directives", DirectiveKind.ADVANCE_DIRECTIVES),
+            ("persons", DirectiveKind.TRUSTED_PERSON),
+        ):
+            shared[name] = [each for each in current if each.kind == kind.value]
+    if await queries.may_see_type(patient_id, viewer, "DOCPAT08"):
+        items = await queries.life.profile(patient_id)
+        groups = [(kind.value, [i for i in items if i.kind == kind.value]) for kind in ProfileKind]
+        shared["groups"] = [(kind, lines) for kind, lines in groups if lines]
+    return shared
+
+
+async def _detail(request: Request, found: CareRecord) -> DocumentDetail:
+    """Give the document of the page's address.
+
+    Raises:
+        HTTPException: 404 when there is none for the visitor; the refusal is in the trail.
+    """
+    key = int(request.path_params["document"])
+    detail = await services_of(request).queries.document(
+        found.patient.id, found.professional.viewer, key
+    )
+    if detail is None:
+        await _note(request, found, ("access_refused", key))
+        raise HTTPException(404)
+    return detail
+
+
+async def _document(request: Request, visitor: Visitor) -> Response:
+    found = await _wanted(request, visitor)
+    detail = await _detail(request, found)
+    await _note(request, found, ("document_read", detail.document.id))
+    readable = await readable_document(services_of(request), detail)
+    values = {
+        "section": "care",
+        "found": found,
+        "document": detail.document,
+        "versions": [v for v in detail.versions if v.id != detail.document.id],
+        "readable": readable,
+        # Written by webmail.narrative alone: our tags around escaped text.
+        "narrative": Markup(readable.html if readable is not None else ""),  # noqa: S704
+        "done": request.query_params.get("fait") == "1",
+    }
+    return render("patient_document.html", visitor, values)
+
+
+async def _file(request: Request, visitor: Visitor) -> Response:
+    found = await _wanted(request, visitor)
+    detail = await _detail(request, found)
+    readable = await readable_document(services_of(request), detail)
+    number = int(request.path_params["number"])
+    if readable is None or not 0 <= number < len(readable.files):
+        raise HTTPException(404)
+    await _note(request, found, ("document_read", detail.document.id))
+    file = readable.files[number]
+    return download(file.content, f"{file_title(detail.document)}.{file.extension}")
+
+
+async def _release(request: Request, visitor: Visitor) -> Response:
+    """Let the patient see a document that awaits release (RULES §7)."""
+    found = await _wanted(request, visitor)
+    detail = await _detail(request, found)
+    arguments = {
+        "structure": found.patient.structure_id,
+        "unique_id": detail.document.unique_id,
+        "actor": found.professional.actor,
+    }
+    try:
+        await services_of(request).record("record_release", arguments)
+    except (CommandError, RecordStateError):
+        log.debug("release_refused", phase="care")  # it is visible already
+    except (OSError, MailServerError, RecordBridgeError) as error:
+        raise HTTPException(503) from error
+    address = f"/patients/{found.patient.id}/document/{detail.document.id}?fait=1"
+    return RedirectResponse(address, status_code=303)
+
+
+patients = signed_in(_patients)
+find = signed_in(_find)
+declare = signed_in(_declare)
+patient = signed_in(_patient)
+document = signed_in(_document)
+document_file = signed_in(_file)
+release = signed_in(_release)
