@@ -3,6 +3,7 @@
 Source: RFC 9051 §6 and the extensions named at each class.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -552,19 +553,27 @@ SearchKey = (
 )
 
 
+def any_key(key: SearchKey, test: Callable[[SearchKey], bool]) -> bool:
+    """Whether one of the keys of a program, however nested, passes a test."""
+    match key:
+        case Not(inner):
+            return any_key(inner, test)
+        case Or(left, right):
+            return any_key(left, test) or any_key(right, test)
+        case And(keys):
+            return any(any_key(part, test) for part in keys)
+        case _:
+            return test(key)
+
+
 def names_numbers(key: SearchKey) -> bool:
     """Whether message numbers are among the keys."""
-    match key:
-        case NumberIn(numbers):
-            return numbers is not SAVED
-        case Not(inner):
-            return names_numbers(inner)
-        case Or(left, right):
-            return names_numbers(left) or names_numbers(right)
-        case And(keys):
-            return any(map(names_numbers, keys))
-        case _:
-            return False
+    return any_key(key, lambda one: isinstance(one, NumberIn) and one.numbers is not SAVED)
+
+
+def names_saved(key: SearchKey) -> bool:
+    """Whether ``$`` is among the keys."""
+    return any_key(key, lambda one: isinstance(one, NumberIn | UidIn) and one.numbers is SAVED)
 
 
 class SearchReturn(Enum):
@@ -629,7 +638,7 @@ class Sort:
 
 
 class Watched(Enum):
-    """Of which mailboxes NOTIFY speaks. Source: RFC 5465 §6."""
+    """Of which mailboxes NOTIFY and ESEARCH speak. Source: RFC 5465 §6, RFC 7377 §2.2."""
 
     SELECTED = b"SELECTED"
     SELECTED_DELAYED = b"SELECTED-DELAYED"
@@ -637,6 +646,7 @@ class Watched(Enum):
     PERSONAL = b"PERSONAL"
     SUBSCRIBED = b"SUBSCRIBED"
     SUBTREE = b"SUBTREE"
+    SUBTREE_ONE = b"SUBTREE-ONE"
     MAILBOXES = b"MAILBOXES"
 
 
@@ -651,11 +661,18 @@ class Event(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Some mailboxes; ``mailboxes`` are the names that MAILBOXES and the subtrees come with."""
+
+    watched: Watched
+    mailboxes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventGroup:
     """Events of some mailboxes; ``items`` are what FETCH tells of a new message."""
 
-    watched: Watched
-    mailboxes: tuple[str, ...]
+    scope: Scope
     events: frozenset[Event]
     items: tuple[FetchItem, ...] = ()
 
@@ -666,6 +683,16 @@ class Notify:
 
     groups: tuple[EventGroup, ...]
     status: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MultiSearch:
+    """ESEARCH (RFC 7377 §2.1); without scopes in the selected mailbox."""
+
+    scopes: tuple[Scope, ...]
+    key: SearchKey
+    returns: Returns
+    names_charset: bool = False
 
 
 class ThreadAlgorithm(Enum):
@@ -710,6 +737,7 @@ Command = (
     | GetQuota
     | GetQuotaRoot
     | Notify
+    | MultiSearch
     | Check
     | Close
     | Unselect

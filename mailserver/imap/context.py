@@ -23,7 +23,7 @@ from mailserver.imap.responses import (
     mailbox_name_utf8,
 )
 from mailserver.imap.sets import SequenceSet, encode_set, gaps
-from mailserver.imap.shared import ImapBind, Shared
+from mailserver.imap.shared import ImapBind, Progress, Shared
 from mailserver.imap.view import FolderView
 from mailserver.store.changes import Subscription
 from mailserver.store.errors import NoSuchFolderError
@@ -60,6 +60,7 @@ class Context:
         self.ending = ""
         self.tag = b""
         self.stirred = False
+        self.progress = Progress()
         self.notices: EventGroup | None = None
         self.tell_others: Callable[[], Awaitable[None]] | None = None
         self._flags = FlagText()

@@ -15,7 +15,7 @@ from mailserver.imap.errors import BadCommandError, Code
 from mailserver.imap.grammar_append import read_append, read_replace
 from mailserver.imap.grammar_fetch import read_fetch
 from mailserver.imap.grammar_notify import read_notify
-from mailserver.imap.grammar_search import read_search, read_sort, read_thread
+from mailserver.imap.grammar_search import read_multi_search, read_search, read_sort, read_thread
 from mailserver.imap.names import canonical, decode_mutf7
 from mailserver.imap.tokens import FLAGS_MAX, NUMBER64_MAX, Cursor
 from mailserver.imap.wire import RawCommand
@@ -416,6 +416,7 @@ READERS: dict[bytes, Reader] = {
     b"UID MOVE": _copy(c.Move, _UID),
     b"SEARCH": lambda cursor: read_search(cursor, _SEQUENCE),
     b"UID SEARCH": lambda cursor: read_search(cursor, _UID),
+    b"ESEARCH": read_multi_search,
     b"UIDBATCHES": _uid_batches,
     b"SORT": lambda cursor: read_sort(cursor, _SEQUENCE),
     b"UID SORT": lambda cursor: read_sort(cursor, _UID),

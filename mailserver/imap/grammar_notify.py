@@ -8,17 +8,14 @@ Source: RFC 5465 §8.
 from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar_fetch import read_items
+from mailserver.imap.grammar_scopes import MAILBOXES_MAX, read_scope
 from mailserver.imap.tokens import Cursor
 
 GROUPS_MAX = 50
 """Event groups of one command."""
-MAILBOXES_MAX = 500
-"""Mailboxes named in one command."""
 _EVENTS = {event.value: event for event in c.Event}
 _UNKNOWN_HERE = frozenset({b"ANNOTATIONCHANGE", b"MAILBOXMETADATACHANGE", b"SERVERMETADATACHANGE"})
-_WATCHED = {watched.value: watched for watched in c.Watched}
 _SELECTED = frozenset({c.Watched.SELECTED, c.Watched.SELECTED_DELAYED})
-_NAMED = frozenset({c.Watched.SUBTREE, c.Watched.MAILBOXES})
 _OF_MESSAGES = frozenset({c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE, c.Event.FLAG_CHANGE})
 
 
@@ -42,42 +39,30 @@ def read_notify(cursor: Cursor) -> c.Notify:
         cursor.space()
         groups.append(_group(cursor))
         _count(groups)
-    if sum(group.watched in _SELECTED for group in groups) > 1:
+    if sum(group.scope.watched in _SELECTED for group in groups) > 1:
         raise BadCommandError("One group is for the selected mailbox")
     return c.Notify(tuple(groups), status)
 
 
 def _count(groups: list[c.EventGroup]) -> None:
-    if len(groups) > GROUPS_MAX or sum(len(group.mailboxes) for group in groups) > MAILBOXES_MAX:
+    if (
+        len(groups) > GROUPS_MAX
+        or sum(len(group.scope.mailboxes) for group in groups) > MAILBOXES_MAX
+    ):
         raise RefusedError(Code.NOTIFICATIONOVERFLOW, "That is too much to watch")
 
 
 def _group(cursor: Cursor) -> c.EventGroup:
     """``event-group = "(" filter-mailboxes SP events ")"``."""
     cursor.expect(b"(")
-    watched = _WATCHED.get(cursor.keyword())
-    if watched is None:
-        raise BadCommandError("Unknown filter")
-    mailboxes = _mailboxes(cursor) if watched in _NAMED else ()
+    scope = read_scope(cursor, Code.NOTIFICATIONOVERFLOW)
     cursor.space()
     events: frozenset[c.Event] = frozenset()
     items: tuple[c.FetchItem, ...] = ()
     if not cursor.maybe(b"NONE"):
-        events, items = _events(cursor, watched)
+        events, items = _events(cursor, scope.watched)
     cursor.expect(b")")
-    return c.EventGroup(watched, mailboxes, events, items)
-
-
-def _mailboxes(cursor: Cursor) -> tuple[str, ...]:
-    """``one-or-more-mailbox``."""
-    if not cursor.maybe(b" ("):
-        return (cursor.mailbox(),)
-    names = [cursor.bare_mailbox()]
-    while not cursor.maybe(b")"):
-        names.append(cursor.mailbox())
-        if len(names) > MAILBOXES_MAX:
-            raise RefusedError(Code.NOTIFICATIONOVERFLOW, "That is too much to watch")
-    return tuple(names)
+    return c.EventGroup(scope, events, items)
 
 
 def _events(

@@ -20,6 +20,7 @@ from mailserver.imap.commands import (
     InternalDate,
     Larger,
     ModseqFrom,
+    MultiSearch,
     Not,
     Nothing,
     NumberIn,
@@ -28,6 +29,7 @@ from mailserver.imap.commands import (
     Or,
     Returns,
     SavedDate,
+    Scope,
     Search,
     SearchKey,
     SearchReturn,
@@ -38,8 +40,10 @@ from mailserver.imap.commands import (
     Thread,
     ThreadAlgorithm,
     UidIn,
+    Watched,
 )
 from mailserver.imap.errors import BadCommandError, Code, RefusedError, UnsavedSearchError
+from mailserver.imap.grammar_scopes import read_scope
 from mailserver.imap.ordering import SortBy, SortKey
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
@@ -74,6 +78,8 @@ _DATES: dict[bytes, tuple[type[InternalDate | SavedDate | SentDate], Compare]] =
 _OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}\Z")
 _CHARSETS = {b"UTF-8": "utf-8", b"US-ASCII": "ascii"}
 CRITERIA_MAX = 20
+SCOPES_MAX = 50
+"""Filters of one ESEARCH."""
 _SORT_KEYS = {key.value: key for key in SortKey}
 _ALGORITHMS = {algorithm.value: algorithm for algorithm in ThreadAlgorithm}
 _RETURNS = {option.value: option for option in SearchReturn}
@@ -82,6 +88,10 @@ _RETURNS = {option.value: option for option in SearchReturn}
 def read_search(cursor: Cursor, numbering: Numbering) -> Search:
     """Read the arguments of SEARCH, from the space before the first."""
     cursor.space()
+    return _search(cursor, numbering)
+
+
+def _search(cursor: Cursor, numbering: Numbering) -> Search:
     returns = None
     if cursor.maybe(b"RETURN "):
         returns = _returns(cursor)
@@ -105,6 +115,26 @@ def _program(cursor: Cursor, charset: str) -> SearchKey:
         cursor.space()
         keys.append(reader.key(0))
     return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+
+def read_multi_search(cursor: Cursor) -> MultiSearch:
+    """Read the arguments of ESEARCH, from the space before the first. Source: RFC 7377 §3."""
+    cursor.space()
+    scopes: list[Scope] = []
+    if cursor.maybe(b"IN ("):
+        while True:
+            scopes.append(read_scope(cursor, Code.LIMIT))
+            if scopes[-1].watched is Watched.SELECTED_DELAYED:
+                raise BadCommandError("Unknown filter")
+            if len(scopes) > SCOPES_MAX:
+                raise RefusedError(Code.LIMIT, "Too many mailboxes")
+            if cursor.maybe(b")"):
+                break
+            cursor.space()
+        cursor.space()
+    searched = _search(cursor, Numbering.UID)
+    returns = searched.returns or Returns.of(SearchReturn.ALL)
+    return MultiSearch(tuple(scopes), searched.key, returns, searched.names_charset)
 
 
 def read_sort(cursor: Cursor, numbering: Numbering) -> Sort:

@@ -9,7 +9,7 @@ Source: RFC 9051 §6.3.9, RFC 5258 §3, RFC 3501 §6.3.9.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mailserver.imap.commands import List, ListReturn, ListSelect
+from mailserver.imap.commands import List, ListReturn, ListSelect, Scope, Watched
 from mailserver.imap.names import SEPARATOR, Pattern
 
 
@@ -129,3 +129,26 @@ def lsub_lines(folders: Iterable[Named], reference: str, pattern: str) -> list[L
         elif name in tree.above_subscribed and pattern.endswith("%"):
             lines.append(Line(name, (b"\\Noselect",), exists=False))
     return lines
+
+
+def in_scope(scope: Scope, name: str, *, subscribed: bool) -> bool:
+    """Say whether NOTIFY's or ESEARCH's filter takes a folder in; the selected one it is not.
+
+    Source: RFC 5465 §6, RFC 7377 §2.2.
+    """
+    match scope.watched:
+        case Watched.PERSONAL:
+            return True
+        case Watched.INBOXES:
+            return name == "INBOX"
+        case Watched.SUBSCRIBED:
+            return subscribed
+        case Watched.MAILBOXES:
+            return name in scope.mailboxes
+        case Watched.SUBTREE:
+            return any(name == top or name.startswith(top + SEPARATOR) for top in scope.mailboxes)
+        case Watched.SUBTREE_ONE:
+            above = name.rpartition(SEPARATOR)[0]
+            return any(top in (name, above) for top in scope.mailboxes)
+        case Watched.SELECTED | Watched.SELECTED_DELAYED:
+            return False

@@ -39,6 +39,7 @@ _AFTER: tuple[type, ...] = (
     c.GetQuota,
     c.GetQuotaRoot,
     c.Notify,
+    c.MultiSearch,
 )
 _OPEN: tuple[type, ...] = (
     c.Check,
@@ -71,6 +72,22 @@ NEEDS_WRITING = frozenset({c.Expunge, c.Store, c.Move, c.Replace})
 
 KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search, c.Sort, c.Thread})
 """No EXPUNGE response while one of these speaks in message numbers (RFC 9051 §7.5.1)."""
+
+REPORTS_PROGRESS: frozenset[type] = frozenset(
+    {
+        c.Append,
+        c.Replace,
+        c.Store,
+        c.Copy,
+        c.Move,
+        c.Expunge,
+        c.Search,
+        c.MultiSearch,
+        c.Sort,
+        c.Thread,
+    }
+)
+"""What may take long, and says so meanwhile; each writes whole lines only (RFC 9585 §3)."""
 
 PRIVATE: frozenset[type] = frozenset({c.Login, c.Authenticate})
 """They carry a secret: refused where it could be read on the way."""

@@ -232,7 +232,7 @@ async def search(context: Context, command: c.Search) -> bytes:
         returns = c.Returns.of(c.SearchReturn.ALL)
     saves = returns is not None and c.SearchReturn.SAVE in returns
     saved = saved_positions(context)
-    searcher = Searcher(context.shared, view, context.bind.limits, saved)
+    searcher = Searcher(context.shared, view, context.bind.limits, saved, context.progress)
     try:
         positions, has_modseq = await searcher.run(command.key)
     except RefusedError:

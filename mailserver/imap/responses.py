@@ -67,6 +67,8 @@ BASE = (
     b"UIDONLY",
     b"PREVIEW",
     b"NOTIFY",
+    b"MULTISEARCH",
+    b"INPROGRESS",
 )
 """What is announced in every state; each of them works in full."""
 

@@ -20,7 +20,7 @@ from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.responses import SYSTEM_FLAGS, email_id
 from mailserver.imap.search_text import Stored, header_matches, text_matches
 from mailserver.imap.sets import SAVED
-from mailserver.imap.shared import ImapLimits, Shared
+from mailserver.imap.shared import ImapLimits, Progress, Shared
 from mailserver.imap.view import FolderView
 from mailserver.message.search_text import fold, header_field_has
 from mailserver.store.errors import NoSuchBlobError
@@ -57,26 +57,22 @@ def _rank(key: c.SearchKey) -> int:
 
 def uses_modseq(key: c.SearchKey) -> bool:
     """Whether MODSEQ is among the keys (RFC 7162 §3.1.5)."""
-    match key:
-        case c.ModseqFrom():
-            return True
-        case c.Not(inner):
-            return uses_modseq(inner)
-        case c.Or(left, right):
-            return uses_modseq(left) or uses_modseq(right)
-        case c.And(keys):
-            return any(map(uses_modseq, keys))
-        case _:
-            return False
+    return c.any_key(key, lambda one: isinstance(one, c.ModseqFrom))
 
 
 class Searcher:
     """One search."""
 
     def __init__(
-        self, shared: Shared, view: FolderView, limits: ImapLimits, saved: Sequence[int]
+        self,
+        shared: Shared,
+        view: FolderView,
+        limits: ImapLimits,
+        saved: Sequence[int],
+        progress: Progress,
     ) -> None:
         self._shared = shared
+        self._progress = progress
         self._view = view
         self._limits = limits
         self._saved = saved
@@ -290,6 +286,7 @@ class Searcher:
 
     async def _texts(self, positions: list[int], needle: str, *, headers: bool) -> list[int]:
         found: list[int] = []
+        self._progress.done, self._progress.goal = 0, len(positions)
         for batch in self._text_batches(positions):
             async with self._shared.search_turns:
                 try:
@@ -298,6 +295,7 @@ class Searcher:
                     stored = await self._one_by_one(batch)
                 messages = [item for _, item in stored]
                 hits = await asyncio.to_thread(text_matches, messages, needle, headers=headers)
+            self._progress.done += len(batch)
             found.extend(at for (at, _), hit in zip(stored, hits, strict=True) if hit)
         return found
 

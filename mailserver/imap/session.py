@@ -10,12 +10,13 @@ Source: RFC 9051 §2.2, §5.4, §7.1.
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
-from mailserver.imap import appending, folders, login, messages, sorting, watching
+from mailserver.imap import appending, folders, login, messages, multisearch, sorting, watching
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.errors import (
@@ -28,7 +29,15 @@ from mailserver.imap.errors import (
     UnsavedSearchError,
 )
 from mailserver.imap.grammar import UntaggedError, read_command, read_tag
-from mailserver.imap.machine import NEEDS_WRITING, State, allowed, expunge_allowed, speaks_numbers
+from mailserver.imap.machine import (
+    NEEDS_WRITING,
+    REPORTS_PROGRESS,
+    State,
+    allowed,
+    expunge_allowed,
+    speaks_numbers,
+)
+from mailserver.imap.shared import Progress
 from mailserver.imap.wire import Continue, RawCommand, TooBig
 from mailserver.store.errors import ServerKeywordError, StoreError, TooManyKeywordsError
 
@@ -65,6 +74,7 @@ HANDLERS: dict[type, Handler] = {
     c.Move: messages.move,
     c.Replace: appending.replace,
     c.Search: messages.search,
+    c.MultiSearch: multisearch.multi_search,
     c.UidBatches: messages.uid_batches,
     c.Sort: sorting.sort,
     c.Thread: sorting.thread,
@@ -89,6 +99,7 @@ class Session:
         self._commands = 0
         self._phase = "greeting"
         self._pushing: asyncio.Task[None] | None = None
+        self._report: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serve until the connection ends. Nothing is raised but cancellation."""
@@ -147,7 +158,7 @@ class Session:
         """Tell what happened, with no command to answer. Source: RFC 5465 §3.1, §6.1."""
         context = self._context
         notices = context.notices
-        at_once = notices is not None and notices.watched is c.Watched.SELECTED
+        at_once = notices is not None and notices.scope.watched is c.Watched.SELECTED
         await self._sync_safely(expunge=at_once)
         await self._connection.flush()
         if context.state is State.LOGOUT:
@@ -271,6 +282,9 @@ class Session:
     async def _handle(self, handler: Handler, command: c.Command) -> bytes:
         context = self._context
         try:
+            if type(command) in REPORTS_PROGRESS:
+                with self._reporting():
+                    return await handler(context, command)
             return await handler(context, command)
         except (BadCommandError, FatalWireError, ConnectionGoneError, StoppingError):
             raise
@@ -290,6 +304,28 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001 - loop top: our fault, said once
             return self._bug(error)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Say from time to time that a command is still at work. Source: RFC 9585 §3."""
+        self._context.progress = Progress()
+        self._report_later()
+        try:
+            yield
+        finally:
+            if self._report is not None:
+                self._report.cancel()
+
+    def _report_later(self) -> None:
+        pause = self._context.bind.limits.progress_interval_s
+        self._report = asyncio.get_running_loop().call_later(pause, self._report_now)
+
+    def _report_now(self) -> None:
+        context = self._context
+        said = context.progress.encode(context.tag)
+        context.write(b"* OK [INPROGRESS (%b)] Still working\r\n" % said)
+        self._connection.send()
+        self._report_later()
 
     def _bug(self, error: Exception) -> bytes:
         """Answer what was not foreseen; half a response may be out, so this is the end."""

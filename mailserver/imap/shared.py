@@ -37,6 +37,20 @@ SEARCHES_AT_ONCE = 2
 """Steps of searches that run together; the others wait their turn, step by step (threat I8)."""
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a command has come; ``goal`` is None while that is not known."""
+
+    done: int = 0
+    goal: int | None = None
+
+    def encode(self, tag: bytes) -> bytes:
+        """Write it as INPROGRESS has it. Source: RFC 9585 §4."""
+        if not self.goal:
+            return b'"%b" NIL NIL' % tag
+        return b'"%b" %d %d' % (tag, min(self.done, self.goal - 1), self.goal)
+
+
 @dataclass(frozen=True, slots=True)
 class ImapLimits:
     """Named limits, each bracketed by a test (threats S9, S10, I1)."""
@@ -56,6 +70,8 @@ class ImapLimits:
     """After the first failed attempt; doubled by each one more."""
     search_deadline_s: float = 20.0
     search_slice: int = 64
+    progress_interval_s: float = 10.0
+    """RFC 9585 §3: no more often than every 10 to 15 seconds."""
     stop_grace_s: float = 5.0
     quota_octets: int = 20 * 1024**3
     """What a mailbox may hold before APPEND and COPY are refused; deliveries never are."""

@@ -80,7 +80,9 @@ async def _matching(
 ) -> tuple[list[int], dict[int, Facts], bool]:
     """Give the positions that match, what is known of each, and whether MODSEQ was a key."""
     view = context.opened
-    searcher = Searcher(context.shared, view, context.bind.limits, saved_positions(context))
+    searcher = Searcher(
+        context.shared, view, context.bind.limits, saved_positions(context), context.progress
+    )
     positions, has_modseq = await searcher.run(key)
     if has_modseq:
         context.condstore = True

@@ -13,15 +13,15 @@ from functools import partial
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.folders import write_status
-from mailserver.imap.names import SEPARATOR
+from mailserver.imap.listing import in_scope
 from mailserver.imap.responses import list_response
 from mailserver.store.errors import NoSuchFolderError
-from mailserver.store.model import INBOX, Folder
+from mailserver.store.model import Folder
 
 _COUNTS = (c.StatusItem.MESSAGES, c.StatusItem.UIDNEXT, c.StatusItem.UIDVALIDITY)
 _FLAGS = (c.StatusItem.UIDVALIDITY, c.StatusItem.HIGHESTMODSEQ)
 _SELECTED = frozenset({c.Watched.SELECTED, c.Watched.SELECTED_DELAYED})
-_SILENT = c.EventGroup(c.Watched.SELECTED_DELAYED, (), frozenset())
+_SILENT = c.EventGroup(c.Scope(c.Watched.SELECTED_DELAYED), frozenset())
 _NOTHING: frozenset[c.Event] = frozenset()
 
 
@@ -35,7 +35,7 @@ class Watch:
     def events(self, folder: Folder) -> frozenset[c.Event]:
         """Give what is to be told of a folder."""
         for group in self._groups:
-            if _speaks_of(group, folder):
+            if in_scope(group.scope, folder.name, subscribed=folder.subscribed):
                 return group.events
         return _NOTHING
 
@@ -95,8 +95,8 @@ class Watch:
 
 async def notify(context: Context, command: c.Notify) -> bytes:
     """Answer NOTIFY; what the one before wanted is over. Source: RFC 5465 §3."""
-    selected = [group for group in command.groups if group.watched in _SELECTED]
-    others = [group for group in command.groups if group.watched not in _SELECTED]
+    selected = [group for group in command.groups if group.scope.watched in _SELECTED]
+    others = [group for group in command.groups if group.scope.watched not in _SELECTED]
     # RFC 5465 §6.1: a selected mailbox that is not named is told nothing of.
     context.notices = selected[0] if selected else _SILENT
     context.tell_others = None
@@ -120,22 +120,3 @@ def _items(events: frozenset[c.Event]) -> tuple[c.StatusItem, ...]:
 
 def _is_selected(context: Context, folder: Folder) -> bool:
     return context.view is not None and context.view.folder.id == folder.id
-
-
-def _speaks_of(group: c.EventGroup, folder: Folder) -> bool:
-    match group.watched:
-        case c.Watched.PERSONAL:
-            return True
-        case c.Watched.INBOXES:
-            return folder.name == INBOX
-        case c.Watched.SUBSCRIBED:
-            return folder.subscribed
-        case c.Watched.MAILBOXES:
-            return folder.name in group.mailboxes
-        case c.Watched.SUBTREE:
-            return any(
-                folder.name == name or folder.name.startswith(name + SEPARATOR)
-                for name in group.mailboxes
-            )
-        case c.Watched.SELECTED | c.Watched.SELECTED_DELAYED:
-            return False

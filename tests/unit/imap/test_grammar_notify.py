@@ -5,7 +5,8 @@ import pytest
 from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import read_command, read_tag
-from mailserver.imap.grammar_notify import GROUPS_MAX, MAILBOXES_MAX
+from mailserver.imap.grammar_notify import GROUPS_MAX
+from mailserver.imap.grammar_scopes import MAILBOXES_MAX
 from mailserver.imap.wire import RawCommand
 
 BOTH = frozenset({c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE})
@@ -23,18 +24,18 @@ def read(text: bytes, *literals: bytes) -> c.Command:
         (b"NOTIFY NONE", c.Notify(())),
         (
             b"notify set (selected none)",
-            c.Notify((c.EventGroup(c.Watched.SELECTED, (), NONE),)),
+            c.Notify((c.EventGroup(c.Scope(c.Watched.SELECTED), NONE),)),
         ),
         (
             b"NOTIFY SET STATUS (personal (MessageNew MessageExpunge))",
-            c.Notify((c.EventGroup(c.Watched.PERSONAL, (), BOTH),), status=True),
+            c.Notify((c.EventGroup(c.Scope(c.Watched.PERSONAL), BOTH),), status=True),
         ),
         (
             b"NOTIFY SET (selected-delayed (MessageExpunge MessageNew (UID FLAGS)))",
             c.Notify(
                 (
                     c.EventGroup(
-                        c.Watched.SELECTED_DELAYED, (), BOTH, (c.Simple.UID, c.Simple.FLAGS)
+                        c.Scope(c.Watched.SELECTED_DELAYED), BOTH, (c.Simple.UID, c.Simple.FLAGS)
                     ),
                 )
             ),
@@ -43,10 +44,9 @@ def read(text: bytes, *literals: bytes) -> c.Command:
             b"NOTIFY SET (subtree {4}\r\n NONE) (mailboxes (inbox a/b) (SubscriptionChange))",
             c.Notify(
                 (
-                    c.EventGroup(c.Watched.SUBTREE, ("List",), NONE),
+                    c.EventGroup(c.Scope(c.Watched.SUBTREE, ("List",)), NONE),
                     c.EventGroup(
-                        c.Watched.MAILBOXES,
-                        ("INBOX", "a/b"),
+                        c.Scope(c.Watched.MAILBOXES, ("INBOX", "a/b")),
                         frozenset({c.Event.SUBSCRIPTION_CHANGE}),
                     ),
                 )
@@ -56,8 +56,8 @@ def read(text: bytes, *literals: bytes) -> c.Command:
             b"NOTIFY SET (inboxes (MailboxName)) (subscribed NONE)",
             c.Notify(
                 (
-                    c.EventGroup(c.Watched.INBOXES, (), frozenset({c.Event.MAILBOX_NAME})),
-                    c.EventGroup(c.Watched.SUBSCRIBED, (), NONE),
+                    c.EventGroup(c.Scope(c.Watched.INBOXES), frozenset({c.Event.MAILBOX_NAME})),
+                    c.EventGroup(c.Scope(c.Watched.SUBSCRIBED), NONE),
                 )
             ),
         ),
