@@ -1,5 +1,7 @@
 """Conversations as written down in tests/transcripts, against a running server.
 
+The clients without a number and 2 are logged in, 3 is not (``@ open``, then ``@ tls``).
+
 Source: RFC 2177 §3, RFC 2342 §5, RFC 3691 §2, RFC 4315 §3,
 RFC 5032 §3, RFC 5182 §2.1, RFC 5256 §3, RFC 5258 §3, RFC 5267 §3.1, RFC 5530 §3, RFC 5819 §2,
 RFC 5957 §3, RFC 6154 §2, §3, RFC 6851 §3, RFC 6855 §3, RFC 7162 §3.1, §3.2, RFC 9051 §6.3.2, §6.4.4.
@@ -46,6 +48,10 @@ async def test_the_conversation_goes_as_written(file):
             if word == "letter":
                 hours, facts = rest.split(" ", 1)
                 await site.put(letter(int(hours), facts), at=AT - timedelta(hours=int(hours)))
+            elif word == "open":
+                peers["3"] = await ImapPeer.connect(site.port)
+            elif word == "tls":
+                await peers["3"].writer.start_tls(site.client_tls, server_hostname="localhost")
             else:
                 await site.put(MESSAGE, flags=Flag.SEEN if rest == "seen" else Flag(0))
 
