@@ -45,6 +45,7 @@ class Context:
         self.connection = connection
         self.state = State.NOT_AUTHENTICATED
         self.mailbox: Mailbox | None = None
+        self.person: Mailbox | None = None
         self.view: FolderView | None = None
         self.access = Access.READ_ONLY
         self.condstore = False

@@ -89,8 +89,8 @@ async def _check(context: Context, credentials: Credentials) -> bytes:
     peer = context.connection.peer
     if not fairness.may_log_in(peer, credentials.login):
         raise RefusedError(Code.LIMIT, "Too many failed logins, try again later")
-    mailbox = await store.accounts.check_device(credentials.login, credentials.secret, at)
-    if mailbox is None:
+    opened = await store.accounts.check_device(credentials.login, credentials.secret, at)
+    if opened is None:
         context.attempts += 1
         fairness.login_failed(peer, credentials.login)
         log.debug("imap_login_refused", count=context.attempts)
@@ -100,9 +100,11 @@ async def _check(context: Context, credentials: Credentials) -> bytes:
             context.ending = "attempts"
         raise RefusedError(Code.AUTHENTICATIONFAILED, "Authentication failed")
     fairness.logged_in(peer, credentials.login)
+    mailbox = opened.mailbox
     if not fairness.accounts.take(mailbox.id):
         raise RefusedError(Code.LIMIT, "Too many connections of this account")
     context.mailbox = mailbox
+    context.person = opened.person
     context.state = State.AUTHENTICATED
     context.connection.open_limits(limits.append_octets)
     context.subscription = store.changes.subscribe(mailbox.id)
@@ -110,7 +112,7 @@ async def _check(context: Context, credentials: Credentials) -> bytes:
         AuditEvent(
             kind="imap_login",
             at=at,
-            actor=f"mailbox:{mailbox.id}",
+            actor=f"mailbox:{opened.who.id}",
             structure_id=mailbox.structure_id,
             subject=f"mailbox:{mailbox.id}",
         )

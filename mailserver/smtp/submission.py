@@ -67,19 +67,20 @@ class SubmissionTransaction:
     async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
         """Check a device password; the answer takes the same time for an unknown name."""
         at, fairness = self._services.clock(), self._services.fairness
-        mailbox = await self._services.store.accounts.check_device(
+        opened = await self._services.store.accounts.check_device(
             credentials.login, credentials.secret, at
         )
-        if mailbox is None:
+        if opened is None:
             log.debug("login_refused", phase="auth")
             fairness.login_failed(caller.host, credentials.login)
             return False
         fairness.logged_in(caller.host, credentials.login)
+        mailbox = opened.mailbox
         self._mailbox, self._own = mailbox, parse_addr_spec(mailbox.address)
         event = AuditEvent(
             kind="smtp_login",
             at=at,
-            actor=f"mailbox:{mailbox.id}",
+            actor=f"mailbox:{opened.who.id}",
             structure_id=mailbox.structure_id,
         )
         await self._services.store.audit.record((event,))

@@ -28,6 +28,7 @@ from mailserver.store.model import (
     SPECIAL_FOLDERS,
     Account,
     DevicePassword,
+    Login,
     Mailbox,
     NewAccount,
     NewMailbox,
@@ -114,6 +115,8 @@ class Accounts:
         secret: str | None,
         at: datetime,
         expires_at: datetime | None,
+        *,
+        person_id: int | None = None,
     ) -> DevicePassword:
         """Make a device password.
 
@@ -123,6 +126,7 @@ class Accounts:
             secret: None to have one made (the rule); else at least MIN_GIVEN_SECRET characters.
             at: aware UTC instant of its making.
             expires_at: aware UTC instant from which it is refused; None for never.
+            person_id: the mailbox of who holds it, on one that several share.
 
         Returns:
             The only value that ever bears the secret.
@@ -136,12 +140,13 @@ class Accounts:
         elif len(secret) < devices.MIN_GIVEN_SECRET:
             raise WeakSecretError
         expiry = None if expires_at is None else to_micros(expires_at)
-        device = devices.NewDevice(mailbox_id, name, self._mac(secret), to_micros(at), expiry)
+        mac = self._mac(secret)
+        device = devices.NewDevice(mailbox_id, name, mac, to_micros(at), expiry, person_id)
         device_id = await self._database.write(devices.add, device)
-        return DevicePassword(device_id, mailbox_id, name, secret, at, expires_at, None)
+        return DevicePassword(device_id, mailbox_id, name, secret, at, expires_at, None, person_id)
 
-    async def check_device(self, login: str, secret: str, at: datetime) -> Mailbox | None:
-        """Give the mailbox that this address and secret open, None for every other pair.
+    async def check_device(self, login: str, secret: str, at: datetime) -> Login | None:
+        """Give what this address and secret open, and to whom; None for every other pair.
 
         One statement and one digest whatever the login, and as many comparisons as the mailbox
         has devices: what an answer's time could tell is how many devices a mailbox has.
@@ -159,7 +164,7 @@ class Accounts:
         if opened is None:
             return None
         await self._note_use(opened[0], opened[3], at)
-        return mailbox_of(opened[4:])
+        return devices.login_of(opened[4:])
 
     async def devices(self, mailbox_id: int) -> list[DevicePassword]:
         """List the device passwords of a mailbox, without their secrets."""

@@ -18,6 +18,7 @@ from mailserver.store.messages import Messages
 from mailserver.store.outbox import Outbox
 from mailserver.store.queue_control import QueueControl
 from mailserver.store.search import Search
+from mailserver.store.sharing import Sharing
 from mailserver.store.tracking import Tracking
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,6 +40,7 @@ class MailStore:
 
     Attributes:
         accounts: mailboxes, device passwords, the webmail's accounts.
+        sharing: who else works in a mailbox, and writes as whom.
         folders: names, counts, UIDVALIDITY.
         messages: entries, deliveries, flags.
         blobs: bodies.
@@ -56,6 +58,7 @@ class MailStore:
         self._commits = Commits(opened, self.changes)
         self.blobs = Blobs(opened)
         self.accounts = Accounts(opened, self._commits, hash_key, cached=not read_only)
+        self.sharing = Sharing(opened, self._commits, cached=not read_only)
         self.folders = Folders(opened, self._commits, self.blobs)
         self.messages = Messages(opened, self._commits, self.blobs)
         self.outbox = Outbox(opened, self._commits, self.blobs)

@@ -1,7 +1,8 @@
 """Device passwords in SQL: how they are made, kept, checked and taken away.
 
-A device password opens one mailbox for one device. The server makes it from 120 random bits, so
-that a keyed digest keeps it well enough and a login needs no slow hash. Source: RULES §12.
+A device password opens one mailbox for one device, and for one person where several share it. The
+server makes it from 120 random bits, so that a keyed digest keeps it well enough and a login
+needs no slow hash. Source: RULES §12.
 """
 
 import secrets
@@ -16,7 +17,7 @@ from sqlalchemy import bindparam, select
 
 from directory.model import MailboxType
 from mailserver.store.errors import NoSuchMailboxError
-from mailserver.store.model import DevicePassword, Mailbox, from_micros
+from mailserver.store.model import DevicePassword, Login, Mailbox, from_micros
 from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX
 
 SECRET_BYTES: Final = 15
@@ -37,6 +38,8 @@ MAILBOX_COLUMNS = (
     MAILBOX.c.rpps,
     MAILBOX.c.filing,
 )
+_PERSON = MAILBOX.alias("person")
+_PERSON_COLUMNS = tuple(_PERSON.c[column.name] for column in MAILBOX_COLUMNS)
 _DEVICE_COLUMNS = (
     DEVICE_PASSWORD.c.id,
     DEVICE_PASSWORD.c.mailbox_id,
@@ -44,6 +47,7 @@ _DEVICE_COLUMNS = (
     DEVICE_PASSWORD.c.created_at,
     DEVICE_PASSWORD.c.expires_at,
     DEVICE_PASSWORD.c.last_used_at,
+    DEVICE_PASSWORD.c.person_id,
 )
 OF_MAILBOX = (
     select(*_DEVICE_COLUMNS)
@@ -60,13 +64,18 @@ CHECK = (
         DEVICE_PASSWORD.c.expires_at,
         DEVICE_PASSWORD.c.last_used_at,
         *MAILBOX_COLUMNS,
+        *_PERSON_COLUMNS,
     )
-    .select_from(DEVICE_PASSWORD.join(MAILBOX, MAILBOX.c.id == DEVICE_PASSWORD.c.mailbox_id))
+    .select_from(
+        DEVICE_PASSWORD.join(MAILBOX, MAILBOX.c.id == DEVICE_PASSWORD.c.mailbox_id).outerjoin(
+            _PERSON, _PERSON.c.id == DEVICE_PASSWORD.c.person_id
+        )
+    )
     .where(MAILBOX.c.address == bindparam("address"), DEVICE_PASSWORD.c.revoked_at.is_(None))
 )
 _INSERT_DEVICE = (
-    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at)"
-    " VALUES (:mailbox_id, :name, :mac, :at, :expires_at)"
+    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at, person_id)"
+    " VALUES (:mailbox_id, :name, :mac, :at, :expires_at, :person_id)"
 )
 _USED = "UPDATE device_password SET last_used_at = :at WHERE id = :id"
 _REVOKE = "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
@@ -81,6 +90,7 @@ class NewDevice:
     mac: bytes
     at: int
     expires_at: int | None
+    person_id: int | None
 
 
 def mailbox_of(row: Sequence[Any]) -> Mailbox:
@@ -88,6 +98,13 @@ def mailbox_of(row: Sequence[Any]) -> Mailbox:
     return Mailbox(
         row[0], row[1], MailboxType(row[2]), row[3], row[4], row[5], filing=bool(row[6])
     )
+
+
+def login_of(row: Sequence[Any]) -> Login:
+    """Build the value from MAILBOX_COLUMNS and then those of the person, all None for nobody."""
+    columns = len(MAILBOX_COLUMNS)
+    person = None if row[columns] is None else mailbox_of(row[columns:])
+    return Login(mailbox_of(row[:columns]), person)
 
 
 def device_of(row: Sequence[Any]) -> DevicePassword:
@@ -100,6 +117,7 @@ def device_of(row: Sequence[Any]) -> DevicePassword:
         from_micros(row[3]),
         None if row[4] is None else from_micros(row[4]),
         None if row[5] is None else from_micros(row[5]),
+        row[6],
     )
 
 
@@ -123,7 +141,7 @@ def add(connection: sqlite3.Connection, device: NewDevice) -> int:
     """Insert a device password and give its id.
 
     Raises:
-        NoSuchMailboxError: there is no such mailbox.
+        NoSuchMailboxError: there is no such mailbox, or no such person.
     """
     value = {
         "mailbox_id": device.mailbox_id,
@@ -131,6 +149,7 @@ def add(connection: sqlite3.Connection, device: NewDevice) -> int:
         "mac": device.mac,
         "at": device.at,
         "expires_at": device.expires_at,
+        "person_id": device.person_id,
     }
     try:
         device_id = connection.execute(_INSERT_DEVICE, value).lastrowid

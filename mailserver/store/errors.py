@@ -10,6 +10,8 @@ StoreError
 ├── CannotError            a protected folder (INBOX deleted, a name that is not one)
 ├── ServerKeywordError     a keyword only the server sets (RULES §10)
 ├── TooManyKeywordsError   more keywords on one entry than the store keeps
+├── NotSharableError       not a mailbox to share, or nobody to share it with
+├── UnknownRightError      a letter that is no right (RFC 4314)
 ├── OverQuotaError         the mailbox would hold more than it may
 ├── NoSuchEntryError       the entry was expunged meanwhile
 ├── NoSuchBlobError        the body was expunged meanwhile
@@ -84,6 +86,20 @@ class TooManyKeywordsError(StoreError):
 
     def __init__(self) -> None:
         super().__init__("too many keywords on one message")
+
+
+class NotSharableError(StoreError):
+    """Only a structure's ORG and CAB mailboxes are shared, with the holders of its PER ones."""
+
+    def __init__(self) -> None:
+        super().__init__("this mailbox cannot be shared with this person")
+
+
+class UnknownRightError(StoreError):
+    """A letter that names no right."""
+
+    def __init__(self) -> None:
+        super().__init__("an unknown right")
 
 
 class OverQuotaError(StoreError):

@@ -73,11 +73,19 @@ _INSERT = (
     " subscribed) VALUES (:mailbox_id, :name, :uidvalidity, 1, 1, :special_use, :subscribed)"
 )
 _OPENED_WITH = frozenset(name for name, _use in SPECIAL_FOLDERS)
+_INHERIT = (
+    "INSERT INTO folder_share (folder_id, person_id, rights) SELECT :id, s.person_id, s.rights"
+    " FROM folder_share AS s JOIN folder AS f ON f.id = s.folder_id"
+    " WHERE f.mailbox_id = :mailbox_id AND f.name = :above"
+)
+"""A new folder is no more open than the one above it. Source: RFC 4314 §3."""
 _FIND = "SELECT id FROM folder WHERE mailbox_id = :mailbox_id AND name = :name"
 _BODIES = "SELECT DISTINCT blob_id FROM entry WHERE folder_id = :id"
 _EMPTY = (
     "DELETE FROM entry WHERE folder_id = :id",
     "DELETE FROM expunged WHERE folder_id = :id",
+    "DELETE FROM folder_share WHERE folder_id = :id",
+    "DELETE FROM folder_subscription WHERE folder_id = :id",
     "DELETE FROM folder WHERE id = :id",
 )
 _RENAME = (
@@ -274,7 +282,13 @@ def insert_folder(
 
 
 def _create(connection: sqlite3.Connection, value: _Creating) -> int:
-    return insert_folder(connection, value.mailbox_id, value.name, value.special_use)
+    folder_id = insert_folder(connection, value.mailbox_id, value.name, value.special_use)
+    above, slash, _ = value.name.rpartition("/")
+    if slash:
+        connection.execute(
+            _INHERIT, {"id": folder_id, "mailbox_id": value.mailbox_id, "above": above}
+        )
+    return folder_id
 
 
 def _find(connection: sqlite3.Connection, mailbox_id: int, name: str) -> sqlite3.Row:

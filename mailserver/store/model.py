@@ -114,7 +114,10 @@ class NewMailbox:
 
 @dataclass(frozen=True, slots=True)
 class DevicePassword:
-    """A device password; ``secret`` is known only in the answer of ``add_device``."""
+    """A device password; ``secret`` is known only in the answer of ``add_device``.
+
+    ``person_id`` is the mailbox of who holds it, where several share what it opens.
+    """
 
     id: int
     mailbox_id: int
@@ -123,6 +126,25 @@ class DevicePassword:
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    person_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whom a device password lets in.
+
+    Attributes:
+        mailbox: what it opens.
+        person: who holds it, on a mailbox that several share; None: the mailbox's own holder.
+    """
+
+    mailbox: Mailbox
+    person: Mailbox | None = None
+
+    @property
+    def who(self) -> Mailbox:
+        """Whose doing it is, as the trail says it."""
+        return self.person or self.mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,12 +344,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A recipient of a message this site's ``mailbox_id`` sent, where it stands at first."""
+    """A recipient of a message this site's ``mailbox_id`` sent, where it stands at first.
+
+    ``person_id`` is the mailbox of who wrote it, when that is not the holder of ``mailbox_id``.
+    """
 
     mailbox_id: int
     message_id: str
     address: str
     progress: Progress
+    person_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,13 +368,19 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class SentRecipient:
-    """One recipient of a sent message and its progress, as its sender may see it."""
+    """One recipient of a sent message and its progress, as its sender may see it.
+
+    ``sender`` and ``person`` are addresses: whose mailbox it left, and who wrote it when that was
+    somebody else.
+    """
 
     receipt_id: str
     message_id: str
     address: str
     progress: Progress
     changed_at: datetime
+    sender: str = ""
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,32 @@ DEVICE_PASSWORD = Table(
     Column("expires_at", _ID),
     Column("last_used_at", _ID),
     Column("revoked_at", _ID),
+    Column("person_id", ForeignKey("mailbox.id")),  # who holds it, on a shared mailbox
     sqlite_autoincrement=True,
 )
 Index("device_password_mailbox", DEVICE_PASSWORD.c.mailbox_id)
+
+MAILBOX_SHARE = Table(
+    "mailbox_share",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("person_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("rights", Text, nullable=False),  # RFC 4314 letters, for every folder but those below
+    Column("created_at", _ID, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("mailbox_share_person", MAILBOX_SHARE.c.person_id)
+
+SEND_GRANT = Table(
+    "send_grant",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("person_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("created_at", _ID, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Recorded delegations: this person may write as that mailbox, and Sender says who did."""
+Index("send_grant_person", SEND_GRANT.c.person_id)
 
 WEB_SESSION = Table(
     "web_session",
@@ -136,6 +159,25 @@ FOLDER = Table(
     UniqueConstraint("mailbox_id", "name"),
     sqlite_autoincrement=True,
 )
+
+FOLDER_SHARE = Table(
+    "folder_share",
+    METADATA,
+    Column("folder_id", ForeignKey("folder.id"), primary_key=True),
+    Column("person_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("rights", Text, nullable=False),  # instead of the mailbox's
+    sqlite_with_rowid=False,
+)
+Index("folder_share_person", FOLDER_SHARE.c.person_id)
+
+FOLDER_SUBSCRIPTION = Table(
+    "folder_subscription",
+    METADATA,
+    Column("folder_id", ForeignKey("folder.id"), primary_key=True),
+    Column("person_id", ForeignKey("mailbox.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""What a person lists of others' folders; of one's own, ``folder.subscribed`` says it."""
 
 BLOB = Table(
     "blob",
@@ -385,6 +427,7 @@ SENT_RECIPIENT = Table(
     Column("code", Text, nullable=False),
     Column("displayed", Integer, nullable=False),
     Column("changed_at", _ID, nullable=False),
+    Column("person_id", ForeignKey("mailbox.id")),  # who sent it, when not the mailbox's holder
     sqlite_autoincrement=True,
 )
 Index("sent_recipient_receipt", SENT_RECIPIENT.c.receipt_id)

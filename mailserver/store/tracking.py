@@ -17,11 +17,11 @@ from directory.database import Database
 from mailserver.message.progress import Event, Progress, Transport, Verdict, advance
 from mailserver.store.model import Delivery, SentRecipient, from_micros, to_micros
 from mailserver.store.rows import fetch_all
-from mailserver.store.schema import SENT_RECIPIENT
+from mailserver.store.schema import MAILBOX, SENT_RECIPIENT
 
 _INSERT = (
     "INSERT INTO sent_recipient (receipt_id, mailbox_id, message_id, address, transport, verdict,"
-    " code, displayed, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " code, displayed, changed_at, person_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _BY_MESSAGE = (
     "SELECT id, transport, verdict, code, displayed FROM sent_recipient"
@@ -43,6 +43,7 @@ _MOVE = (
     "UPDATE sent_recipient SET transport = ?, verdict = ?, code = ?, displayed = ?,"
     " changed_at = ? WHERE id = ?"
 )
+_PERSON = MAILBOX.alias("person")
 _COLUMNS = (
     SENT_RECIPIENT.c.receipt_id,
     SENT_RECIPIENT.c.message_id,
@@ -52,32 +53,24 @@ _COLUMNS = (
     SENT_RECIPIENT.c.code,
     SENT_RECIPIENT.c.displayed,
     SENT_RECIPIENT.c.changed_at,
+    MAILBOX.c.address,
+    _PERSON.c.address,
 )
-_OF_RECEIPT = (
+_SENT = (
     select(*_COLUMNS)
-    .where(SENT_RECIPIENT.c.receipt_id == bindparam("name"))
-    .order_by(SENT_RECIPIENT.c.id)
-)
-_OF_MESSAGE = (
-    select(*_COLUMNS)
-    .where(SENT_RECIPIENT.c.message_id == bindparam("name"))
-    .order_by(SENT_RECIPIENT.c.id)
-)
-_OF_MAILBOX = (
-    select(*_COLUMNS)
-    .where(
-        SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"),
-        SENT_RECIPIENT.c.message_id == bindparam("name"),
+    .select_from(
+        SENT_RECIPIENT.join(MAILBOX, MAILBOX.c.id == SENT_RECIPIENT.c.mailbox_id).outerjoin(
+            _PERSON, _PERSON.c.id == SENT_RECIPIENT.c.person_id
+        )
     )
     .order_by(SENT_RECIPIENT.c.id)
 )
-_AMONG = (
-    select(*_COLUMNS)
-    .where(
-        SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"),
-        SENT_RECIPIENT.c.message_id.in_(bindparam("names", expanding=True)),
-    )
-    .order_by(SENT_RECIPIENT.c.id)
+_OF_RECEIPT = _SENT.where(SENT_RECIPIENT.c.receipt_id == bindparam("name"))
+_OF_MESSAGE = _SENT.where(SENT_RECIPIENT.c.message_id == bindparam("name"))
+_OF_MAILBOX = _OF_MESSAGE.where(SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"))
+_AMONG = _SENT.where(
+    SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"),
+    SENT_RECIPIENT.c.message_id.in_(bindparam("names", expanding=True)),
 )
 
 
@@ -118,6 +111,8 @@ class Tracking:
                 row[2],
                 Progress(Transport(row[3]), Verdict(row[4]), row[5], bool(row[6])),
                 from_micros(row[7]),
+                row[8],
+                row[9],
             )
             for row in await fetch_all(self._database, statement, values)
         ]
@@ -138,6 +133,7 @@ def track(connection: sqlite3.Connection, delivery: Delivery) -> None:
                 each.address,
                 *_stored(each.progress),
                 at,
+                each.person_id,
             )
             for each in delivery.tracked
         ]

@@ -15,7 +15,7 @@ from mailserver.store.errors import (
     WeakSecretError,
 )
 from mailserver.store.logins import FORGOTTEN_AFTER, FREE_FAILURES, LONGEST_WAIT
-from mailserver.store.model import NewMailbox
+from mailserver.store.model import Login, NewMailbox
 from tests.support.mailstore import AT, HASH_KEY, days, interpose, open_practice
 
 SECOND = timedelta(seconds=1)
@@ -102,7 +102,9 @@ async def test_a_made_secret_opens_its_mailbox_as_people_type_it(practice, spell
     accounts = practice.store.accounts
     device = await accounts.add_device(practice.doctor.id, "Téléphone", None, AT, None)
 
-    assert await accounts.check_device("DR@cab.test", spell(device.secret), AT) == practice.doctor
+    assert await accounts.check_device("DR@cab.test", spell(device.secret), AT) == Login(
+        practice.doctor
+    )
     assert await accounts.check_device("dr2@cab.test", spell(device.secret), AT) is None
     assert await accounts.check_device("rien@cab.test", spell(device.secret), AT) is None
 
@@ -125,7 +127,7 @@ async def test_a_given_secret_is_long_enough_and_kept_as_it_is(practice, length,
             await accounts.add_device(practice.doctor.id, "x", secret, AT, None)
         return
     await accounts.add_device(practice.doctor.id, "x", secret, AT, None)
-    assert await accounts.check_device("dr@cab.test", secret, AT) == practice.doctor
+    assert await accounts.check_device("dr@cab.test", secret, AT) == Login(practice.doctor)
     assert await accounts.check_device("dr@cab.test", secret.upper(), AT) is None
 
 
@@ -147,7 +149,9 @@ async def test_a_revoked_device_password_opens_nothing_and_is_not_listed(practic
     assert await accounts.revoke_device(first.id, AT) is False
     assert await accounts.revoke_device(999, AT) is False
     assert await accounts.check_device("dr@cab.test", first.secret or "", AT) is None
-    assert await accounts.check_device("dr@cab.test", second.secret or "", AT) == practice.doctor
+    assert await accounts.check_device("dr@cab.test", second.secret or "", AT) == Login(
+        practice.doctor
+    )
     assert [device.name for device in await accounts.devices(practice.doctor.id)] == ["deux"]
 
 

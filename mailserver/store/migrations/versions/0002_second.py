@@ -12,6 +12,9 @@ STATEMENTS = (
 DROP INDEX blob_unsettled
 """,
     """
+DROP INDEX device_password_mailbox
+""",
+    """
 DROP INDEX entry_blob
 """,
     """
@@ -69,6 +72,79 @@ CREATE TABLE outbox_domain (
     next_at INTEGER NOT NULL,
     reply TEXT NOT NULL,
     PRIMARY KEY (domain)
+)
+ WITHOUT ROWID
+""",
+    """
+CREATE TABLE device_password_next (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    mailbox_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    secret_mac BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    last_used_at INTEGER,
+    revoked_at INTEGER,
+    person_id INTEGER,
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id),
+    FOREIGN KEY(person_id) REFERENCES mailbox (id)
+)
+""",
+    """
+INSERT INTO device_password_next (
+    id,
+    mailbox_id,
+    name,
+    secret_mac,
+    created_at,
+    expires_at,
+    last_used_at,
+    revoked_at
+)
+SELECT
+    id,
+    mailbox_id,
+    name,
+    secret_mac,
+    created_at,
+    expires_at,
+    last_used_at,
+    revoked_at
+FROM device_password
+""",
+    """
+DELETE FROM sqlite_sequence WHERE name = 'device_password_next'
+""",
+    """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'device_password_next', seq FROM sqlite_sequence WHERE name = 'device_password'
+""",
+    """
+DROP TABLE device_password
+""",
+    """
+ALTER TABLE device_password_next RENAME TO device_password
+""",
+    """
+CREATE TABLE mailbox_share (
+    mailbox_id INTEGER NOT NULL,
+    person_id INTEGER NOT NULL,
+    rights TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id, person_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id),
+    FOREIGN KEY(person_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
+""",
+    """
+CREATE TABLE send_grant (
+    mailbox_id INTEGER NOT NULL,
+    person_id INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id, person_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id),
+    FOREIGN KEY(person_id) REFERENCES mailbox (id)
 )
  WITHOUT ROWID
 """,
@@ -187,9 +263,32 @@ CREATE TABLE sent_recipient (
     code TEXT NOT NULL,
     displayed INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
+    person_id INTEGER,
     FOREIGN KEY(receipt_id) REFERENCES receipt (receipt_id),
-    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id),
+    FOREIGN KEY(person_id) REFERENCES mailbox (id)
 )
+""",
+    """
+CREATE TABLE folder_share (
+    folder_id INTEGER NOT NULL,
+    person_id INTEGER NOT NULL,
+    rights TEXT NOT NULL,
+    PRIMARY KEY (folder_id, person_id),
+    FOREIGN KEY(folder_id) REFERENCES folder (id),
+    FOREIGN KEY(person_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
+""",
+    """
+CREATE TABLE folder_subscription (
+    folder_id INTEGER NOT NULL,
+    person_id INTEGER NOT NULL,
+    PRIMARY KEY (folder_id, person_id),
+    FOREIGN KEY(folder_id) REFERENCES folder (id),
+    FOREIGN KEY(person_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
 """,
     """
 CREATE TABLE search_text (
@@ -330,6 +429,9 @@ CREATE TABLE mailbox_usage (
 CREATE INDEX blob_unsettled ON blob (id) WHERE state != 0
 """,
     """
+CREATE INDEX device_password_mailbox ON device_password (mailbox_id)
+""",
+    """
 CREATE INDEX entry_blob ON entry (blob_id)
 """,
     """
@@ -339,6 +441,12 @@ CREATE INDEX entry_modseq ON entry (folder_id, modseq)
 CREATE INDEX entry_receipt ON entry (receipt_id) WHERE receipt_id IS NOT NULL
 """,
     """
+CREATE INDEX folder_share_person ON folder_share (person_id)
+""",
+    """
+CREATE INDEX mailbox_share_person ON mailbox_share (person_id)
+""",
+    """
 CREATE INDEX outbox_message_blob ON outbox_message (blob_id)
 """,
     """
@@ -346,6 +454,9 @@ CREATE INDEX outbox_recipient_message ON outbox_recipient (message_id)
 """,
     """
 CREATE INDEX outbox_recipient_waiting ON outbox_recipient (next_at) WHERE state IN ('queued', 'leased')
+""",
+    """
+CREATE INDEX send_grant_person ON send_grant (person_id)
 """,
     """
 CREATE INDEX sent_recipient_message ON sent_recipient (mailbox_id, message_id)
