@@ -13,7 +13,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +27,16 @@ from sqlalchemy import Row, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql import ClauseElement, Executable
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from directory.errors import DatabaseBusyError, DatabaseClosedError, SchemaMismatchError
+from directory.readers import BUSY_TIMEOUT_MS, Readers
 
 GROUP_ITEMS = 64
 """A group closes at this many writes (DESIGN §5)."""
 GROUP_OCTETS = 4 * 1024 * 1024
 """A group closes at this many octets of bodies (DESIGN §5)."""
 PAGE_SIZE = 16384
-BUSY_TIMEOUT_MS = 10_000
 
 V = TypeVar("V")
 R = TypeVar("R")
@@ -47,6 +48,27 @@ def compiled(statement: ClauseElement) -> str:
     Compile once, at module level; pass a dict of values to ``sqlite3.Connection.execute``.
     """
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A select compiled once, at module level, for ``Database.read``."""
+
+    sql: str
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, statement: ClauseElement) -> Self:
+        """Compile; what the statement says itself is kept as values."""
+        made = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
+        assert isinstance(made, SQLCompiler)  # noqa: S101 - a select is never DDL
+        blank = {name: None for name, value in made.params.items() if value is None}
+        state = made.construct_expanded_state(blank)  # lists that the statement itself names
+        return cls(state.statement, dict(state.parameters))
+
+    def on(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> list[Any]:
+        """Run it; every row as a tuple."""
+        return connection.execute(self.sql, {**self.values, **values}).fetchall()
 
 
 @dataclass(slots=True)
@@ -171,6 +193,7 @@ class Database:
         self.path = path
         self.engine = engine
         self._writer = writer
+        self._readers = Readers(path)
 
     @classmethod
     async def open(cls, path: Path, *, migrations: Path, read_only: bool = False) -> Self:
@@ -216,6 +239,13 @@ class Database:
         # A caller that is cancelled must not take the commit's result with it.
         return await asyncio.shield(future)
 
+    async def read(self, apply: Callable[[sqlite3.Connection, V], R], value: V) -> R:
+        """Run a function that reads on a thread of its own, and give its result.
+
+        The quick way: one hop to a thread and one back. Arguments and errors as ``Readers.run``.
+        """
+        return await self._readers.run(apply, value)
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """Borrow a reading connection; never keep it while a socket is written (DESIGN D5)."""
@@ -242,6 +272,7 @@ class Database:
             self._writer.jobs.put(None)
             await asyncio.to_thread(self._writer.join)
             self._writer = None
+        await self._readers.close()
         await self.engine.dispose()
 
 

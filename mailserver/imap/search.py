@@ -22,7 +22,7 @@ from mailserver.imap.search_text import Stored, header_matches, text_matches
 from mailserver.imap.sets import SAVED
 from mailserver.imap.shared import ImapLimits, Progress, Shared
 from mailserver.imap.view import FolderView
-from mailserver.message.search_text import fold, header_field_has
+from mailserver.message.search_text import fold
 from mailserver.store.errors import NoSuchBlobError
 from mailserver.store.model import EntryRow, from_micros
 
@@ -208,37 +208,31 @@ class Searcher:
             return await self._headers(positions, field, needle)
         search, blobs = self._shared.store.search, self._blobs(positions)
         async with self._shared.search_turns:
-            unread = await search.not_whole(blobs)
-            headers = await search.headers_with(blobs, needle)
-        hits = {blob for blob, header in headers if header_field_has(header, field, needle)}
-        waiting = self._lying_in(positions, unread - hits)
-        seen = set(await self._headers(waiting, field, needle))
-        return self._either(positions, hits, seen)
+            found = await search.headers_with(blobs, field, needle)
+        seen = set(await self._headers(self._lying_in(positions, found.unread), field, needle))
+        return self._either(positions, found.bodies, seen)
 
     async def _body(self, positions: list[int], needle: str) -> list[int]:
         if not needle:
             return positions
         search, blobs = self._shared.store.search, self._blobs(positions)
         async with self._shared.search_turns:
-            unread = await search.not_whole(blobs)
-            hits = await search.bodies_with(blobs, needle)
-        waiting = self._lying_in(positions, unread - hits)
+            found = await search.bodies_with(blobs, needle)
+        waiting = self._lying_in(positions, found.unread)
         seen = set(await self._texts(waiting, needle, headers=False))
-        return self._either(positions, hits, seen)
+        return self._either(positions, found.bodies, seen)
 
     async def _text(self, positions: list[int], needle: str) -> list[int]:
         if not needle:
             return positions
-        search, blobs = self._shared.store.search, self._blobs(positions)
-        rows = self._view.rows
+        search, blobs, rows = self._shared.store.search, self._blobs(positions), self._view.rows
         async with self._shared.search_turns:
-            unread = await search.not_whole(blobs)
-            hits = await search.texts_with(blobs, needle)
+            found = await search.texts_with(blobs, needle)
             in_prefix = await search.prefixes_with(self._view.folder.id, needle)
         seen = {at for at in positions if rows[at].uid in in_prefix}
-        waiting = [at for at in self._lying_in(positions, unread - hits) if at not in seen]
+        waiting = [at for at in self._lying_in(positions, found.unread) if at not in seen]
         seen.update(await self._texts(waiting, needle, headers=True))
-        return self._either(positions, hits, seen)
+        return self._either(positions, found.bodies, seen)
 
     def _blobs(self, positions: list[int]) -> set[int]:
         rows = self._view.rows

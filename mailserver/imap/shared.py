@@ -147,7 +147,8 @@ class _OpenFolder:
         self.history.append((self.modseq, changes))
         self.modseq = changes.highestmodseq
         if len(self.history) > HISTORY:
-            self.current()
+            if self.snapshot.modseq < self.history[0][1].highestmodseq:
+                self.current()  # takes all of it, so that the next ones can go without
             self.history.popleft()
 
     def current(self) -> Snapshot:
@@ -200,7 +201,7 @@ class FolderCache:
                 subscription = self._store.changes.subscribe(folder.mailbox_id)
                 # The rows are read after the modseq: what is newer will be told again.
                 rows = await self._store.messages.entries(folder.id)
-                known = _OpenFolder(Snapshot(rows, folder.highestmodseq), subscription)
+                known = _OpenFolder(Snapshot.of(rows, folder.highestmodseq), subscription)
                 self._known[folder.id] = known
             elif known.modseq < folder.highestmodseq or known.subscription.pending:
                 await self._read(folder.id, known)

@@ -9,9 +9,12 @@ Source: RFC 9051 §2.3.1.2, §5.2, §7.5; RFC 7162 §3.1.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 
 from mailserver.store.model import EntryRow, Flag, Folder
+
+_uid = attrgetter("uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +22,36 @@ class Snapshot:
     """A folder as of one modseq (or later); shared between sessions, never altered."""
 
     rows: list[EntryRow]
+    uids: list[int]
+    keywords: frozenset[str]
+    """All that are in use, and some that were."""
     modseq: int
-    uids: list[int] = field(init=False)
-    keywords: frozenset[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "uids", [row.uid for row in self.rows])
-        sets = {row.keywords for row in self.rows}
-        object.__setattr__(self, "keywords", frozenset().union(*sets))
+    @classmethod
+    def of(cls, rows: list[EntryRow], modseq: int) -> "Snapshot":
+        """Take the rows of a folder, in UID order."""
+        keywords = frozenset().union(*{row.keywords for row in rows})
+        return cls(rows, [row.uid for row in rows], keywords, modseq)
 
     def merged(self, rows: Iterable[EntryRow], vanished: Iterable[int], modseq: int) -> "Snapshot":
         """Give the snapshot after what changed since ``modseq`` of this one."""
-        by_uid = {row.uid: row for row in self.rows}
+        kept, uids, keywords = list(self.rows), self.uids, self.keywords
+        fresh = []
         for row in rows:
-            by_uid[row.uid] = row
-        for uid in vanished:
-            by_uid.pop(uid, None)
-        return Snapshot([by_uid[uid] for uid in sorted(by_uid)], modseq)
+            at = bisect_left(uids, row.uid)
+            if at < len(uids) and uids[at] == row.uid:
+                kept[at] = row
+            else:
+                fresh.append(row)
+            if not row.keywords <= keywords:
+                keywords |= row.keywords
+        gone = set(vanished)
+        if fresh or gone:
+            kept.extend(fresh)
+            kept.sort(key=_uid)  # what is new is newest: as good as sorted already
+            kept = [row for row in kept if row.uid not in gone]
+            uids = [row.uid for row in kept]
+        return Snapshot(kept, uids, keywords, modseq)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from sqlalchemy import bindparam, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, select
 
-from directory.database import Database
+from directory.database import Database, Query
 from mailserver.message.index import MessageIndex
 from mailserver.store.errors import BlobSizeError, NoSuchBlobError
 from mailserver.store.model import StagedBlob
-from mailserver.store.rows import fetch_first
 from mailserver.store.schema import (
     BLOB,
-    BLOB_CHUNK,
     BLOB_OPEN,
     BLOB_STORED,
     CHUNK_OCTETS,
@@ -62,19 +59,10 @@ _DELETE_CHUNKS = "DELETE FROM blob_chunk WHERE id >= :first AND id < :end"
 _DELETE_INDEX = "DELETE FROM message_index WHERE blob_id = :id"
 _DELETE_BLOB = "DELETE FROM blob WHERE id = :id"
 
-_READ_OCTETS = select(BLOB.c.octets).where(
-    BLOB.c.id == bindparam("blob_id"), BLOB.c.state == BLOB_STORED
+_OCTETS = Query.of(
+    select(BLOB.c.octets).where(BLOB.c.id == bindparam("blob_id"), BLOB.c.state == BLOB_STORED)
 )
-_READ_CHUNKS = (
-    select(BLOB_CHUNK.c.body)
-    .where(BLOB_CHUNK.c.id >= bindparam("first"), BLOB_CHUNK.c.id < bindparam("end"))
-    .order_by(BLOB_CHUNK.c.id)
-)
-_READ_SLICES = text(
-    "SELECT json_extract(s.value, '$[0]'),"
-    " substr(c.body, json_extract(s.value, '$[2]'), json_extract(s.value, '$[3]'))"
-    " FROM json_each(:slices) AS s JOIN blob_chunk AS c ON c.id = json_extract(s.value, '$[1]')"
-)
+_READ_SLICE = "SELECT substr(body, ?, ?) FROM blob_chunk WHERE id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +124,10 @@ class Blobs:
         Raises:
             NoSuchBlobError: it was expunged.
         """
-        row = await fetch_first(self._database, _READ_OCTETS, {"blob_id": blob_id})
-        if row is None:
+        rows = await self._database.read(_OCTETS.on, {"blob_id": blob_id})
+        if not rows:
             raise NoSuchBlobError
-        return int(row[0])
+        return int(rows[0][0])
 
     async def read(self, blob_id: int, start: int, length: int) -> bytes:
         """Give ``length`` octets of a body from ``start``, fewer at its end.
@@ -150,17 +138,12 @@ class Blobs:
         return (await self.read_many([(blob_id, start, length)]))[0]
 
     async def read_many(self, slices: Sequence[tuple[int, int, int]]) -> list[bytes]:
-        """Give several (blob id, start, length) slices, over one connection.
+        """Give several (blob id, start, length) slices, as of one moment.
 
         Raises:
             NoSuchBlobError: one of the bodies was expunged.
         """
-        async with self._database.connect() as connection:
-            small = await _read_small(connection, slices) if len(slices) > 1 else {}
-            return [
-                small[at] if at in small else await _read(connection, *slice_)
-                for at, slice_ in enumerate(slices)
-            ]
+        return await self._database.read(_read_slices, slices)
 
     async def reap(self) -> None:
         """Delete the chunks of dead bodies, 4 MB a commit, until none is left."""
@@ -173,35 +156,29 @@ class Blobs:
         await self.reap()
 
 
-async def _read_small(
-    connection: AsyncConnection, slices: Sequence[tuple[int, int, int]]
-) -> dict[int, bytes]:
-    """Read the slices that lie in one chunk each, all by one statement; by their position."""
-    wanted = [
-        (at, blob_id * CHUNKS_PER_BLOB + start // CHUNK_OCTETS, start % CHUNK_OCTETS + 1, length)
-        for at, (blob_id, start, length) in enumerate(slices)
-        if start % CHUNK_OCTETS + length <= CHUNK_OCTETS
-    ]
-    rows = await connection.execute(_READ_SLICES, {"slices": json.dumps(wanted)})
-    return {row[0]: row[1] for row in rows}
+def _read_slices(
+    connection: sqlite3.Connection, slices: Sequence[tuple[int, int, int]]
+) -> list[bytes]:
+    """Read on a reader's thread, in one snapshot."""
+    connection.execute("BEGIN")
+    return [_read_slice(connection, *slice_) for slice_ in slices]
 
 
-async def _read(connection: AsyncConnection, blob_id: int, start: int, length: int) -> bytes:
-    first = start // CHUNK_OCTETS
-    end = (start + length + CHUNK_OCTETS - 1) // CHUNK_OCTETS
+def _read_slice(connection: sqlite3.Connection, blob_id: int, start: int, length: int) -> bytes:
     base = blob_id * CHUNKS_PER_BLOB
-    rows = (
-        await connection.execute(_READ_CHUNKS, {"first": base + first, "end": base + end})
-    ).all()
-    if not rows:
-        if (await connection.execute(_READ_OCTETS, {"blob_id": blob_id})).first() is None:
-            raise NoSuchBlobError
-        return b""
-    skip = start - first * CHUNK_OCTETS
-    if len(rows) == 1:
-        body: bytes = rows[0][0]
-        return body if not skip and length >= len(body) else body[skip : skip + length]
-    return b"".join(row[0] for row in rows)[skip : skip + length]
+    pieces: list[bytes] = []
+    while length > 0 or not pieces:
+        number, skip = divmod(start, CHUNK_OCTETS)
+        room = min(length, CHUNK_OCTETS - skip)
+        row = connection.execute(_READ_SLICE, (skip + 1, room, base + number)).fetchone()
+        if row is None:
+            break
+        pieces.append(row[0])
+        start += room
+        length -= room
+    if not pieces and not _OCTETS.on(connection, {"blob_id": blob_id}):
+        raise NoSuchBlobError
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _pieces(source: Source) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ returned. Source: DESIGN D5, D5b.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, literal, select
 
-from directory.database import Database
+from directory.database import Database, Query
 from directory.model import MailboxType
 from mailserver.message.index import MessageIndex
 from mailserver.store import deliveries, flags, moves
@@ -70,8 +71,8 @@ EXPUNGED_KEPT = 20_000
 """Expunges that a folder remembers; a client further behind is told all that is not there."""
 
 _ROWS = select_rows()
-_CHANGED = _ROWS.where(ENTRY.c.modseq > bindparam("modseq"))
-_VANISHED = (
+_CHANGED = Query.of(_ROWS.where(ENTRY.c.modseq > bindparam("modseq")))
+_VANISHED = Query.of(
     select(EXPUNGED.c.uid)
     .where(EXPUNGED.c.folder_id == bindparam("folder_id"), EXPUNGED.c.modseq > bindparam("modseq"))
     .order_by(EXPUNGED.c.uid)
@@ -79,8 +80,11 @@ _VANISHED = (
 _USAGE = select(MAILBOX_USAGE.c.octets, MAILBOX_USAGE.c.messages).where(
     MAILBOX_USAGE.c.mailbox_id == bindparam("mailbox_id")
 )
-_LOG_FLOOR = select(FOLDER.c.expunged_floor).where(FOLDER.c.id == bindparam("folder_id"))
-_HIGHEST = select(FOLDER.c.highestmodseq).where(FOLDER.c.id == bindparam("folder_id"))
+_MODSEQS = Query.of(
+    select(FOLDER.c.highestmodseq, FOLDER.c.expunged_floor).where(
+        FOLDER.c.id == bindparam("folder_id")
+    )
+)
 _WITH_INDEX = ENTRY.join(MESSAGE_INDEX, MESSAGE_INDEX.c.blob_id == ENTRY.c.blob_id)
 _VISIBLE = (ENTRY.c.folder_id == bindparam("folder_id"), ENTRY.c.uid > 0)
 _DETAIL = (
@@ -89,10 +93,10 @@ _DETAIL = (
     .where(*_VISIBLE, among(ENTRY.c.uid, "uids"))
     .order_by(ENTRY.c.uid)
 )
-_NAMED = among(ENTRY.c.uid, "uids")
 _ORIGINS = select(
     ENTRY.c.uid, func.coalesce(ENTRY.c.origin_id, ENTRY.c.id), ENTRY.c.saved_at
 ).where(*_VISIBLE)
+_ORIGINS_AMONG = _ORIGINS.where(among(ENTRY.c.uid, "uids"))
 _PREFIXES = select(ENTRY.c.uid, ENTRY.c.prefix).where(*_VISIBLE, among(ENTRY.c.uid, "uids"))
 _INDEXES = select(MESSAGE_INDEX.c.blob_id, *INDEX_COLUMNS).where(
     among(MESSAGE_INDEX.c.blob_id, "blob_ids")
@@ -304,18 +308,7 @@ class Messages:
 
         Source: RFC 7162 §3.2.5.
         """
-        parameters = {"folder_id": folder_id, "modseq": modseq}
-        async with self._database.connect() as connection:
-            # One snapshot for the three reads; it ends with the connection's return.
-            await connection.exec_driver_sql("BEGIN")
-            highest = (await connection.execute(_HIGHEST, parameters)).scalar()
-            if highest is None:
-                raise NoSuchFolderError
-            if highest <= modseq:
-                return Changes([], [], highest)
-            rows = (await connection.execute(_CHANGED, parameters)).all()
-            vanished = (await connection.execute(_VANISHED, parameters)).scalars().all()
-        return Changes(list(map(entry_row, rows)), list(vanished), highest)
+        return await self._database.read(_changed_since, (folder_id, modseq))
 
     async def vanished_since(self, folder_id: int, modseq: int) -> list[int] | None:
         """Give the UIDs that left after a modseq, ascending.
@@ -328,15 +321,7 @@ class Messages:
 
         Source: RFC 7162 §3.2.5.
         """
-        parameters = {"folder_id": folder_id, "modseq": modseq}
-        async with self._database.connect() as connection:
-            await connection.exec_driver_sql("BEGIN")
-            floor = (await connection.execute(_LOG_FLOOR, parameters)).scalar()
-            if floor is None:
-                raise NoSuchFolderError
-            if modseq < floor:
-                return None
-            return list((await connection.execute(_VANISHED, parameters)).scalars().all())
+        return await self._database.read(_vanished_since, (folder_id, modseq))
 
     async def detail(self, folder_id: int, uids: Sequence[int]) -> list[EntryDetail]:
         """Give entries with prefix and index, in UID order, in one statement.
@@ -362,7 +347,7 @@ class Messages:
         parameters: dict[str, Any] = {"folder_id": folder_id}
         statement = _ORIGINS
         if uids is not None:
-            statement, parameters["uids"] = _ORIGINS.where(_NAMED), as_list(uids)
+            statement, parameters["uids"] = _ORIGINS_AMONG, as_list(uids)
         rows = await fetch_all(self._database, statement, parameters)
         return {
             row[0]: Origin(row[1], None if row[2] is None else from_micros(row[2])) for row in rows
@@ -502,3 +487,32 @@ def _summary(row: Sequence[Any]) -> EntrySummary:
         row[12],
         bool(row[13]),
     )
+
+
+# What follows runs on a reader's thread.
+
+
+def _modseqs(connection: sqlite3.Connection, folder_id: int) -> tuple[int, int]:
+    """Give a folder's modseq and where its log of expunges begins, at the start of a snapshot."""
+    connection.execute("BEGIN")
+    found = _MODSEQS.on(connection, {"folder_id": folder_id})
+    if not found:
+        raise NoSuchFolderError
+    return found[0][0], found[0][1]
+
+
+def _changed_since(connection: sqlite3.Connection, since: tuple[int, int]) -> Changes:
+    parameters = dict(zip(("folder_id", "modseq"), since, strict=True))
+    highest, _ = _modseqs(connection, since[0])
+    if highest <= since[1]:
+        return Changes([], [], highest)
+    rows = list(map(entry_row, _CHANGED.on(connection, parameters)))
+    return Changes(rows, [row[0] for row in _VANISHED.on(connection, parameters)], highest)
+
+
+def _vanished_since(connection: sqlite3.Connection, since: tuple[int, int]) -> list[int] | None:
+    parameters = dict(zip(("folder_id", "modseq"), since, strict=True))
+    _, floor = _modseqs(connection, since[0])
+    if since[1] < floor:
+        return None
+    return [row[0] for row in _VANISHED.on(connection, parameters)]

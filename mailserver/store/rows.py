@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy.sql import ClauseElement
 
-from directory.database import Database
+from directory.database import Database, Query
 from mailserver.message.index import MessageIndex
 from mailserver.store.errors import NoSuchFolderError, TooManyKeywordsError
 from mailserver.store.model import (
@@ -131,20 +132,36 @@ def select_rows() -> Select[Any]:
 
 async def fetch_all(
     database: Database,
-    statement: Executable,
+    statement: ClauseElement,
     parameters: Mapping[str, Any] | None = None,
 ) -> Sequence[Sequence[Any]]:
     """Run one select; rows as sequences, because no type says the columns of a built select."""
-    return await database.all(statement, dict(parameters or {}))
+    return await database.read(_all, (_query(statement), parameters or {}))
 
 
 async def fetch_first(
     database: Database,
-    statement: Select[*tuple[Any, ...]],
+    statement: ClauseElement,
     parameters: Mapping[str, Any] | None = None,
 ) -> Sequence[Any] | None:
     """Run one select and give its first row."""
-    return await database.first(statement, dict(parameters or {}))
+    return await database.read(_first, (_query(statement), parameters or {}))
+
+
+@lru_cache(maxsize=512)
+def _query(statement: ClauseElement) -> Query:
+    """Compile a statement when it is first run; it is a constant of its module."""
+    return Query.of(statement)
+
+
+def _all(connection: sqlite3.Connection, asked: tuple[Query, Mapping[str, Any]]) -> list[Any]:
+    query, parameters = asked
+    return query.on(connection, parameters)
+
+
+def _first(connection: sqlite3.Connection, asked: tuple[Query, Mapping[str, Any]]) -> Any:
+    query, parameters = asked
+    return connection.execute(query.sql, {**query.values, **parameters}).fetchone()
 
 
 @dataclass(slots=True)

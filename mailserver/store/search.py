@@ -11,17 +11,21 @@ Source: DESIGN §5, RFC 9051 §6.4.4; SQLite, FTS5 §4.3.4 (trigram), §4.6 (det
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import text
 
-from directory.database import Database
-from mailserver.message.search_text import SearchText, trigrams
+from directory.database import Database, Query
+from mailserver.message.search_text import SearchText, header_field_has, trigrams
 from mailserver.store.rows import as_list, fetch_all
 from mailserver.store.schema import SEARCH_CUT, SEARCH_WHOLE
 
 MAX_TRIGRAMS = 8
 """Of a needle: each costs a walk through the numbers of the messages that hold it."""
+
+
+def _query(sql: str) -> Query:
+    return Query.of(text(sql))
+
 
 _PUT = (
     "INSERT INTO search_text (blob_id, header, body)"
@@ -35,20 +39,22 @@ _UNREAD = text(
     " AND b.state = 0 AND EXISTS (SELECT 1 FROM message_index WHERE blob_id = b.id)"
     " ORDER BY b.id LIMIT :limit"
 )
-_NOT_WHOLE = text(
+_NOT_WHOLE = _query(
     "SELECT id FROM blob WHERE searchable != 1 AND id IN (SELECT value FROM json_each(:blob_ids))"
 )
-_LED_TO = text("SELECT rowid FROM search_trigram WHERE search_trigram MATCH :trigrams LIMIT :most")
-_IN_BODY = text(
+_LED_TO = _query(
+    "SELECT rowid FROM search_trigram WHERE search_trigram MATCH :trigrams LIMIT :most"
+)
+_IN_BODY = _query(
     "SELECT blob_id FROM search_text WHERE instr(body, :needle) > 0"
     " AND blob_id IN (SELECT value FROM json_each(:blob_ids))"
 )
-_IN_TEXT = text(
+_IN_TEXT = _query(
     "SELECT blob_id FROM search_text"
     " WHERE (instr(header, :needle) > 0 OR instr(body, :needle) > 0)"
     " AND blob_id IN (SELECT value FROM json_each(:blob_ids))"
 )
-_IN_HEADER = text(
+_IN_HEADER = _query(
     "SELECT blob_id, header FROM search_text WHERE instr(header, :needle) > 0"
     " AND blob_id IN (SELECT value FROM json_each(:blob_ids))"
 )
@@ -57,6 +63,27 @@ _IN_PREFIX = text(
     " AND instr(lower(replace(CAST(prefix AS TEXT), char(13, 10), '')), :needle) > 0"
 )
 """Prefixes are ASCII lines of our own, folded by CRLF and one blank (``delivery.trace``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the index knows of the bodies that a search looks among.
+
+    Attributes:
+        bodies: those that hold the needle.
+        unread: those that must be looked at themselves: not read yet, or not whole.
+    """
+
+    bodies: set[int]
+    unread: set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    query: Query
+    blob_ids: Collection[int]
+    needle: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,43 +110,48 @@ class Search:
         octets = sum(len(each.text.header) + len(each.text.body) for each in messages)
         await self._database.write(_put, tuple(messages), octets=octets)
 
-    async def not_whole(self, blob_ids: Collection[int]) -> set[int]:
-        """Give those of these bodies whose whole text is not kept: they are looked at."""
-        parameters = {"blob_ids": as_list(blob_ids)}
-        return {row[0] for row in await fetch_all(self._database, _NOT_WHOLE, parameters)}
+    async def bodies_with(self, blob_ids: Collection[int], needle: str) -> Found:
+        """Look for a folded needle in the texts of these bodies."""
+        return await self._database.read(_find, _Sought(_IN_BODY, blob_ids, needle))
 
-    async def bodies_with(self, blob_ids: Collection[int], needle: str) -> set[int]:
-        """Give those of these bodies whose text holds a folded needle."""
-        parameters = await self._led_to(blob_ids, needle)
-        return {row[0] for row in await fetch_all(self._database, _IN_BODY, parameters)}
+    async def texts_with(self, blob_ids: Collection[int], needle: str) -> Found:
+        """Like ``bodies_with``, and in their headers."""
+        return await self._database.read(_find, _Sought(_IN_TEXT, blob_ids, needle))
 
-    async def texts_with(self, blob_ids: Collection[int], needle: str) -> set[int]:
-        """Like ``bodies_with``, or their header does."""
-        parameters = await self._led_to(blob_ids, needle)
-        return {row[0] for row in await fetch_all(self._database, _IN_TEXT, parameters)}
-
-    async def headers_with(self, blob_ids: Collection[int], needle: str) -> list[tuple[int, str]]:
-        """Give (body, header) where the header holds a folded needle, in whatever field."""
-        parameters = await self._led_to(blob_ids, needle)
-        rows = await fetch_all(self._database, _IN_HEADER, parameters)
-        return [(row[0], row[1]) for row in rows]
+    async def headers_with(self, blob_ids: Collection[int], field: str, needle: str) -> Found:
+        """Look for a folded needle in the fields of one name (lower case) of these bodies."""
+        return await self._database.read(_find, _Sought(_IN_HEADER, blob_ids, needle, field))
 
     async def prefixes_with(self, folder_id: int, needle: str) -> set[int]:
         """Give the UIDs whose prefix, the fields that this server wrote, holds a needle."""
         parameters = {"folder_id": folder_id, "needle": needle}
         return {row[0] for row in await fetch_all(self._database, _IN_PREFIX, parameters)}
 
-    async def _led_to(self, blob_ids: Collection[int], needle: str) -> dict[str, Any]:
-        """Narrow the bodies to those that hold the needle's trigrams, when that is fewer."""
-        runs = trigrams(needle)
-        if runs:
-            chosen = runs[:: -(-len(runs) // MAX_TRIGRAMS)]
-            quoted = " AND ".join('"' + run.replace('"', '""') + '"' for run in chosen)
-            parameters = {"trigrams": quoted, "most": len(blob_ids)}
-            rows = await fetch_all(self._database, _LED_TO, parameters)
-            if len(rows) < len(blob_ids):
-                blob_ids = {row[0] for row in rows}.intersection(blob_ids)
-        return {"blob_ids": as_list(blob_ids), "needle": needle}
+
+def _find(connection: sqlite3.Connection, sought: _Sought) -> Found:
+    """Look on a reader's thread, in one snapshot: there a body was read or it was not."""
+    connection.execute("BEGIN")
+    unread = _NOT_WHOLE.on(connection, {"blob_ids": as_list(sought.blob_ids)})
+    among = _led_to(connection, sought)
+    rows = sought.query.on(connection, {"blob_ids": as_list(among), "needle": sought.needle})
+    if sought.field:
+        rows = [row for row in rows if header_field_has(row[1], sought.field, sought.needle)]
+    bodies = {row[0] for row in rows}
+    return Found(bodies, {row[0] for row in unread} - bodies)
+
+
+def _led_to(connection: sqlite3.Connection, sought: _Sought) -> Collection[int]:
+    """Narrow the bodies to those that hold the needle's trigrams, when that is fewer."""
+    runs = trigrams(sought.needle)
+    if not runs:
+        return sought.blob_ids
+    chosen = runs[:: -(-len(runs) // MAX_TRIGRAMS)]
+    quoted = " AND ".join('"' + run.replace('"', '""') + '"' for run in chosen)
+    most = len(sought.blob_ids)
+    led = _LED_TO.on(connection, {"trigrams": quoted, "most": most})
+    if len(led) == most:  # reading the texts is as quick
+        return sought.blob_ids
+    return {row[0] for row in led}.intersection(sought.blob_ids)
 
 
 def _put(connection: sqlite3.Connection, messages: tuple[ReadMessage, ...]) -> None:

@@ -282,7 +282,7 @@ async def test_large_bodies_read_back_whole_with_or_without_staging(practice, oc
     (row,) = await practice.entries(practice.doctor)
     assert delivered.new
     assert await practice.store.blobs.read(row.blob_id, 0, octets) == body
-    assert {state for _id, _octets, state in practice.rows()["blob"]} == {BLOB_STORED}
+    assert {state for _id, _octets, state, _read in practice.rows()["blob"]} == {BLOB_STORED}
 
 
 async def test_a_repeated_large_body_leaves_no_chunk(practice):

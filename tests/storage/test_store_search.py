@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from certs.mime import scan
 from directory.model import MailboxType
@@ -15,7 +14,7 @@ from mailserver.message.search_text import SearchText, fold, search_text
 from mailserver.store import search as module
 from mailserver.store.model import Flag, FlagChange, FlagMode, NewMailbox
 from mailserver.store.search import ReadMessage
-from tests.support.mailstore import AT, Practice, entry, open_practice
+from tests.support.mailstore import AT, Practice, entry, open_practice, watch_reads
 
 
 @pytest.fixture
@@ -49,6 +48,11 @@ async def expunge(practice: Practice) -> None:
     await practice.store.messages.store_flags(change)
     await practice.store.messages.expunge(folder.id, None)
     await practice.store.blobs.reap()
+
+
+async def bodies_with(practice: Practice, blobs: list[int], needle: str) -> set[int]:
+    """Look for a needle in the texts of some bodies."""
+    return (await practice.store.search.bodies_with(blobs, needle)).bodies
 
 
 async def read(practice: Practice, *, whole: bool = True) -> list[int]:
@@ -101,7 +105,7 @@ async def test_text_and_trigrams_go_with_the_body(practice: Practice):
     await expunge(practice)
 
     assert (kept(practice), indexed(practice)) == (set(), {})
-    assert await practice.store.search.bodies_with([first, second], "alpha") == set()
+    assert await bodies_with(practice, [first, second], "alpha") == set()
     with closing(sqlite3.connect(practice.path)) as connection:
         connection.execute("INSERT INTO search_trigram(search_trigram) VALUES ('integrity-check')")
 
@@ -145,7 +149,10 @@ async def test_bodies_not_read_or_cut_are_named_as_not_whole(practice: Practice)
     await read(practice, whole=False)
     (unread,) = await deliver(practice, "alpha")
 
-    assert await practice.store.search.not_whole([whole, cut, unread]) == {cut, unread}
+    found = await practice.store.search.texts_with([whole, cut, unread], "alpha")
+    assert found == module.Found({whole, cut}, {unread})
+    found = await practice.store.search.texts_with([whole, cut, unread], "bravo")
+    assert found == module.Found(set(), {cut, unread})
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,7 @@ async def test_a_needle_is_found_wherever_it_stands_and_nowhere_else(
     blobs = await deliver(practice, *texts)
     await read(practice)
 
-    found = await practice.store.search.bodies_with(blobs, fold(needle))
+    found = await bodies_with(practice, blobs, fold(needle))
 
     assert found == {
         blob for blob, text in zip(blobs, texts, strict=True) if fold(needle) in fold(text)
@@ -186,14 +193,14 @@ async def test_the_syntax_of_queries_means_nothing_in_a_needle(practice: Practic
     blobs = await deliver(practice, "alpha", "bravo", f"this: {needle}.")
     await read(practice)
 
-    assert await practice.store.search.bodies_with(blobs, fold(needle)) == {blobs[-1]}
+    assert await bodies_with(practice, blobs, fold(needle)) == {blobs[-1]}
 
 
 async def test_what_all_trigrams_lead_to_is_confirmed_on_the_text(practice: Practice):
     blobs = await deliver(practice, "abcd bcde cdef", "xx abcdef xx")
     await read(practice)
 
-    assert await practice.store.search.bodies_with(blobs, "abcdef") == {blobs[1]}
+    assert await bodies_with(practice, blobs, "abcdef") == {blobs[1]}
 
 
 async def test_body_text_and_header_are_told_apart(practice: Practice):
@@ -201,11 +208,13 @@ async def test_body_text_and_header_are_told_apart(practice: Practice):
     await read(practice)
     search = practice.store.search
 
-    assert await search.bodies_with([blob_id], "labo@chu") == set()
-    assert await search.texts_with([blob_id], "labo@chu") == {blob_id}
-    assert await search.texts_with([blob_id], "alpha") == {blob_id}
-    assert [row[0] for row in await search.headers_with([blob_id], "labo@chu")] == [blob_id]
-    assert await search.headers_with([blob_id], "alpha") == []
+    there, nowhere = module.Found({blob_id}, set()), module.Found(set(), set())
+    assert await search.bodies_with([blob_id], "labo@chu") == nowhere
+    assert await search.texts_with([blob_id], "labo@chu") == there
+    assert await search.texts_with([blob_id], "alpha") == there
+    assert await search.headers_with([blob_id], "from", "labo@chu") == there
+    assert await search.headers_with([blob_id], "subject", "labo@chu") == nowhere
+    assert await search.headers_with([blob_id], "from", "alpha") == nowhere
 
 
 async def test_only_the_bodies_that_are_named_are_found(practice: Practice):
@@ -218,9 +227,9 @@ async def test_only_the_bodies_that_are_named_are_found(practice: Practice):
     search = practice.store.search
 
     for needle in ("alpha", "al", "labo@chu"):
-        assert await search.texts_with(mine, needle) == set(mine)
-        assert await search.texts_with(mine[:1], needle) == set(mine[:1])
-        assert await search.texts_with([], needle) == set()
+        assert (await search.texts_with(mine, needle)).bodies == set(mine)
+        assert (await search.texts_with(mine[:1], needle)).bodies == set(mine[:1])
+        assert (await search.texts_with([], needle)).bodies == set()
 
 
 async def test_the_prefix_of_a_held_message_is_not_looked_at(practice: Practice):
@@ -243,25 +252,21 @@ async def test_the_index_gives_what_looking_at_every_text_gives(practice: Practi
         expected = {
             blob for blob, text in zip(blobs, texts, strict=True) if needle in fold(text + "\r\n")
         }
-        assert await practice.store.search.bodies_with(blobs, needle) == expected, needle
+        assert await bodies_with(practice, blobs, needle) == expected, needle
 
 
-@pytest.mark.parametrize(("needle", "most"), [("alpha", 2), ("al", 1), ("zzzz", 2)])
-async def test_a_search_takes_two_statements_whatever_the_folder(
+@pytest.mark.parametrize(("needle", "most"), [("alpha", 3), ("al", 2), ("zzzz", 3)])
+async def test_a_search_takes_three_statements_in_one_snapshot_whatever_the_folder(
     practice: Practice, needle: str, most: int
 ):
     blobs = await deliver(practice, *["alpha bravo"] * 30)
     await read(practice)
-    statements: list[str] = []
-    engine = practice.store._database.engine.sync_engine
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def _note(_connection, _cursor, statement, *_rest):
-        statements.append(statement)
+    statements = watch_reads(practice.store)
 
     await practice.store.search.texts_with(blobs, needle)
 
-    assert len(statements) == most
+    assert (statements[0], statements[-1]) == ("BEGIN", "ROLLBACK")
+    assert len(statements) == 2 + most
 
 
 async def test_the_index_is_asked_first_and_only_then_the_texts(practice: Practice):
@@ -269,7 +274,7 @@ async def test_the_index_is_asked_first_and_only_then_the_texts(practice: Practi
     with closing(sqlite3.connect(practice.path)) as connection:
         for statement in (module._LED_TO, module._IN_TEXT, module._NOT_WHOLE):
             values = {"trigrams": '"abc"', "most": 9, "blob_ids": "[1]", "needle": "abc"}
-            rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+            rows = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", values).fetchall()
             plan.append(rows[0][3])
 
     assert plan == [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -224,3 +225,27 @@ def interpose(store: MailStore, *, fail_at: int = 0) -> Interposed:
     placed = Interposed(connection, fail_at=fail_at)
     writer._connection = placed  # type: ignore[assignment]
     return placed
+
+
+def watch_reads(store: MailStore) -> list[str]:
+    """Note what the store's readers are asked from now on, but for what FTS5 asks itself."""
+    statements: list[str] = []
+
+    def note(statement: str) -> None:
+        if not statement.startswith(("--", "PRAGMA")) and "'main'" not in statement:
+            statements.append(statement)
+
+    readers = store._database._readers
+    connect = readers._connect
+
+    def watched() -> sqlite3.Connection:
+        connection = connect()
+        connection.set_trace_callback(note)
+        return connection
+
+    readers._connect = watched  # type: ignore[method-assign]
+    for _ in readers._threads:
+        readers._calls.put(None)
+    readers._threads.clear()
+    readers._calls = SimpleQueue()
+    return statements

@@ -15,7 +15,7 @@ def row(uid: int, modseq: int, flags: Flag = NO_FLAGS) -> EntryRow:
 
 
 def opened(*uids: int) -> FolderView:
-    return FolderView(FOLDER, Snapshot([row(uid, 1) for uid in uids], 1))
+    return FolderView(FOLDER, Snapshot.of([row(uid, 1) for uid in uids], 1))
 
 
 def test_numbers_stand_until_expunges_are_taken():
@@ -60,7 +60,7 @@ def test_a_message_expunged_before_it_was_told_never_comes_back():
 
 
 def test_views_of_one_snapshot_do_not_disturb_each_other():
-    snapshot = Snapshot([row(uid, 1) for uid in (1, 2, 3)], 1)
+    snapshot = Snapshot.of([row(uid, 1) for uid in (1, 2, 3)], 1)
     one, two = FolderView(FOLDER, snapshot), FolderView(FOLDER, snapshot)
     one.absorb([row(1, 2, Flag.SEEN), row(4, 2)], [2], 2)
     one.take_expunges()
@@ -68,6 +68,31 @@ def test_views_of_one_snapshot_do_not_disturb_each_other():
     assert one.uids == [1, 3, 4]
     assert two.uids == snapshot.uids == [1, 2, 3]
     assert two.rows[0].flags == Flag(0)
+
+
+@given(
+    st.sets(st.integers(1, 9)),
+    st.sets(st.integers(1, 12)),
+    st.sets(st.integers(1, 12)),
+)
+def test_a_snapshot_takes_in_what_changed_and_shares_what_did_not(there, changed, gone):
+    before = Snapshot.of([row(uid, 1) for uid in sorted(there)], 1)
+    kept = list(before.rows)
+
+    after = before.merged([row(uid, 2, Flag.SEEN) for uid in changed], gone, 2)
+
+    assert after.uids == [each.uid for each in after.rows] == sorted((there | changed) - gone)
+    assert {each.uid for each in after.rows if each.modseq == 2} == changed - gone
+    assert (after.modseq, before.rows) == (2, kept)
+
+
+def test_a_snapshot_names_every_keyword_in_use():
+    before = Snapshot.of([row(1, 1)._replace(keywords=frozenset({"a"}))], 1)
+
+    after = before.merged([row(1, 2)._replace(keywords=frozenset({"b"}))], [], 2)
+
+    assert before.keywords == {"a"}
+    assert after.keywords >= {"b"}
 
 
 @given(
