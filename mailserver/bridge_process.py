@@ -74,6 +74,13 @@ REFUSALS = {
     "emergency_refused": "This record cannot be opened in an emergency by this professional.",
     "of_age": "This patient is of age: nobody represents them.",
     "which_oid": "Several patients have this matricule: say which with --oid.",
+    "same_identity": "This is one identity: there is nothing to merge.",
+    "other_structure": "These identities are of two structures: they never share a record.",
+    "merged_already": "One of these identities is merged already; see 'pli patient list DIR'.",
+    "holds_others": "Others are merged into this identity: split them first, then merge each.",
+    "keep_the_qualified": "Merge the other way: the qualified identity keeps the record.",
+    "traits_differ": "Two qualified identities whose traits differ are two persons: correct one.",
+    "not_merged": "This identity is not merged into another.",
     "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
 }
 """What a person is told for each reason of ``RecordStateError``."""

@@ -8,7 +8,7 @@ Source: RULES §13, RFC 9162 §2.1.3.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -26,17 +26,17 @@ _ROOT = TRAIL.root.c
 
 async def access_proofs(
     database: Database,
-    subject: str,
+    subjects: Sequence[str],
     kinds: frozenset[str],
     *,
     limit: int,
     may_know: Callable[[Mapping[str, Any]], bool],
 ) -> list[dict[str, Any]]:
-    """Give the events about one subject with their proofs, oldest first, as JSON values.
+    """Give the events about one record with their proofs, oldest first, as JSON values.
 
     Args:
         database: the record's.
-        subject: ``patient:7``.
+        subjects: ``patient:7``, one for each identity of the record.
         kinds: which events are accesses.
         limit: the newest so many.
         may_know: whether the reader may know an event's facts.
@@ -49,7 +49,7 @@ async def access_proofs(
             _EVENT.kind, _EVENT.at, _EVENT.actor, _EVENT.structure_id, _EVENT.subject,
             _EVENT.facts,
         )
-        .where(_EVENT.subject == subject, _EVENT.kind.in_(kinds), _EVENT.sequence.is_not(None))
+        .where(_EVENT.subject.in_(subjects), _EVENT.kind.in_(kinds), _EVENT.sequence.is_not(None))
         .order_by(_EVENT.event_id.desc())
         .limit(limit)
     )  # fmt: skip

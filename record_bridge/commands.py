@@ -22,7 +22,7 @@ trail (RULES §13); ``actor`` is ``cli:<os user>``, ``account:<id>`` and so on, 
 
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -50,6 +50,7 @@ from record_bridge.schema import quarantine as quarantine_table
 V = TypeVar("V")
 R = TypeVar("R")
 Arguments = Mapping[str, Any]  # JSON values
+MAX_REASON = 200
 ACCESS_KINDS = frozenset(
     {
         "record_read",
@@ -130,7 +131,7 @@ class RecordCommands:
                 traits,
                 status,
                 f"{ins.value.lower()}@{structure.patient_domain}",
-                _actor(arguments),
+                actor_of(arguments),
                 self._context.clock(),
             ),
         )
@@ -158,7 +159,7 @@ class RecordCommands:
                 _status(merged["status"]),
                 bool(merged["doubtful"]),
                 bool(merged["fictitious"]),
-                _actor(arguments),
+                actor_of(arguments),
                 self._context.clock(),
             ),
         )
@@ -168,7 +169,7 @@ class RecordCommands:
 
     async def patient_list(self, arguments: Arguments) -> list[dict[str, Any]]:
         """List the patients of a structure, or of the site."""
-        wanted = select(patient).order_by(
+        wanted = _patients().order_by(
             patient.c.structure_id, patient.c.family, patient.c.given, patient.c.id
         )
         if arguments.get("structure"):
@@ -215,7 +216,7 @@ class RecordCommands:
             _Release(
                 structure.id,
                 str(arguments["unique_id"]),
-                _actor(arguments),
+                actor_of(arguments),
                 str(arguments.get("reason") or ""),
                 self._context.clock(),
             ),
@@ -254,7 +255,7 @@ class RecordCommands:
                 int(arguments["patient_id"]),
                 int(arguments["entry_id"]),
                 _decision(arguments["decision"]),
-                _actor(arguments),
+                actor_of(arguments),
                 self._context.clock(),
             ),
         )
@@ -285,7 +286,7 @@ class RecordCommands:
     async def quarantine_close(self, arguments: Arguments) -> dict[str, Any]:
         """Close a row without filing: a person decided so."""
         closed = await self._context.record.write(
-            quarantine.close, (int(arguments["id"]), _actor(arguments), self._context.clock())
+            quarantine.close, (int(arguments["id"]), actor_of(arguments), self._context.clock())
         )
         if not closed:
             raise RecordStateError("no_open_row")
@@ -374,6 +375,18 @@ class RecordCommands:
         """Run one transaction of the record."""
         return await self._context.record.write(apply, value)
 
+    async def judge_again(self, person: Mapping[str, Any]) -> int:
+        """Judge again what waits for a patient's identity; give how many were filed."""
+        known = {structure.id: structure for structure in self._context.structures()}
+        ins = InsMatricule(person["matricule"], person["oid"])
+        filed = await self._context.rematch(known[person["structure_id"]], ins)
+        self._context.wake()
+        return filed
+
+    async def read(self, query: Select[Any]) -> Sequence[Any]:
+        """Read committed rows."""
+        return await self._context.record.all(query)
+
     def now(self) -> datetime:
         """The time of this site."""
         return self._context.clock()
@@ -417,7 +430,7 @@ class RecordCommands:
         return row._asdict()
 
     async def _patient(self, patient_id: int) -> dict[str, Any]:
-        row = await self._context.record.first(select(patient).where(patient.c.id == patient_id))
+        row = await self._context.record.first(_patients().where(patient.c.id == patient_id))
         if row is None:
             raise RecordStateError("no_such_patient")
         return _patient_json(row._asdict())
@@ -429,11 +442,13 @@ class RecordCommands:
         subject: str | None,
         facts: Mapping[str, str | int | bool] | None = None,
     ) -> None:
-        extra = {"reason": str(arguments["reason"])[:200]} if arguments.get("reason") else {}
+        extra = (
+            {"reason": str(arguments["reason"])[:MAX_REASON]} if arguments.get("reason") else {}
+        )
         event = AuditEvent(
             kind,
             self._context.clock(),
-            _actor(arguments),
+            actor_of(arguments),
             arguments.get("structure"),
             subject,
             {**(facts or {}), **extra},
@@ -548,7 +563,7 @@ def _release(connection: sqlite3.Connection, release: _Release) -> None:
         raise RecordStateError("visible_already")
     facts: dict[str, str | int | bool] = {"document_id": done.document_id}
     if release.reason:
-        facts["reason"] = release.reason[:200]
+        facts["reason"] = release.reason[:MAX_REASON]
     append(
         connection,
         TRAIL,
@@ -609,6 +624,14 @@ def _pending(connection: sqlite3.Connection, _value: None) -> int:
     return progress.pending(connection)
 
 
+def _patients() -> Select[Any]:
+    """Patients, with the number of the identity that each is merged into."""
+    kept = patient.alias()
+    return select(patient, kept.c.matricule.label("merged_into_ins")).outerjoin(
+        kept, kept.c.id == patient.c.merged_into
+    )
+
+
 def _agenda(patient_id: int) -> Select[Any]:
     return (
         select(
@@ -622,8 +645,21 @@ def _agenda(patient_id: int) -> Select[Any]:
     )
 
 
-def _actor(arguments: Arguments) -> str:
+def actor_of(arguments: Arguments) -> str:
+    """Who gives a command, as the trail names them."""
     return str(arguments.get("actor") or f"cli:{os.getuid()}")
+
+
+def reason_of(arguments: Arguments) -> str:
+    """Why a person decides so; one line.
+
+    Raises:
+        RecordStateError: nothing is said (``no_reason``).
+    """
+    reason = " ".join(str(arguments.get("reason") or "").split())[:MAX_REASON]
+    if not reason:
+        raise RecordStateError("no_reason")
+    return reason
 
 
 def _status(text: str) -> IdentityStatus:
@@ -654,4 +690,5 @@ def _patient_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "doubtful": bool(row["doubtful"]),
         "fictitious": bool(row["fictitious"]),
         "address": row["address"],
+        "merged_into": row["merged_into_ins"],
     }

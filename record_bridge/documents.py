@@ -224,9 +224,9 @@ def _patient(
     if not isinstance(matched, Matched):
         return matched.problem
     local = next(each for each in found if each.identity.patient_id == matched.patient_id)
-    if any(address != local.address for address in package.patient_addresses):
+    if not local.addresses.issuperset(package.patient_addresses):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_MAILBOX_DIFFERS)
-    if storing.is_opposed(connection, matched.patient_id):
+    if storing.is_opposed(connection, local.record_id):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_OPPOSED)
     return local
 
@@ -241,7 +241,7 @@ def _put_version(
     incoming = replacement.Incoming(
         document.unique_id,
         document.sha256,
-        judged.patient.identity.patient_id,
+        judged.patient.record_id,
         parent_id,
         provenance,
     )
@@ -314,7 +314,8 @@ def _file(
     effective = parse_dtm(header.effective_time)
     codes = (*(code.code for code in document.entry.confidentiality), header.confidentiality)
     states = visibility.on_filing(
-        codes, addressed_to_patient=judged.patient.address in package.opened.delivered_to
+        codes,
+        addressed_to_patient=not judged.patient.addresses.isdisjoint(package.opened.delivered_to),
     )
     masks = storing.masks_set_here(connection, versions.replaces or versions.superseded_by)
     for mask in masks:
@@ -324,7 +325,8 @@ def _file(
         connection,
         storing.NewDocument(
             structure_id=structure.id,
-            patient_id=judged.patient.identity.patient_id,
+            patient_id=judged.patient.record_id,
+            identity_id=judged.patient.identity.patient_id,
             opened=document,
             status=DocumentStatus.CURRENT if successor is None else DocumentStatus.SUPERSEDED,
             superseded_by=None if successor is None else successor.id,
@@ -364,7 +366,7 @@ def _file(
         )
         storing.put_agenda(
             connection,
-            (structure.id, judged.patient.identity.patient_id, document_id),
+            (structure.id, judged.patient.record_id, document_id),
             entries,
             package.at,
         )

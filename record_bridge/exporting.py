@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 
 from record_bridge import archive_form as form
 from record_bridge.errors import RecordStateError
-from record_bridge.repository import micros
+from record_bridge.repository import content_of, micros
 
 README: Final = (
     "Ce fichier contient une copie d'un dossier tenu par Pli : les documents (CDA, XML),\r\n"
@@ -116,7 +116,7 @@ def _write(
         for row in rows:
             names = form.columns(table, wanted.kind)
             values = {name: form.encoded(row[name]) for name in names}
-            for name in ("id", "patient_id", "structure_id"):
+            for name in ("id", "patient_id", "identity_id", "structure_id"):
                 values.pop(name, None)
             for name, other in links.items():
                 if name in values:
@@ -168,7 +168,7 @@ def _add_packages(
     for row in rows:
         if row["package_id"] not in places:
             places[row["package_id"]] = len(places)
-            content = _content(connection, "archive", row["package_id"])
+            content = content_of(connection, "archive", row["package_id"])
             written.add(f"packages/{places[row['package_id']]}.zip", content)
 
 
@@ -179,15 +179,7 @@ def _add_contents(
         return
     for place, row in enumerate(rows):
         ending = "xml" if table == "document" else _DEPOSIT_ENDINGS[row["media_type"]]
-        written.add(f"{table}s/{place}.{ending}", _content(connection, table, row["id"]))
-
-
-def _content(connection: sqlite3.Connection, table: str, key: int) -> bytes:
-    rows = connection.execute(
-        f"SELECT data FROM {table}_chunk WHERE {table}_id = ? ORDER BY position",  # noqa: S608
-        (key,),
-    )
-    return b"".join(row[0] for row in rows)
+        written.add(f"{table}s/{place}.{ending}", content_of(connection, table, row["id"]))
 
 
 def _events(connection: sqlite3.Connection, wanted: Wanted) -> list[Mapping[str, Any]]:

@@ -196,6 +196,7 @@ def _local(table: str, row: Mapping[str, Any], wanted: Import, place: int) -> di
     if "structure_id" in columns:
         values["structure_id"] = wanted.person["structure_id"]
     if table == "document":
+        values["identity_id"] = values["patient_id"]
         values["imported_at"] = micros(wanted.at)
         values.setdefault("receipt", f"import:{micros(wanted.at)}")
         values.setdefault("position", place)

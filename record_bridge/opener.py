@@ -17,13 +17,14 @@ from certs.sandbox import SandboxPool, Shared
 from certs.smime import Trust
 from directory.lookup import Directory
 from directory.model import Structure
-from record_bridge.model import Environment, Occurrence, Opened, Origin, OriginKind
+from record_bridge.model import AgendaAct, Environment, Occurrence, Opened, Origin, OriginKind
 from record_bridge.opening import OpenRequest
 from record_bridge.origin import OriginFacts, classify
 
 OPEN = "record_bridge.opening:open_message"
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
-FUNCTIONS = (OPEN, LIST_OCCURRENCES)
+READ_ACTS = "record_bridge.opening:read_acts"
+FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS)
 """What a pool given to ``Opener`` must be allowed to run."""
 OPEN_DEADLINE_S = 10.0
 """Threat X6 gives a document five seconds; a message may hold several."""
@@ -115,6 +116,18 @@ class Opener:
             )
         except SandboxError:
             return None
+        return found
+
+    async def acts(self, content: bytes) -> tuple[AgendaAct, ...]:
+        """The acts of a document that was filed once.
+
+        Raises:
+            SandboxError: the worker crashed, was too slow, or the code failed.
+        """
+        pool = self._pool or await self.start()
+        found: tuple[AgendaAct, ...] = await pool.run(
+            READ_ACTS, content, deadline_s=OPEN_DEADLINE_S
+        )
         return found
 
     def origin(self, structure: Structure, opened: Opened | None) -> Origin:

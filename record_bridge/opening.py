@@ -322,6 +322,11 @@ def _read(content: bytes) -> _File:
     return _File(content, sha256, sha1, header, acts, cda_body.level1_media_type(root))
 
 
+def read_acts(content: bytes) -> tuple[AgendaAct, ...]:
+    """The acts of a document that was filed once; none when it cannot be read any more."""
+    return _read(content).acts
+
+
 def _opened_document(
     entry: DocumentEntry, file: _File | None, listing: SubmissionSet, environment: Environment
 ) -> OpenedDocument:

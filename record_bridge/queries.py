@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
@@ -63,6 +63,8 @@ ACCESS_KINDS = frozenset(
         "prevention_undone",
         "document_released",
         "patient_changed",
+        "patient_merged",
+        "patient_split",
         "calendar_read",
         "record_exported",
         "calendar_key_made",
@@ -222,11 +224,15 @@ class RecordQueries:
         return None if row is None else _patient(row._asdict())
 
     async def patient_by_address(self, structure_id: str, address: str) -> PatientView | None:
-        """Give the patient whose own mailbox this is (any case)."""
+        """Give the patient whose own mailbox this is (any case).
+
+        The mailbox of an identity that was merged opens the record it was merged into.
+        """
+        named = patient.alias()
         row = await self._database.first(
-            select(patient).where(
-                patient.c.address == address.lower(), patient.c.structure_id == structure_id
-            )
+            select(patient)
+            .join(named, patient.c.id == func.coalesce(named.c.merged_into, named.c.id))
+            .where(named.c.address == address.lower(), named.c.structure_id == structure_id)
         )
         return None if row is None else _patient(row._asdict())
 
@@ -347,9 +353,10 @@ class RecordQueries:
             viewer: who reads the list; its patient when None.
         """
         event = TRAIL.event.c
+        subjects = await self._subjects(patient_id)
         rows = await self._database.all(
             select(event.at, event.actor, event.kind, event.facts)
-            .where(event.subject == f"patient:{patient_id}", event.kind.in_(ACCESS_KINDS))
+            .where(event.subject.in_(subjects), event.kind.in_(ACCESS_KINDS))
             .order_by(event.event_id.desc())
             .limit(MAX_ACCESSES)
         )
@@ -365,11 +372,18 @@ class RecordQueries:
         known = {row["id"] for row in await self._visible(patient_id, reader)}
         return await access_proofs(
             self._database,
-            f"patient:{patient_id}",
+            await self._subjects(patient_id),
             ACCESS_KINDS,
             limit=MAX_ACCESSES,
             may_know=lambda facts: facts.get("document_id", 0) in {0, *known},
         )
+
+    async def _subjects(self, patient_id: int) -> Sequence[str]:
+        """Name a record in the trail: as itself, and as each identity merged into it."""
+        merged = await self._database.all(
+            select(patient.c.id).where(patient.c.merged_into == patient_id).order_by(patient.c.id)
+        )
+        return [f"patient:{each}" for each in (patient_id, *(row.id for row in merged))]
 
     async def _visible(
         self, patient_id: int, viewer: Viewer, part: Part = Part.DOCUMENTS

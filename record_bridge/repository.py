@@ -110,7 +110,13 @@ def archive(connection: sqlite3.Connection, archived: Archived) -> int:
 
 def archived(connection: sqlite3.Connection, archive_id: int) -> bytes:
     """Give back what ``archive`` kept."""
+    return content_of(connection, "archive", archive_id)
+
+
+def content_of(connection: sqlite3.Connection, table: str, key: int) -> bytes:
+    """The octets of a row of ``table``, from its chunks. Table names are of this package."""
     rows = connection.execute(
-        "SELECT data FROM archive_chunk WHERE archive_id = ? ORDER BY position", (archive_id,)
+        f"SELECT data FROM {table}_chunk WHERE {table}_id = ? ORDER BY position",  # noqa: S608
+        (key,),
     )
     return b"".join(row[0] for row in rows)

@@ -49,8 +49,35 @@ patient = Table(
     Column("created_at", Integer, nullable=False),
     Column("changed_at", Integer, nullable=False),
     Column("closed_at", Integer, comment="kept since, and opened by its patient alone"),
+    Column("merged_into", ForeignKey("patient.id"), comment="whose record holds its documents"),
     UniqueConstraint("structure_id", "matricule", "oid", name="patient_identity"),
     UniqueConstraint("address", name="patient_address"),
+    Index("patient_merged", "merged_into", sqlite_where=text("merged_into IS NOT NULL")),
+)
+
+patient_merge = Table(
+    "patient_merge",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("kept_id", ForeignKey("patient.id"), nullable=False),
+    Column("merged_id", ForeignKey("patient.id"), nullable=False),
+    Column("merged_by", Text, nullable=False),
+    Column("merged_at", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("split_by", Text),
+    Column("split_at", Integer),
+    Column("split_reason", Text),
+    Index("patient_merge_now", "merged_id", unique=True, sqlite_where=text("split_at IS NULL")),
+)
+
+patient_merge_row = Table(
+    "patient_merge_row",
+    METADATA,
+    Column("merge_id", ForeignKey("patient_merge.id"), primary_key=True),
+    Column("table_name", Text, primary_key=True),
+    Column("row_id", Integer, primary_key=True),
+    comment="what a merge moved, so that a split moves exactly this back",
 )
 
 inbox_item = Table(
@@ -123,7 +150,8 @@ document = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("structure_id", Text, nullable=False),
-    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), comment="NULL: in no record, in quarantine"),
+    Column("identity_id", ForeignKey("patient.id"), comment="the identity it was filed under"),
     Column("unique_id", Text, nullable=False),
     Column("sha256", BLOB, nullable=False),
     Column("octets", Integer, nullable=False),
@@ -161,10 +189,12 @@ document = Table(
     Column("received_at", Integer, nullable=False),
     Column("filed_at", Integer, nullable=False),
     Column("imported_at", Integer, comment="when it came in an archive of another site"),
+    Column("withdrawn_at", Integer),
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
     Index("document_patient", "patient_id", "class_code"),
     Index("document_withdrawn", "structure_id", sqlite_where=text("status = 'withdrawn'")),
+    Index("document_identity", "identity_id"),
     Index("document_release", "release_at", sqlite_where=text("release_at IS NOT NULL")),
     Index(
         "document_parent",
@@ -187,7 +217,7 @@ agenda_entry = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("structure_id", Text, nullable=False),
-    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), comment="as its document's"),
     Column("document_id", ForeignKey("document.id"), nullable=False),
     Column("ordinal", Integer, nullable=False),
     Column("kind", Text, nullable=False),
@@ -256,6 +286,11 @@ quarantine = Table(
     Column("created_at", Integer, nullable=False),
     Column("closed_at", Integer),
     Column("closed_by", Text),
+    Column("type_code", Text, nullable=False, server_default=""),
+    Column("addressees", Text, nullable=False, server_default="", comment="space separated"),
+    Column("sender", Text, nullable=False, server_default="", comment="address in From"),
+    Column("decision", Text, comment="a person's: filed, sent_back, set_aside"),
+    Column("decision_reason", Text),
     UniqueConstraint("structure_id", "receipt", "position", name="quarantine_occurrence"),
     Index("quarantine_identity", "structure_id", "matricule", sqlite_where=text("state = 'open'")),
     Index(
@@ -316,6 +351,86 @@ handover = Table(
     Column("answered_at", Integer),
     UniqueConstraint("document_id", "action", name="handover_once"),
     Index("handover_due", "structure_id", "next_at", sqlite_where=text("state = 'waiting'")),
+)
+
+notice = Table(
+    "notice",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False, comment="record it was in"),
+    Column("document_id", ForeignKey("document.id"), nullable=False),
+    Column("addressee", Text, nullable=False, comment="who opened it, as the trail names them"),
+    Column("kind", Text, nullable=False, comment="withdrawn, refiled"),
+    Column("at", Integer, nullable=False),
+    Column("seen_at", Integer),
+    Index("notice_addressee", "addressee", sqlite_where=text("seen_at IS NULL")),
+    Index("notice_document", "document_id"),
+)
+
+offer = Table(
+    "offer",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("item_id", ForeignKey("inbox_item.id"), nullable=False),
+    Column("archive_id", ForeignKey("archive.id"), comment="the whole message, until decided"),
+    Column("receipt", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("kind", Text, nullable=False, comment="hprim, pdf"),
+    Column("title", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("hints", Text, nullable=False, comment="JSON: what it says of its patient"),
+    Column("state", Text, nullable=False, comment="open, filed, set_aside"),
+    Column("document_id", ForeignKey("document.id")),
+    Column("received_at", Integer, nullable=False),
+    Column("decided_at", Integer),
+    Column("decided_by", Text),
+    Column("reason", Text),
+    UniqueConstraint("structure_id", "receipt", "position", name="offer_part"),
+)
+
+admission_pack = Table(
+    "admission_pack",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("due_day", Text, nullable=False, comment="AAAA-MM-JJ"),
+    Column("made_by", Text, nullable=False),
+    Column("made_at", Integer, nullable=False),
+    Column("withdrawn_at", Integer),
+    Index("admission_pack_patient", "patient_id"),
+)
+
+admission_item = Table(
+    "admission_item",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("pack_id", ForeignKey("admission_pack.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("kind", Text, nullable=False, comment="document (to read), form (to send back)"),
+    Column("title", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("sha256", BLOB, nullable=False),
+    Column("octets", Integer, nullable=False),
+    Column("answer_id", ForeignKey("deposit.id"), comment="the form, as sent back"),
+    Column("acknowledged_at", Integer),
+    Column("acknowledged_by", Text),
+    UniqueConstraint("pack_id", "position", name="admission_item_place"),
+)
+
+admission_item_chunk = Table(
+    "admission_item_chunk",
+    METADATA,
+    Column(
+        "admission_item_id",
+        ForeignKey("admission_item.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("position", Integer, primary_key=True),
+    Column("data", BLOB, nullable=False),
 )
 
 # --- what patients keep themselves: never an occurrence, never counted as filed ---------------

@@ -30,10 +30,16 @@ from record_bridge.visibility import is_visible_to_patient, released
 
 @dataclass(frozen=True, slots=True)
 class LocalPatient:
-    """A registered identity with the address of the patient's own mailbox."""
+    """A registered identity, and the record that its documents go to.
+
+    Attributes:
+        record_id: the identity's own, or that of the one it was merged into.
+        addresses: the patient's own mailboxes: one for each identity of the record.
+    """
 
     identity: InsIdentity
-    address: str
+    record_id: int
+    addresses: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class NewDocument:
 
     structure_id: str
     patient_id: int
+    identity_id: int
     opened: OpenedDocument
     status: DocumentStatus
     superseded_by: int | None
@@ -76,7 +83,8 @@ class NewDocument:
 
 _CANDIDATES = (
     "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place, status, doubtful,"
-    " fictitious, address FROM patient WHERE structure_id = ? AND matricule = ? AND oid = ?"
+    " fictitious, coalesce(merged_into, id)"
+    " FROM patient WHERE structure_id = ? AND matricule = ? AND oid = ?"
 )
 _DOCUMENT = (
     "SELECT id, unique_id, sha256, patient_id, status, origin, signer, organization_ids,"
@@ -101,10 +109,21 @@ def candidates(
                 doubtful=bool(row[9]),
                 fictitious=bool(row[10]),
             ),
-            str(row[11]),
+            int(row[11]),
+            addresses_of_record(connection, int(row[11])),
         )
-        for row in rows
+        for row in rows.fetchall()
     ]
+
+
+def addresses_of_record(connection: sqlite3.Connection, record_id: int) -> frozenset[str]:
+    """The patient's own mailboxes of one record: those of merged identities stay theirs."""
+    rows = connection.execute(
+        "SELECT address FROM patient WHERE id = :id UNION ALL"
+        " SELECT address FROM patient WHERE merged_into = :id",
+        {"id": record_id},
+    )
+    return frozenset(str(row[0]) for row in rows)
 
 
 def stored(
@@ -143,7 +162,7 @@ def _stored(connection: sqlite3.Connection, structure_id: str, row: sqlite3.Row)
         version=StoredVersion(
             unique_id=str(row[1]),
             sha256=bytes(row[2]),
-            patient_id=int(row[3]),
+            patient_id=int(row[3] or 0),
             is_latest=row[4] == DocumentStatus.CURRENT.value,
             provenance=Provenance(
                 domain=str(row[5]),
@@ -194,6 +213,7 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
         {
             "structure_id": new.structure_id,
             "patient_id": new.patient_id,
+            "identity_id": new.identity_id,
             "unique_id": new.opened.unique_id,
             "sha256": new.opened.sha256,
             "octets": len(new.opened.content),
@@ -339,7 +359,8 @@ def addresses_of(
 ) -> frozenset[str]:
     """The mailboxes of the patients whose documents a message put or repeated."""
     rows = connection.execute(
-        "SELECT DISTINCT p.address FROM document d JOIN patient p ON p.id = d.patient_id"
+        "SELECT DISTINCT p.address FROM document d"
+        " JOIN patient p ON d.patient_id IN (p.id, p.merged_into)"
         " WHERE d.structure_id = :s AND (d.receipt = :r OR d.id IN"
         " (SELECT document_id FROM duplicate WHERE structure_id = :s AND receipt = :r))",
         {"s": structure_id, "r": receipt},

@@ -29,6 +29,7 @@ from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.handover import Handover, HandoverTarget
 from record_bridge.handover_commands import HandoverCommands
 from record_bridge.handover_queue import choose
+from record_bridge.identity_commands import IdentityCommands
 from record_bridge.inbox import InboxLogin
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
@@ -39,6 +40,7 @@ from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.reply import ReplySender, SubmissionLogin
 from record_bridge.repository import open_record
+from record_bridge.reviving import revive
 from record_bridge.rights_commands import RightsCommands
 from record_bridge.watcher import Watcher, WatcherParts
 
@@ -172,7 +174,12 @@ class BridgeWorker:
             | MaskingCommands(self.commands).table()
             | HandoverCommands(self.commands).table()
             | ArchiveCommands(self.commands, self._settings.record).table()
+            | IdentityCommands(self.commands, self._revive).table()
         )
+
+    async def _revive(self, document_ids: Sequence[int]) -> None:
+        """Put the agenda entries of documents that are current again."""
+        await revive(self.record, self.opener, document_ids, _now())
 
     @property
     def opener(self) -> Opener:

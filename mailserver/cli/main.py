@@ -2,7 +2,17 @@
 
 import typer
 
-from mailserver.cli import handover, hospital, outgoing, people, records, rights, site, trust
+from mailserver.cli import (
+    handover,
+    hospital,
+    identity,
+    outgoing,
+    people,
+    records,
+    rights,
+    site,
+    trust,
+)
 
 app = typer.Typer(
     name="pli",
@@ -16,6 +26,7 @@ site.register(app)
 app.add_typer(people.structures, name="structure")
 app.add_typer(people.accounts, name="account")
 app.add_typer(people.devices, name="device")
+identity.register(people.patients)
 app.add_typer(people.patients, name="patient")
 app.add_typer(records.record, name="record")
 app.add_typer(rights.access, name="access")

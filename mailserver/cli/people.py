@@ -58,6 +58,7 @@ _PATIENT_COLUMNS = {
     "birth_date": "born",
     "sex": "sex",
     "status": "status",
+    "merged_into": "merged into",
 }
 _DEVICE_COLUMNS = {"id": "id", "name": "name", "created_at": "made", "expires_at": "expires"}
 

@@ -21,11 +21,12 @@ from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
 from record_bridge.formats import auth_results
 from record_bridge.formats.auth_results import AuthResults
-from record_bridge.model import Environment, Opened
-from record_bridge.opening import OpenRequest, open_message
+from record_bridge.model import AgendaAct, Environment, Opened
+from record_bridge.opening import OpenRequest, open_message, read_acts
 from record_bridge.origin import OriginFacts, classify
 from record_bridge.receipts import receipt_of, received_at
 from record_bridge.repository import create_record, open_record
+from record_bridge.reviving import revive
 from record_bridge.rights import GrantKind
 from record_bridge.rights_storing import NewRight
 from tests.support.cda import OID_TEST, CdaSpec, PatientSpec, cda
@@ -157,6 +158,10 @@ class Record:
         """How many rows a table has."""
         return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608
 
+    async def revive(self, document_ids: Sequence[int]) -> None:
+        """Put the agenda entries of documents that are current again."""
+        await revive(self.database, DirectOpener(), document_ids, self.now)  # type: ignore[arg-type]
+
     async def records(self) -> list[dict[str, Any]]:
         """The documents of the test patient."""
         return await self.commands.record_list(
@@ -194,6 +199,10 @@ class DirectOpener:
     async def open(self, raw: bytes, _at: datetime) -> Opened:
         """Open here."""
         return opened(raw)
+
+    async def acts(self, content: bytes) -> tuple[AgendaAct, ...]:
+        """Read here."""
+        return read_acts(content)
 
     def origin(self, _structure: Structure, value: Opened | None) -> Any:
         """Judge the origin with the test site's facts."""

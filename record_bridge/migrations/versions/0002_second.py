@@ -24,6 +24,18 @@ DROP INDEX document_patient
 DROP INDEX document_release
 """,
     """
+DROP INDEX quarantine_identity
+""",
+    """
+DROP INDEX quarantine_item
+""",
+    """
+DROP INDEX quarantine_parent
+""",
+    """
+DROP INDEX quarantine_unique_id
+""",
+    """
 CREATE TABLE patient_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -41,9 +53,11 @@ CREATE TABLE patient_next (
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
     closed_at INTEGER,
+    merged_into INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT patient_identity UNIQUE (structure_id, matricule, oid),
-    CONSTRAINT patient_address UNIQUE (address)
+    CONSTRAINT patient_address UNIQUE (address),
+    FOREIGN KEY(merged_into) REFERENCES patient (id)
 )
 """,
     """
@@ -97,10 +111,28 @@ CREATE TABLE handover_choice (
 )
 """,
     """
+CREATE TABLE patient_merge (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    kept_id INTEGER NOT NULL,
+    merged_id INTEGER NOT NULL,
+    merged_by TEXT NOT NULL,
+    merged_at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    split_by TEXT,
+    split_at INTEGER,
+    split_reason TEXT,
+    PRIMARY KEY (id),
+    FOREIGN KEY(kept_id) REFERENCES patient (id),
+    FOREIGN KEY(merged_id) REFERENCES patient (id)
+)
+""",
+    """
 CREATE TABLE document_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
-    patient_id INTEGER NOT NULL,
+    patient_id INTEGER,
+    identity_id INTEGER,
     unique_id TEXT NOT NULL,
     sha256 BLOB NOT NULL,
     octets INTEGER NOT NULL,
@@ -136,10 +168,12 @@ CREATE TABLE document_next (
     received_at INTEGER NOT NULL,
     filed_at INTEGER NOT NULL,
     imported_at INTEGER,
+    withdrawn_at INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
     CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
     FOREIGN KEY(patient_id) REFERENCES patient (id),
+    FOREIGN KEY(identity_id) REFERENCES patient (id),
     FOREIGN KEY(superseded_by) REFERENCES document (id),
     FOREIGN KEY(package_id) REFERENCES archive (id)
 )
@@ -239,6 +273,99 @@ CREATE TABLE prevention_declared (
     declared_at INTEGER NOT NULL,
     PRIMARY KEY (id),
     UNIQUE (patient_id, rule_id, ordinal),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
+CREATE TABLE quarantine_next (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    item_id INTEGER NOT NULL,
+    archive_id INTEGER,
+    receipt TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    unique_id TEXT DEFAULT '' NOT NULL,
+    parent_unique_id TEXT,
+    code TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    matricule TEXT DEFAULT '' NOT NULL,
+    oid TEXT DEFAULT '' NOT NULL,
+    whole INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    closed_by TEXT,
+    type_code TEXT DEFAULT '' NOT NULL,
+    addressees TEXT DEFAULT '' NOT NULL,
+    sender TEXT DEFAULT '' NOT NULL,
+    decision TEXT,
+    decision_reason TEXT,
+    PRIMARY KEY (id),
+    CONSTRAINT quarantine_occurrence UNIQUE (structure_id, receipt, position),
+    FOREIGN KEY(item_id) REFERENCES inbox_item (id),
+    FOREIGN KEY(archive_id) REFERENCES archive (id)
+)
+""",
+    """
+INSERT INTO quarantine_next (
+    id,
+    structure_id,
+    item_id,
+    archive_id,
+    receipt,
+    position,
+    unique_id,
+    parent_unique_id,
+    code,
+    reason,
+    matricule,
+    oid,
+    whole,
+    state,
+    received_at,
+    created_at,
+    closed_at,
+    closed_by
+)
+SELECT
+    id,
+    structure_id,
+    item_id,
+    archive_id,
+    receipt,
+    position,
+    unique_id,
+    parent_unique_id,
+    code,
+    reason,
+    matricule,
+    oid,
+    whole,
+    state,
+    received_at,
+    created_at,
+    closed_at,
+    closed_by
+FROM quarantine
+""",
+    """
+DROP TABLE quarantine
+""",
+    """
+ALTER TABLE quarantine_next RENAME TO quarantine
+""",
+    """
+CREATE TABLE admission_pack (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    patient_id INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    due_day TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_at INTEGER NOT NULL,
+    withdrawn_at INTEGER,
+    PRIMARY KEY (id),
     FOREIGN KEY(patient_id) REFERENCES patient (id)
 )
 """,
@@ -393,10 +520,19 @@ CREATE TABLE imported_event (
 )
 """,
     """
+CREATE TABLE patient_merge_row (
+    merge_id INTEGER NOT NULL,
+    table_name TEXT NOT NULL,
+    row_id INTEGER NOT NULL,
+    PRIMARY KEY (merge_id, table_name, row_id),
+    FOREIGN KEY(merge_id) REFERENCES patient_merge (id)
+)
+""",
+    """
 CREATE TABLE agenda_entry_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
-    patient_id INTEGER NOT NULL,
+    patient_id INTEGER,
     document_id INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
     kind TEXT NOT NULL,
@@ -488,6 +624,65 @@ CREATE TABLE handover (
 )
 """,
     """
+CREATE TABLE notice (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    patient_id INTEGER NOT NULL,
+    document_id INTEGER NOT NULL,
+    addressee TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    seen_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id),
+    FOREIGN KEY(document_id) REFERENCES document (id)
+)
+""",
+    """
+CREATE TABLE offer (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    item_id INTEGER NOT NULL,
+    archive_id INTEGER,
+    receipt TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    title TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    hints TEXT NOT NULL,
+    state TEXT NOT NULL,
+    document_id INTEGER,
+    received_at INTEGER NOT NULL,
+    decided_at INTEGER,
+    decided_by TEXT,
+    reason TEXT,
+    PRIMARY KEY (id),
+    CONSTRAINT offer_part UNIQUE (structure_id, receipt, position),
+    FOREIGN KEY(item_id) REFERENCES inbox_item (id),
+    FOREIGN KEY(archive_id) REFERENCES archive (id),
+    FOREIGN KEY(document_id) REFERENCES document (id)
+)
+""",
+    """
+CREATE TABLE admission_item (
+    id INTEGER NOT NULL,
+    pack_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    title TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    answer_id INTEGER,
+    acknowledged_at INTEGER,
+    acknowledged_by TEXT,
+    PRIMARY KEY (id),
+    CONSTRAINT admission_item_place UNIQUE (pack_id, position),
+    FOREIGN KEY(pack_id) REFERENCES admission_pack (id),
+    FOREIGN KEY(answer_id) REFERENCES deposit (id)
+)
+""",
+    """
 CREATE TABLE deposit_chunk (
     deposit_id INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -497,10 +692,22 @@ CREATE TABLE deposit_chunk (
 )
 """,
     """
+CREATE TABLE admission_item_chunk (
+    admission_item_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (admission_item_id, position),
+    FOREIGN KEY(admission_item_id) REFERENCES admission_item (id) ON DELETE CASCADE
+)
+""",
+    """
 CREATE INDEX access_right_holder ON access_right (holder, kind)
 """,
     """
 CREATE INDEX access_right_patient ON access_right (patient_id)
+""",
+    """
+CREATE INDEX admission_pack_patient ON admission_pack (patient_id)
 """,
     """
 CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
@@ -513,6 +720,9 @@ CREATE INDEX calendar_key_patient ON calendar_key (patient_id)
 """,
     """
 CREATE INDEX deposit_patient ON deposit (patient_id)
+""",
+    """
+CREATE INDEX document_identity ON document (identity_id)
 """,
     """
 CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE parent_unique_id IS NOT NULL
@@ -533,10 +743,34 @@ CREATE INDEX handover_due ON handover (structure_id, next_at) WHERE state = 'wai
 CREATE INDEX imported_event_patient ON imported_event (patient_id)
 """,
     """
+CREATE INDEX notice_addressee ON notice (addressee) WHERE seen_at IS NULL
+""",
+    """
+CREATE INDEX notice_document ON notice (document_id)
+""",
+    """
 CREATE UNIQUE INDEX opposition_now ON opposition (patient_id, scope) WHERE until_at IS NULL
 """,
     """
+CREATE UNIQUE INDEX patient_merge_now ON patient_merge (merged_id) WHERE split_at IS NULL
+""",
+    """
+CREATE INDEX patient_merged ON patient (merged_into) WHERE merged_into IS NOT NULL
+""",
+    """
 CREATE INDEX profile_item_patient ON profile_item (patient_id)
+""",
+    """
+CREATE INDEX quarantine_identity ON quarantine (structure_id, matricule) WHERE state = 'open'
+""",
+    """
+CREATE INDEX quarantine_item ON quarantine (item_id)
+""",
+    """
+CREATE INDEX quarantine_parent ON quarantine (structure_id, parent_unique_id) WHERE state = 'open' AND parent_unique_id IS NOT NULL
+""",
+    """
+CREATE INDEX quarantine_unique_id ON quarantine (structure_id, unique_id) WHERE state = 'open'
 """,
     """
 CREATE INDEX reply_outbox_held ON reply_outbox (structure_id) WHERE state = 'held'

@@ -1,0 +1,334 @@
+"""Merging two identities of one person, and splitting them: nothing lost, nothing in two."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from record_bridge import accounting
+from record_bridge.errors import RecordStateError
+from record_bridge.identity_commands import IdentityCommands
+from record_bridge.life_commands import LifeCommands
+from record_bridge.model import Viewer, ViewerKind
+from record_bridge.opening import list_occurrences
+from record_bridge.queries import RecordQueries
+from record_bridge.schema import METADATA
+from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
+from tests.support.record import (
+    CABINET,
+    HOSPITAL,
+    PATIENT,
+    Record,
+    mails,
+    message,
+    open_test_record,
+    report,
+)
+
+OTHER = replace(PATIENT, ins="279039999000275", oid=OID_DEMO)
+"""The same person under another number."""
+WHY = {"reason": "pièce d'identité vue", "actor": "cli:vigilance"}
+
+
+@pytest.fixture
+async def record(tmp_path: Path) -> AsyncIterator[Record]:
+    async with open_test_record(tmp_path) as opened:
+        yield opened
+
+
+def who(spec: PatientSpec = PATIENT, **more: Any) -> dict[str, Any]:
+    return {"structure": CABINET.id, "ins": spec.ins, "oid": spec.oid, **more}
+
+
+def identities(record: Record) -> IdentityCommands:
+    return IdentityCommands(record.commands, record.revive)
+
+
+async def merge(record: Record, **more: Any) -> dict[str, Any]:
+    into = {"into_ins": PATIENT.ins, "into_oid": PATIENT.oid}
+    return await identities(record).patient_merge({**who(OTHER), **into, **WHY, **more})
+
+
+async def split(record: Record, **more: Any) -> dict[str, Any]:
+    return await identities(record).patient_split({**who(OTHER), **WHY, **more})
+
+
+def documents(record: Record, patient_id: int) -> list[str]:
+    rows = record.rows(
+        "SELECT unique_id FROM document WHERE patient_id = ? ORDER BY unique_id", patient_id
+    )
+    return [row[0].rpartition(".")[2] for row in rows]
+
+
+def contents(record: Record) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of what patients have, but when a patient was changed."""
+    return {
+        table.name: sorted(record.rows(f"SELECT * FROM {table.name}"), key=repr)  # noqa: S608 - our tables
+        for table in METADATA.sorted_tables
+        if "patient_id" in table.c
+    }
+
+
+def other_message() -> bytes:
+    return message(2, report(2, patients=(OTHER,), acts=acts(follow_up("20261224"))))
+
+
+async def balance(record: Record, *raws: bytes) -> accounting.AuditReport:
+    """Recount from the raw mail."""
+
+    async def occurrences(raw: bytes) -> Any:
+        return list_occurrences(raw)
+
+    return await accounting.verify(record.database, partial(mails, *raws), occurrences)
+
+
+async def two(record: Record) -> tuple[int, int]:
+    """Two identities with a document each, one of them with an appointment."""
+    kept = (await record.register())["id"]
+    merged = (await record.register(OTHER))["id"]
+    await record.file(message(1, report(1)), other_message())
+    return kept, merged
+
+
+async def test_a_merge_brings_documents_and_agenda_into_one_record(record: Record) -> None:
+    kept, merged = await two(record)
+
+    done = await merge(record)
+
+    assert done == {"documents": 1, "rows": 0, "left": 0, "filed": 0}
+    assert documents(record, kept) == ["1", "2"]
+    assert documents(record, merged) == []
+    assert record.rows("SELECT DISTINCT patient_id FROM agenda_entry") == [(kept,)]
+    audit = await balance(record, message(1, report(1)), other_message())
+    assert (audit.balanced, audit.filed) == (True, 2)
+
+
+async def test_a_split_is_the_state_before_the_merge(record: Record) -> None:
+    kept, merged = await two(record)
+    life = LifeCommands(record.database, lambda: record.now)
+    for patient_id in (kept, merged):
+        said = {"patient_id": patient_id, "actor": f"patient:{patient_id}"}
+        await life.profile_add({**said, "kind": "allergy", "text": "arachide"})
+        await life.opposition_set({**said, "scope": "opening", "opposed": True})
+        for text in ("un", "deux"):
+            await life.directive_write(
+                {**said, "kind": "advance_directives", "day": "2026-01-02", "text": text}
+            )
+    before = contents(record)
+
+    await merge(record)
+    assert [row[0] for row in record.rows("SELECT version FROM directive ORDER BY 1")] == [
+        1, 2, 3, 4,
+    ]  # fmt: skip
+    await split(record)
+
+    assert contents(record) == before
+
+
+async def test_what_comes_under_a_merged_identity_is_filed_in_the_record_kept(
+    record: Record,
+) -> None:
+    kept, merged = await two(record)
+    await merge(record)
+
+    await record.one(message(3, report(3, patients=(OTHER,))))
+
+    assert documents(record, kept) == ["1", "2", "3"]
+    await split(record)
+    assert documents(record, kept) == ["1"]
+    assert documents(record, merged) == ["2", "3"]
+
+
+async def test_both_mailboxes_open_the_record_that_was_kept(record: Record) -> None:
+    kept, merged = await two(record)
+    await merge(record)
+    queries = RecordQueries(record.database, record.path, lambda: record.now)
+    addresses = [f"{spec.ins}@{CABINET.patient_domain}" for spec in (PATIENT, OTHER)]
+
+    found = [await queries.patient_by_address(CABINET.id, each.upper()) for each in addresses]
+
+    assert [each and each.id for each in found] == [kept, kept]
+    await record.one(message(4, report(4, patients=(OTHER,)), to=(addresses[1],)))
+    viewer = Viewer(ViewerKind.PATIENT, str(kept))
+    shown = await queries.documents(kept, viewer)
+    assert [each.unique_id.rpartition(".")[2] for each in shown] == ["4"]
+    await split(record)
+    again = await queries.patient_by_address(CABINET.id, addresses[1])
+    assert again is not None
+    assert again.id == merged
+
+
+async def test_what_a_person_sees_of_relatives_follows_and_comes_back(record: Record) -> None:
+    kept, merged = await two(record)
+    child = (await record.register(replace(PATIENT, ins="279039999000372")))["id"]
+    await record.database.write(_delegate, (child, merged))
+
+    await merge(record)
+    assert record.rows("SELECT holder FROM access_right") == [(str(kept),)]
+
+    await split(record)
+    assert record.rows("SELECT holder FROM access_right") == [(str(merged),)]
+
+
+async def test_a_replacement_that_a_split_divides_leaves_the_old_version_current(
+    record: Record,
+) -> None:
+    kept, merged = await two(record)
+    await merge(record)
+    await record.one(message(5, report(5, replaces="1.2.250.1.213.999.2")))
+    assert record.rows("SELECT status FROM document WHERE unique_id LIKE '%.2'") == [
+        ("superseded",)
+    ]
+
+    await split(record)
+
+    assert record.rows("SELECT status, patient_id FROM document WHERE unique_id LIKE '%.2'") == [
+        ("current", merged)
+    ]
+    assert record.rows("SELECT patient_id, day FROM agenda_entry") == [(merged, "2026-12-24")]
+    assert documents(record, kept) == ["1", "5"]
+
+
+async def test_the_trail_says_who_and_why_under_both_identities(record: Record) -> None:
+    kept, merged = await two(record)
+
+    await merge(record)
+    await split(record)
+
+    rows = record.rows(
+        "SELECT kind, subject, actor, json_extract(facts, '$.reason') FROM trail_event"
+        " WHERE kind IN ('patient_merged', 'patient_split') ORDER BY event_id"
+    )
+    told = [(row[0], row[1]) for row in rows]
+    assert told == [
+        ("patient_merged", f"patient:{kept}"),
+        ("patient_merged", f"patient:{merged}"),
+        ("patient_split", f"patient:{kept}"),
+        ("patient_split", f"patient:{merged}"),
+    ]
+    assert {row[2:] for row in rows} == {("cli:vigilance", "pièce d'identité vue")}
+    queries = RecordQueries(record.database, record.path, lambda: record.now)
+    assert [each.kind for each in await queries.accesses(merged)] == [
+        "patient_split", "patient_merged",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"into_ins": OTHER.ins, "into_oid": OTHER.oid}, "same_identity"),
+        ({"reason": " "}, "no_reason"),
+        ({"into_ins": "279039999000372"}, "no_such_patient"),
+    ],
+)
+async def test_a_merge_that_cannot_be_meant_is_refused(
+    record: Record, changes: dict[str, str], reason: str
+) -> None:
+    await two(record)
+
+    with pytest.raises(RecordStateError) as raised:
+        await merge(record, **changes)
+
+    assert raised.value.reason == reason
+    assert record.count("patient_merge") == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "merged", "reason"),
+    [
+        ({"status": "validee"}, {}, "keep_the_qualified"),
+        ({}, {"family": "ZZAUTRE"}, "traits_differ"),
+        ({}, {"birth_date": "1979-03-27"}, "traits_differ"),
+        ({}, {"birth_place": "99991"}, "traits_differ"),
+        ({}, {"status": "provisoire", "family": "ZZAUTRE"}, None),
+        ({}, {"birth_place": None}, None),
+    ],
+)
+async def test_two_qualified_identities_are_one_person_only_with_the_same_traits(
+    record: Record, kept: dict[str, Any], merged: dict[str, Any], reason: str | None
+) -> None:
+    await record.register(**kept)
+    await record.register(OTHER, **merged)
+
+    if reason is None:
+        await merge(record)
+    else:
+        with pytest.raises(RecordStateError) as raised:
+            await merge(record)
+        assert raised.value.reason == reason
+
+
+async def test_a_merged_identity_is_merged_once_and_split_once(record: Record) -> None:
+    await two(record)
+    await merge(record)
+
+    with pytest.raises(RecordStateError) as raised:
+        await merge(record)
+    assert raised.value.reason == "merged_already"
+
+    await split(record)
+    with pytest.raises(RecordStateError) as raised:
+        await split(record)
+    assert raised.value.reason == "not_merged"
+
+
+async def test_identities_of_two_structures_never_share_a_record(record: Record) -> None:
+    await record.register()
+    await record.register(structure=HOSPITAL.id)
+
+    with pytest.raises(RecordStateError) as raised:
+        await identities(record).patient_merge(
+            {
+                **who(structure=HOSPITAL.id),
+                "into_ins": OTHER.ins,
+                "into_oid": OTHER.oid,
+                **WHY,
+            }
+        )
+
+    assert raised.value.reason == "no_such_patient"
+
+
+async def test_a_merge_judges_again_what_waits(record: Record) -> None:
+    """What waited for the unqualified twin stays waiting: its identity is no better known."""
+    await record.register()
+    await record.register(OTHER, status="provisoire")
+    await record.one(message(1, report(1, patients=(OTHER,))))
+
+    done = await merge(record)
+
+    assert done["filed"] == 0
+    assert record.rows("SELECT code FROM quarantine WHERE state = 'open'") == [("902",)]
+
+
+async def test_prevention_noted_on_both_sides_stays_apart(record: Record) -> None:
+    kept, merged = await two(record)
+    for patient_id in (kept, merged):
+        await record.database.write(_declare, patient_id)
+
+    done = await merge(record)
+
+    assert (done["rows"], done["left"]) == (0, 1)
+    assert record.rows("SELECT patient_id FROM prevention_declared ORDER BY 1") == [
+        (kept,), (merged,),
+    ]  # fmt: skip
+
+
+def _declare(connection: Any, patient_id: int) -> None:
+    connection.execute(
+        "INSERT INTO prevention_declared (patient_id, rule_id, ordinal, day, declared_by,"
+        " declared_at) VALUES (?, 'dtp-45', 1, ?, 'x', 1)",
+        (patient_id, date(2026, 1, 1).isoformat()),
+    )
+
+
+def _delegate(connection: Any, value: tuple[int, int]) -> None:
+    connection.execute(
+        "INSERT INTO access_right (patient_id, kind, holder, said_by, since_at)"
+        " VALUES (?, 'delegate', ?, 'x', 1)",
+        (value[0], str(value[1])),
+    )
