@@ -1,14 +1,16 @@
 """Mail addresses, read strictly: identity is an address, so nothing is guessed.
 
 Invariants: an address that two readers could read as two people is refused; so are quoted local
-parts that need their quotes, domain literals, source routes, trailing dots, addresses that are not
-ASCII, and (where identity is asked) groups. Domains are A-labels in lower case. Comments are
-allowed between the pieces of a mailbox, never inside its address.
+parts that need their quotes, domain literals, source routes, trailing dots, and (where identity is
+asked) groups. An address that is not ASCII is read only where the protocol lets it be one: in NFC,
+of visible characters, in one alphabet (threat C15). Domains are A-labels in lower case. Comments
+are allowed between the pieces of a mailbox, never inside its address.
 
-Source: RFC 5321 §4.1.2, RFC 5322 §3.4.
+Source: RFC 5321 §4.1.2, RFC 5322 §3.4, RFC 6531 §3.3, RFC 6532 §3.2.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +28,12 @@ MAX_ADDRESS: Final = 254  # RFC 5321 §4.5.3.1.3, less the angle brackets
 _LOCAL: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 )
+_UTF8_LOCAL: Final = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+    r"(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+)*"
+)
+_LOOK_ALIKE: Final = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"})
+"""Alphabets whose letters pass for each other's."""
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
@@ -91,6 +99,63 @@ def parse_addr_spec(text: str | bytes) -> Address:
     return Address(local, parse_domain(domain))
 
 
+def a_labels(domain: str) -> str:
+    """Give a domain of U-labels as lower-case A-labels, when no other name could be meant.
+
+    Raises:
+        MalformedAddressError: a label that IDNA maps to another, or cannot encode.
+
+    Source: RFC 6531 §3.3, RFC 3490 §4.1.
+    """
+    lowered = unicodedata.normalize("NFC", domain).lower()
+    try:
+        encoded = lowered.encode("idna")
+        same = encoded.decode("idna") == lowered
+    except UnicodeError:
+        raise MalformedAddressError from None
+    if not same:
+        raise MalformedAddressError
+    return parse_domain(encoded.decode("ascii"))
+
+
+def parse_utf8_addr_spec(text: str | bytes) -> Address:
+    """Read a bare address whose local part may be UTF-8 and whose domain may be U-labels.
+
+    Raises:
+        MalformedAddressError: anything else than exactly one address in NFC, of visible
+            characters; letters of two alphabets that look alike in one local part.
+
+    Source: RFC 6531 §3.3.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError:
+            raise MalformedAddressError from None
+    if text.isascii():
+        return parse_addr_spec(text)
+    local, at, domain = text.rpartition("@")
+    if not at or len(text.encode("utf-8", "replace")) > MAX_ADDRESS:
+        raise MalformedAddressError
+    domain = parse_domain(domain) if domain.isascii() else a_labels(domain)
+    if local.isascii():
+        return parse_addr_spec(f"{local}@{domain}")
+    if (
+        len(local.encode("utf-8", "replace")) > MAX_LOCAL
+        or _UTF8_LOCAL.fullmatch(local) is None
+        or not unicodedata.is_normalized("NFC", local)
+        or not all(map(_is_visible, local))
+        or len({unicodedata.name(c, "").split(" ")[0] for c in local} & _LOOK_ALIKE) > 1
+    ):
+        raise MalformedAddressError
+    return Address(local, domain)
+
+
+def _is_visible(character: str) -> bool:
+    """Whether a character shows; unassigned, private, control, format and blank ones do not."""
+    return unicodedata.category(character)[0] not in "CZ"
+
+
 _BLANK: Final = re.compile(rb"[ \t\r\n]+")
 _QUOTED: Final = re.compile(rb'"(?:[^"\\\r\n]|\\[^\r\n])*"')
 _ATOM: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+")
@@ -153,7 +218,7 @@ class _Reader:
         if domain is None:
             raise MalformedAddressError
         self.at = domain.end()
-        return parse_addr_spec(local + b"@" + domain[0])
+        return parse_utf8_addr_spec(local + b"@" + domain[0])
 
     def mailbox(self) -> Mailbox:
         """Read one mailbox: ``[display] <addr-spec>`` or ``addr-spec``."""

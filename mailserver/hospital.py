@@ -27,7 +27,14 @@ from certs.cms_sign import Signer
 from certs.errors import KeyStoreError, MalformedAddressError
 from certs.tls import client_context, server_context
 from mailserver.delivery.errors import Reply
-from mailserver.outbound.client import Client, Target, Transmission, connect, is_path
+from mailserver.outbound.client import (
+    Client,
+    Target,
+    Transmission,
+    connect,
+    is_one_message,
+    is_path,
+)
 from mailserver.outbound.errors import SendError, TlsError, UnreachableError
 from mailserver.report_message import (
     Envelope,
@@ -213,12 +220,15 @@ async def send_report(request: SendRequest) -> SendResult:
 
 
 def _load(request: SendRequest) -> _Source:
-    if not all(map(is_path, (request.sender, *request.recipients))):
+    paths = (request.sender, *request.recipients)
+    if not all(path.isascii() and is_path(path) for path in paths):
         raise RefusedReportError(Refusal.BAD_ADDRESS)
     contents = [each.read_bytes() for each in request.files]
     archives = [each for each in contents if each.startswith(b"PK")]
     documents = tuple(each for each in contents if not each.startswith(b"PK"))
     raw = request.raw.read_bytes() if request.raw is not None else None
+    if raw is not None and not is_one_message(raw):
+        raise RefusedReportError(Refusal.NOT_ONE_MESSAGE)
     if raw is None and archives and not request.as_is:
         raise RefusedReportError(Refusal.UNREADABLE)
     signer = None

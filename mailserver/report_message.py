@@ -69,6 +69,7 @@ class Refusal(Enum):
     NO_DOCUMENT = "no-document"
     BAD_ADDRESS = "bad-address"
     BAD_SEAL = "bad-seal"
+    NOT_ONE_MESSAGE = "not-one-message"
 
 
 _REASONS = {
@@ -78,6 +79,7 @@ _REASONS = {
     Refusal.NO_DOCUMENT: "there is no document to send",
     Refusal.BAD_ADDRESS: "an address is not well formed",
     Refusal.BAD_SEAL: "the seal's certificate or key cannot be used",
+    Refusal.NOT_ONE_MESSAGE: "the message holds a bare CR, a bare LF or a NUL",
 }
 WAIVED_AS_IS = frozenset({Refusal.UNREADABLE, Refusal.NO_INS_KEY, Refusal.TWO_PATIENTS})
 """What ``--as-is`` sends all the same."""

@@ -13,7 +13,7 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from certs.addresses import Address, parse_addr_spec
+from certs.addresses import Address, parse_addr_spec, parse_utf8_addr_spec
 from certs.addresses import Mailbox as Person
 from certs.errors import MalformedAddressError
 from certs.mime import Outline, scan
@@ -23,7 +23,7 @@ from mailserver.delivery.inbound import Arrival, DeliverySettings, new_receipt_i
 from mailserver.delivery.rules import MessageFacts, plan
 from mailserver.delivery.trace import Trace, prefix, received
 from mailserver.message.dsn import Action, Failure, Notification, build
-from mailserver.message.envelope import Notify
+from mailserver.message.envelope import MailOptions, Notify
 from mailserver.message.index import index
 from mailserver.store.database import MailStore
 from mailserver.store.model import Delivery, Mailbox, NewOutgoing, OutboxMessage, Outgoing
@@ -81,11 +81,14 @@ class Bounces:
     async def arrived(self, arrival: Arrival) -> None:
         """Tell a sender that a recipient here has the message; a peer's, through the queue."""
         try:
-            address = parse_addr_spec(arrival.reverse_path)
+            address = parse_utf8_addr_spec(arrival.reverse_path)
         except MalformedAddressError:
             return
         notification = self._notification(
-            address, arrival.failure, (arrival.at, arrival.at), (arrival.envid, arrival.original)
+            address,
+            arrival.failure,
+            (arrival.at, arrival.at),
+            (arrival.options.envid, arrival.original),
         )
         raw = build(notification)
         if arrival.sender is not None:
@@ -169,6 +172,10 @@ class Bounces:
                     prefix=received(trace),
                     recipients=(NewOutgoing(to.text, to.domain),),
                     mailbox_id=None,
+                    # RFC 8689 §5: what is said of such a message asks for as much.
+                    options=MailOptions(
+                        require_tls=arrival.options.require_tls, smtputf8=not to.text.isascii()
+                    ),
                 ),
                 occurrences=0,
                 events=(

@@ -29,8 +29,15 @@ from mailserver.delivery.prepare import (
     retry_key,
     stored,
 )
-from mailserver.delivery.rules import Accept, MessageFacts, PlannedEntry, plan
-from mailserver.delivery.trace import Trace, prefix
+from mailserver.delivery.rules import (
+    Accept,
+    MessageFacts,
+    Peer,
+    PlannedEntry,
+    judge_from,
+    plan,
+)
+from mailserver.delivery.trace import Trace, prefix, with_keyword
 from mailserver.message.dsn import Action, Failure
 from mailserver.message.envelope import PLAIN_MAIL, MailOptions, Notify, RecipientOptions
 from mailserver.store.database import MailStore
@@ -100,7 +107,7 @@ class Arrival:
 
     key: bytes
     reverse_path: str
-    envid: str
+    options: MailOptions
     at: datetime
     failure: Failure
     original: Outline
@@ -187,6 +194,9 @@ class Inbound:
             was stored: the caller answers 451.
         """
         ready = await prepared(message.body, message.octets, self._settings.authserv_id)
+        if not isinstance(ready, Refused):
+            path = bare_path(message.reverse_path)
+            ready = judge_from(ready.outline, path, self._peer(message.peer)) or ready
         if isinstance(ready, Refused):
             await self._store.audit.record([_refusal_event(message, ready)])
             return ready
@@ -206,6 +216,15 @@ class Inbound:
         await self._tell_of_arrivals(message, ready, delivered.receipt_id)
         return delivered
 
+    def _peer(self, peer: PeerIdentity) -> Peer:
+        directory = self._directory
+        return Peer(
+            partial(directory.trust.allows, dn=peer.dn),
+            lambda domain: (
+                directory.trust.lists(domain) or directory.structure_of_domain(domain) is not None
+            ),
+        )
+
     async def _tell_of_arrivals(
         self, message: InboundMessage, ready: Prepared, receipt_id: str
     ) -> None:
@@ -222,7 +241,7 @@ class Inbound:
                 Arrival(
                     key=f"arrived:{receipt_id}:{mailbox_id}".encode(),
                     reverse_path=path,
-                    envid=message.options.envid,
+                    options=message.options,
                     at=message.at,
                     failure=done,
                     original=ready.outline,
@@ -244,7 +263,7 @@ class Inbound:
             host=self._settings.host,
             reverse_path=path,
             helo=message.helo,
-            protocol="ESMTPS",
+            protocol=with_keyword("ESMTPS", smtputf8=message.options.smtputf8),
             results=AuthResults(
                 authserv_id=self._settings.authserv_id,
                 operator_dn=message.peer.dn,

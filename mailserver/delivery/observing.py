@@ -7,7 +7,7 @@ addressed to. Source: RULES §9, RFC 3464 §2.3.3, RFC 8098 §3.2.6.
 
 from collections.abc import Callable, Iterable
 
-from certs.addresses import parse_addr_spec
+from certs.addresses import parse_utf8_addr_spec
 from certs.errors import MalformedAddressError
 from certs.mime import Outline
 from mailserver.message.progress import Event, Source, Transport, Verdict
@@ -43,7 +43,7 @@ def observed(
     found: list[Observed] = []
     for recipient, event in _events(report):
         try:
-            address = parse_addr_spec(recipient)
+            address = parse_utf8_addr_spec(recipient)
         except MalformedAddressError:
             continue
         if speaks_for(address.domain):

@@ -8,10 +8,12 @@ is (RULES §7). The keywords say what was verified, nothing more (RULES §10).
 Source: RULES §3, RULES §7, RULES §10, DESIGN §3 step 6.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from certs.addresses import single_from
+from certs.errors import MalformedAddressError
 from certs.mime import Anomaly, Outline
 from certs.verdict import SignatureVerdict
 from directory.codes import MailboxType
@@ -145,3 +147,27 @@ def refusal(raw: bytes, outline: Outline) -> Refused | None:
     if len(outline.fields("received")) >= MAX_HOPS:
         return Refused(errors.LOOP)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What is known of a domain: that the peer answers for it, that the space has it at all."""
+
+    speaks_for: Callable[[str], bool]
+    is_in_the_space: Callable[[str], bool]
+
+
+def judge_from(outline: Outline, reverse_path: str, peer: Peer) -> Refused | None:
+    """Say why a peer may not hand over a message under this From (S14).
+
+    The space is closed and knows no mailing lists: who writes is who the peer answers for. The
+    reports of mail servers, which have the null reverse path, may bear a host's name instead;
+    never a domain of somebody else.
+    """
+    try:
+        domain = single_from(outline).domain
+    except MalformedAddressError:
+        return Refused(errors.ONE_FROM)
+    if peer.speaks_for(domain) or (not reverse_path and not peer.is_in_the_space(domain)):
+        return None
+    return Refused(errors.NOT_THE_PEERS)

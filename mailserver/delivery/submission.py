@@ -17,7 +17,7 @@ from enum import Enum
 from functools import partial
 
 from certs import smime
-from certs.addresses import Address, parse_addr_spec
+from certs.addresses import Address, parse_utf8_addr_spec
 from certs.errors import MalformedAddressError
 from certs.keystore import KeyStore
 from certs.mime import Outline, find_named, scan
@@ -54,7 +54,7 @@ from mailserver.delivery.prepare import (
     stored,
 )
 from mailserver.delivery.rules import MessageFacts, plan, refusal
-from mailserver.delivery.trace import Trace, prefix, received
+from mailserver.delivery.trace import Trace, prefix, received, with_keyword
 from mailserver.message.dsn import Action, Failure
 from mailserver.message.envelope import (
     PLAIN_MAIL,
@@ -220,7 +220,7 @@ class Submissions:
         remote: dict[str, NewOutgoing] = {}
         for path in message.recipients:
             try:
-                address = parse_addr_spec(path)
+                address = parse_utf8_addr_spec(path)
             except MalformedAddressError:
                 return Refused(errors.BAD_RECIPIENT)
             here = self._directory.structure_of_domain(address.domain)
@@ -244,7 +244,7 @@ class Submissions:
     def reaches(self, mailbox: Mailbox, recipient: str) -> bool:
         """Say whether the rules let this mailbox write to that address at all."""
         try:
-            address = parse_addr_spec(recipient)
+            address = parse_utf8_addr_spec(recipient)
         except MalformedAddressError:
             return False
         if self._directory.structure_of_domain(address.domain) is not None:
@@ -302,7 +302,7 @@ class Submissions:
             host=self._settings.host,
             reverse_path=path,
             helo=message.helo,
-            protocol=_via(message.via).value,
+            protocol=with_keyword(_via(message.via).value, smtputf8=message.options.smtputf8),
             results=AuthResults(
                 authserv_id=self._settings.authserv_id,
                 submitter=mailbox.address,
@@ -400,7 +400,7 @@ class Submissions:
                 Arrival(
                     key=f"arrived:{receipt}:{mailbox.id}".encode(),
                     reverse_path=message.mailbox.address,
-                    envid=message.options.envid,
+                    options=message.options,
                     at=message.at,
                     failure=Failure(
                         mailbox.address, "", action=Action.DELIVERED, original=options.orcpt

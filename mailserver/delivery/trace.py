@@ -30,7 +30,7 @@ class Trace:
     Attributes:
         reverse_path: without angle brackets, "" for the null one.
         helo: what the client called itself; None when it did not connect by SMTP.
-        protocol: the ``with`` keyword: ESMTPS, ESMTPSA, HTTPS, LOCAL.
+        protocol: the ``with`` keyword: ESMTPS, ESMTPSA, UTF8SMTPS, UTF8SMTPSA, HTTPS, LOCAL.
     """
 
     receipt_id: str
@@ -40,6 +40,11 @@ class Trace:
     protocol: str
     results: AuthResults | None
     at: datetime
+
+
+def with_keyword(protocol: str, *, smtputf8: bool) -> str:
+    """Give the ``with`` keyword of a transaction. Source: RFC 6531 §4.3."""
+    return protocol.replace("ESMTP", "UTF8SMTP", 1) if smtputf8 else protocol
 
 
 def received(trace: Trace) -> bytes:
@@ -58,7 +63,7 @@ def received(trace: Trace) -> bytes:
 
 def prefix(trace: Trace, delivered_to: Iterable[str]) -> bytes:
     """Write the prefix of one folder entry (DESIGN D5b)."""
-    lines = [f"Return-Path: <{trace.reverse_path}>\r\n".encode("ascii", "replace")]
+    lines = [f"Return-Path: <{trace.reverse_path}>\r\n".encode("utf-8", "replace")]
     lines.extend(
         f"Delivered-To: {address}\r\n".encode("ascii", "replace") for address in delivered_to
     )

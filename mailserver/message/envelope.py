@@ -127,8 +127,31 @@ def parse_recipient_options(parameters: Mapping[str, str]) -> RecipientOptions:
         kind, separator, address = parameters["ORCPT"].partition(";")
         if not separator or not _ADDR_TYPE.fullmatch(kind):
             raise EnvelopeError
+        if kind.lower() == "utf-8":
+            address = embedded(address)
         orcpt = f"{kind.lower()};{parse_xtext(address, MAX_ORCPT)}"
     return RecipientOptions(notify, orcpt)
+
+
+def embedded(unitext: str) -> str:
+    """Give UTF-8 in ASCII, as every server carries it: escaped code points.
+
+    Source: RFC 6533 §3.
+    """
+    return "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in unitext)
+
+
+def parse_submitter(value: str) -> str:
+    """Read AUTH=, ``<>`` or an address in xtext; nobody here believes it.
+
+    Source: RFC 4954 §5.
+    """
+    if value == "<>":
+        return ""
+    submitter = parse_xtext(value, MAX_ORCPT)
+    if "@" not in submitter:
+        raise EnvelopeError
+    return submitter
 
 
 def parse_notify(value: str) -> frozenset[Notify]:

@@ -183,13 +183,16 @@ class Client:
 
         Raises:
             UnreachableError, PeerReplyError: it is not known what became of the message.
-            ValueError: a path could end its command (threats S11), or the message could be two to
-                another server (threats S2); nothing was written.
+            ValueError: a path could end its command (threats S11) or needs a server that this one
+                is not, or the message could be two to another server (threats S2); nothing was
+                written.
         """
         paths = [path for path, _ in envelope.recipients]
         if not all(map(is_path, (envelope.reverse_path, *paths))):
             raise ValueError("a path holds what would end a command")
-        if not line_ends(message) <= _CRLF_ONLY or b"\0" in message:
+        if "SMTPUTF8" not in self.offer and not all(map(str.isascii, paths)):
+            raise ValueError("the server takes no such path")
+        if not is_one_message(message):
             raise ValueError("the message holds a control that is no line end")
         commands = [_mail(envelope, message, self.offer)]
         commands += [_rcpt(path, options, self.offer) for path, options in envelope.recipients]
@@ -337,9 +340,27 @@ def stuffed(message: bytes) -> bytes:
     return doubled + (b".\r\n" if doubled.endswith(b"\r\n") or not doubled else b"\r\n.\r\n")
 
 
+def is_one_message(message: bytes) -> bool:
+    """Say whether every server finds one end in a message: no CR or LF alone, no NUL."""
+    return line_ends(message) <= _CRLF_ONLY and b"\0" not in message
+
+
 def is_path(text: str) -> bool:
-    """Say whether a text can stand between the angles of a path without ending its command."""
-    return text.isascii() and all("!" <= c <= "~" and c not in "<>" for c in text)
+    """Say whether a text can stand between the angles of a path without ending its command.
+
+    UTF-8 can, but for blanks and controls; the server must offer SMTPUTF8 for it.
+    """
+    return all(c not in " <>" and c.isprintable() for c in text)
+
+
+def needs_utf8(envelope: Envelope, *, eight_bit: bool) -> bool:
+    """Say whether a transaction must ask for SMTPUTF8.
+
+    A client says SMTPUTF8 of everything once it knows the word. What is ASCII throughout needs no
+    such server. Source: RFC 6531 §3.6.
+    """
+    paths = (envelope.reverse_path, *(path for path, _ in envelope.recipients))
+    return not all(map(str.isascii, paths)) or (envelope.options.smtputf8 and eight_bit)
 
 
 def _mail(envelope: Envelope, message: bytes, offer: Offer) -> bytes:
@@ -350,15 +371,15 @@ def _mail(envelope: Envelope, message: bytes, offer: Offer) -> bytes:
         words.append("BODY=8BITMIME")
     if "REQUIRETLS" in offer and envelope.options.require_tls:
         words.append("REQUIRETLS")
-    if "SMTPUTF8" in offer and envelope.options.smtputf8:
+    if "SMTPUTF8" in offer and needs_utf8(envelope, eight_bit=not message.isascii()):
         words.append("SMTPUTF8")
     if "DSN" in offer:
         words += mail_parameters(envelope.options)
-    return " ".join(words).encode("ascii")
+    return " ".join(words).encode("utf-8")
 
 
 def _rcpt(path: str, options: RecipientOptions, offer: Offer) -> bytes:
     words = [f"RCPT TO:<{path}>"]
     if "DSN" in offer:
         words += recipient_parameters(options)
-    return " ".join(words).encode("ascii")
+    return " ".join(words).encode("utf-8")

@@ -10,7 +10,7 @@ Source: RFC 1870 §6, RFC 6152 §3, RFC 6531 §3.2, RFC 8689 §4.2, RFC 9422 §3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mailserver.outbound.client import Offer, ServerReply
+from mailserver.outbound.client import Envelope, Offer, ServerReply, needs_utf8
 from mailserver.store.model import Outgoing
 
 MAX_RECIPIENTS = 100  # RFC 5321 §4.5.3.1.8: what every server takes
@@ -52,7 +52,8 @@ def refused_here(
         return TOO_BIG
     if item.mail.require_tls and "REQUIRETLS" not in offer:
         return NO_REQUIRETLS
-    if item.mail.smtputf8 and "SMTPUTF8" not in offer:
+    envelope = Envelope(item.reverse_path, ((item.forward_path, item.options),), item.mail)
+    if needs_utf8(envelope, eight_bit=eight_bit) and "SMTPUTF8" not in offer:
         return NO_UTF8
     if eight_bit and "8BITMIME" not in offer:
         return NO_EIGHT_BIT

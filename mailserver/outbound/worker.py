@@ -274,10 +274,7 @@ class OutboundWorker:
         """
         client, host = peer.client, peer.host
         body = await self._store.outbox.body(left[0].message_id)
-        refusal = refused_here(left[0], len(body), client.offer, eight_bit=not body.isascii())
-        if refusal is not None:
-            await self._end(_take(left, left), refusal, said_by=host)
-            return True
+        await self._refuse_here(peer, left, body)
         pending = deque(portions(left, client.offer))
         usable = True
         while pending:
@@ -308,6 +305,14 @@ class OutboundWorker:
                 await self._end(_take(left, list(left)), UNREACHABLE)
                 break
         return usable
+
+    async def _refuse_here(self, peer: Peer, left: list[Outgoing], body: bytes) -> None:
+        """End the recipients for whom the server does not offer what the message needs."""
+        eight_bit = not body.isascii()
+        for item in list(left):
+            refusal = refused_here(item, len(body), peer.client.offer, eight_bit=eight_bit)
+            if refusal is not None:
+                await self._end(_take(left, (item,)), refusal, said_by=peer.host)
 
     async def _taken(
         self, items: list[Outgoing], reply: ServerReply | None, offer: Offer, host: str

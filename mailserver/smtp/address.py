@@ -2,17 +2,18 @@
 
 An address here is what authority is judged on, so it is the strict one of ``certs.addresses``:
 nothing that two servers could read as two mailboxes passes. Each refusal knows the reply that
-tells it. Not supported on purpose: source routes (RFC 5321 appendix F.2 lets us refuse them),
-domain literals, SMTPUTF8, addresses without their angle brackets.
+tells it. An address outside ASCII needs the SMTPUTF8 of its MAIL; its domain is kept as A-labels.
+Not supported on purpose: source routes (RFC 5321 appendix F.2 lets us refuse them), domain
+literals, addresses without their angle brackets.
 
 Source: RFC 5321 §4.1.2, RFC 5321 §4.1.1.2, RFC 5321 §4.1.1.3, RFC 1870 §3, RFC 6152 §3,
-RFC 3461 §4.
+RFC 3461 §4, RFC 6531 §3.4, RFC 8689 §3.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-from certs.addresses import Address, parse_addr_spec, parse_domain
+from certs.addresses import Address, parse_domain, parse_utf8_addr_spec
 from certs.errors import MalformedAddressError
 from mailserver.delivery.errors import Reply
 from mailserver.message.envelope import (
@@ -23,6 +24,7 @@ from mailserver.message.envelope import (
     RecipientOptions,
     parse_mail_options,
     parse_recipient_options,
+    parse_submitter,
 )
 from mailserver.smtp import replies
 
@@ -76,15 +78,17 @@ class RcptCommand:
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """Which parameters of MAIL this listener takes beside BODY, RET and ENVID.
+    """Which parameters of MAIL this listener takes beside BODY, RET, ENVID and SMTPUTF8.
 
     Args:
         size_limit: the SIZE announced.
         auth: AUTH=... is taken and not believed. Source: RFC 4954 §5.
+        require_tls: REQUIRETLS is offered: TLS stands. Source: RFC 8689 §3.
     """
 
     size_limit: int
     auth: bool
+    require_tls: bool = False
 
 
 def parse_mail(argument: str, extensions: Extensions) -> MailCommand:
@@ -105,9 +109,11 @@ def parse_mail(argument: str, extensions: Extensions) -> MailCommand:
                     body = BodyType(value.upper())
                 except ValueError:
                     raise PathError(replies.BAD_ARGUMENTS) from None
-            case "AUTH" if extensions.auth and value:
+            case "AUTH" if extensions.auth:
+                _submitter(value)
+            case "RET" | "ENVID" | "SMTPUTF8":
                 continue
-            case "RET" | "ENVID":
+            case "REQUIRETLS" if extensions.require_tls:
                 continue
             case _:
                 raise PathError(replies.BAD_PARAMETER)
@@ -117,15 +123,17 @@ def parse_mail(argument: str, extensions: Extensions) -> MailCommand:
         raise PathError(replies.BAD_ARGUMENTS) from None
     if not path:
         return MailCommand(None, size, body, options)
+    _judge_utf8(argument, options)
     return MailCommand(_address(path, replies.BAD_SENDER_ADDRESS), size, body, options)
 
 
-def parse_rcpt(argument: str) -> RcptCommand:
-    """Read ``TO:<path> [NOTIFY=...] [ORCPT=...]``.
+def parse_rcpt(argument: str, mail: MailOptions = PLAIN_MAIL) -> RcptCommand:
+    """Read ``TO:<path> [NOTIFY=...] [ORCPT=...]``, with what MAIL said before.
 
     Raises:
         PathError: with the reply to give.
     """
+    _judge_utf8(argument, mail)
     path, parameters = _split(argument, "TO:")
     if parameters.keys() - {"NOTIFY", "ORCPT"}:
         raise PathError(replies.BAD_PARAMETER)
@@ -165,7 +173,8 @@ def _split(argument: str, keyword: str) -> tuple[str, dict[str, str]]:
     path, closing, tail = rest[1:].partition(">")
     if not closing or (tail and not tail.startswith(" ")):
         raise PathError(replies.BAD_ARGUMENTS)
-    words = tail.split()
+    # Not str.split(): it parts at blanks of Unicode, which are no blanks of a command.
+    words = [word for word in tail.replace("\t", " ").split(" ") if word]
     if len(words) > MAX_PARAMETERS:
         raise PathError(replies.BAD_ARGUMENTS)
     parameters: dict[str, str] = {}
@@ -181,9 +190,22 @@ def _address(path: str, refusal: Reply) -> Address:
     if path.startswith("@"):
         raise PathError(replies.SOURCE_ROUTE)
     try:
-        return parse_addr_spec(path)
+        return parse_utf8_addr_spec(path)
     except MalformedAddressError:
         raise PathError(refusal) from None
+
+
+def _judge_utf8(argument: str, options: MailOptions) -> None:
+    """Refuse what is not ASCII in a transaction without SMTPUTF8. Source: RFC 6531 §3.5."""
+    if not argument.isascii() and not options.smtputf8:
+        raise PathError(replies.NEEDS_SMTPUTF8)
+
+
+def _submitter(value: str) -> None:
+    try:
+        parse_submitter(value)
+    except EnvelopeError:
+        raise PathError(replies.BAD_ARGUMENTS) from None
 
 
 def _size(value: str, limit: int) -> int:

@@ -4,12 +4,13 @@ The scanner is fed what the wire gives, in pieces of any size, and answers with 
 message. Invariants: the message ends at the first CRLF "." CRLF and nowhere else, so two servers
 cannot disagree on it; any CR or LF that is not half of a CRLF, and any NUL, condemns the whole
 message, which is then read to that one true end and not kept; the octets after the end are given
-back untouched; what comes out does not depend on how the input was cut.
+back untouched; what comes out does not depend on how the input was cut. A line may be as long as
+the message (DECISIONS.md says why): nothing here holds a line.
 
 Everything is a search or a count over bytes, never a loop over lines: counting runs at several
 gigabytes a second, an expression at 50 MB/s (DESIGN §5).
 
-Source: RFC 5321 §4.5.2, RFC 5321 §4.1.1.4, RFC 5321 §4.5.3.1.6.
+Source: RFC 5321 §4.5.2, RFC 5321 §4.1.1.4, RFC 5321 §4.5.3.1.6, RFC 5321 §4.5.3.1.7.
 """
 
 from dataclasses import dataclass
@@ -20,8 +21,6 @@ from certs.mime import line_ends
 _CRLF_ONLY = frozenset({"\r\n"})
 _END = b"\r\n.\r\n"
 _STUFFED = b"\r\n."
-LINE_OCTETS = 1000
-"""A text line with its CRLF, transparency dot not counted. Source: RFC 5321 §4.5.3.1.6."""
 _DRAIN_FACTOR = 4
 """A message is read to its end, so that the peer learns why it is refused, up to this many times
 the size limit; RFC 5321 §4.5.3.1.10 wants the reply after the data."""
@@ -32,7 +31,6 @@ class DataFault(Enum):
 
     BARE_CONTROL = "bare-control"
     """A CR or LF alone, or a NUL: message smuggling, or a broken client (threats S1)."""
-    LINE_TOO_LONG = "line-too-long"
     TOO_BIG = "too-big"
 
 
@@ -43,11 +41,9 @@ class DataLimits:
     Args:
         message_octets: octets after the dots were taken out, as RFC 1870 §5 counts but for the
             dots.
-        line_octets: octets of one line with its CRLF.
     """
 
     message_octets: int
-    line_octets: int = LINE_OCTETS
 
     @property
     def wire_octets(self) -> int:
@@ -65,13 +61,12 @@ class DataScanner:
         fault: why the message must be refused, once known.
     """
 
-    __slots__ = ("_held", "_limits", "_line", "_wire", "done", "fault", "octets", "rest")
+    __slots__ = ("_held", "_limits", "_wire", "done", "fault", "octets", "rest")
 
     def __init__(self, limits: DataLimits) -> None:
         self._limits = limits
         # The CRLF of the DATA command counts as the one before a first line "." (§4.1.1.4).
         self._held = b"\r\n"
-        self._line = 0
         self._wire = -2
         self.done = False
         self.rest = b""
@@ -129,26 +124,9 @@ class DataScanner:
         if skip:
             clean = clean[skip:]
         self.octets += len(clean)
-        # The worst fault wins whatever comes first, so that it does not depend on the cuts.
-        if self.fault is not DataFault.LINE_TOO_LONG and self._line_too_long(clean):
-            self.fault = DataFault.LINE_TOO_LONG
-        if self.fault is None and self.octets > self._limits.message_octets:
+        if self.octets > self._limits.message_octets:
             self.fault = DataFault.TOO_BIG
         return clean if self.fault is None else b""
-
-    def _line_too_long(self, clean: bytes) -> bool:
-        """Hop over the text in windows of one longest line: each must hold a line's end."""
-        limit = self._limits.line_octets
-        start = -self._line
-        size = len(clean)
-        while size - start >= limit:
-            newline = clean.rfind(b"\n", max(start, 0), start + limit)
-            if newline < 0:
-                return True
-            start = newline + 1
-        last = clean.rfind(b"\n", max(start, 0))
-        self._line = size - (last + 1 if last >= 0 else start)
-        return False
 
 
 def _has_bare_control(text: bytes) -> bool:

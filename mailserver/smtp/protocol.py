@@ -7,7 +7,8 @@ before STARTTLS counts after it, and octets that came with it end the connection
 and STARTTLS are the last of what was sent, or the connection ends (RFC 2920 §3.1); BDAT is not
 offered; every wait has a deadline; what was not foreseen is ``451 4.3.0``.
 
-Source: RFC 5321 §4.1, RFC 3207 §4, RFC 4954 §4, RFC 2920 §3.1, RFC 1870 §4, RFC 2034 §4.
+Source: RFC 5321 §4.1, RFC 3207 §4, RFC 4954 §4, RFC 2920 §3.1, RFC 1870 §4, RFC 2034 §4,
+RFC 6531 §3.1, RFC 8689 §3, RFC 9422 §3.
 """
 
 import asyncio
@@ -57,9 +58,9 @@ MAX_ERRORS_TRUSTED = 250
 """Negative replies, a hundred unknown recipients of two messages included."""
 MAX_LOGINS = 5  # threats S10
 _HTTP_VERBS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH"})
+_UTF8_VERBS: Final = frozenset({"MAIL", "RCPT", "VRFY"})
 _FAULTS: Final = {
     DataFault.BARE_CONTROL: replies.BARE_CONTROL,
-    DataFault.LINE_TOO_LONG: replies.LINE_TOO_LONG,
     DataFault.TOO_BIG: replies.TOO_BIG,
 }
 
@@ -435,8 +436,12 @@ class SmtpConnection(SMTP):
             "PIPELINING",
             f"SIZE {self._settings.reception.limits.message_octets}",
             "8BITMIME",
+            "SMTPUTF8",
             "DSN",
+            f"LIMITS RCPTMAX={self._settings.max_recipients}",
         ]
+        if self._caller.secure:
+            offered.append("REQUIRETLS")
         if self._settings.starttls is not None and not self._caller.secure:
             offered.append("STARTTLS")
         if self._may_log_in() and not self._logged_in:
@@ -597,7 +602,7 @@ class SmtpConnection(SMTP):
             return replies.BAD_SEQUENCE
         if self._transaction.login_required and not self._logged_in:
             return replies.AUTHENTICATE_FIRST if self._may_log_in() else replies.TLS_FIRST
-        command = parse_mail(argument, self._extensions)
+        command = parse_mail(argument, replace(self._extensions, require_tls=self._caller.secure))
         # The lists of now, not those of the handshake (threats S15).
         standing = peer_standing(self._writer.get_extra_info("ssl_object"))
         self._caller = replace(self._caller, standing=standing)
@@ -612,7 +617,9 @@ class SmtpConnection(SMTP):
             return replies.BAD_SEQUENCE
         if self._accepted >= self._settings.max_recipients:
             return replies.TOO_MANY_RECIPIENTS
-        reply = await self._transaction.recipient(self._caller, parse_rcpt(argument))
+        reply = await self._transaction.recipient(
+            self._caller, parse_rcpt(argument, self._mail.options)
+        )
         if reply.code < 400:
             self._accepted += 1
         return reply
@@ -693,15 +700,17 @@ def _split(line: bytes) -> tuple[str, str]:
         Hangup: a browser is talking (threats S7).
     """
     try:
-        text = line.decode("ascii")
+        text = line.decode("utf-8")
     except UnicodeDecodeError:
         raise PathError(replies.SYNTAX_ERROR) from None
     if any(c < " " and c != "\t" for c in text) or "\x7f" in text:
         raise PathError(replies.SYNTAX_ERROR)
     verb, _, argument = text.partition(" ")
+    if not text.isascii() and verb.upper() not in _UTF8_VERBS:
+        raise PathError(replies.SYNTAX_ERROR)
     verb = verb.upper()
     if verb in _HTTP_VERBS:
         raise Hangup
     if len(line) + 2 > LONG_COMMAND_OCTETS.get(verb, COMMAND_OCTETS):
         raise PathError(replies.COMMAND_TOO_LONG)
-    return verb, argument.strip()
+    return verb, argument.strip(" \t")

@@ -17,7 +17,7 @@ PIECES = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"\r\n.\r\n", b"x" * 40]),
     max_size=40,
 ).map(b"".join)
-LIMITS = DataLimits(message_octets=200, line_octets=60)
+LIMITS = DataLimits(message_octets=200)
 
 
 def slow(stream: bytes) -> tuple[bytes | None, bytes, DataFault | None] | None:
@@ -32,8 +32,6 @@ def slow(stream: bytes) -> tuple[bytes | None, bytes, DataFault | None] | None:
     lines = wire.split(b"\r\n")[:-1]
     clean = [line[1:] if line.startswith(b".") else line for line in lines]
     message = b"".join(line + b"\r\n" for line in clean)
-    if any(len(line) + 2 > LIMITS.line_octets for line in clean):
-        return None, rest, DataFault.LINE_TOO_LONG
     if len(message) > LIMITS.message_octets:
         return None, rest, DataFault.TOO_BIG
     return message, rest, None

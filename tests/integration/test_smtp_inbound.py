@@ -234,7 +234,7 @@ async def test_a_list_past_its_grace_closes_the_door_for_a_while(site: MailSite)
 async def test_the_null_sender_comes_from_any_listed_operator(site: MailSite) -> None:
     line = await operator_line(site, site.world.b)
 
-    assert (await send(line, message(SENDER, DR), DR, sender="")).startswith("250")
+    assert (await send(line, message(f"labo@{B}", DR), DR, sender="")).startswith("250")
     assert (await site.raw(DR)).startswith(b"Return-Path: <>\r\n")
 
 
@@ -330,12 +330,13 @@ async def test_a_message_over_the_limit_is_refused_after_it_was_read(
         assert await line.ended()
 
 
-@pytest.mark.parametrize(("text", "reply"), [(998, "250"), (999, "500 5.6.0"), (90_000, "500")])
-async def test_a_line_may_have_998_octets(site: MailSite, text: int, reply: str) -> None:
+@pytest.mark.parametrize("text", [998, 999, 90_000, 10_000_000])
+async def test_a_long_line_arrives_as_it_was_sent(site: MailSite, text: int) -> None:
     line = await operator_line(site, site.world.a)
 
     body = message(SENDER, DR) + b"x" * text + b"\r\n"
-    assert (await send(line, body, DR)).startswith(reply)
+    assert (await send(line, body, DR)).startswith("250")
+    assert (await site.raw(DR)).endswith(body)
 
 
 @pytest.mark.parametrize(
@@ -420,7 +421,7 @@ async def test_data_sent_before_the_354_is_refused(site: MailSite) -> None:
         ("AUTH PLAIN AGEAYg==", "500"),
         ("EHLO", "501"),
         ("EHLO a b", "501"),
-        ("MAIL FROM:<x@é.test>", "500"),
+        ("MAIL FROM:<x@é.test>", "553"),
         ("DATA", "503"),
         ("QUIT now", "501"),
     ],

@@ -12,6 +12,7 @@ from certs.addresses import (
     parse_address_list,
     parse_domain,
     parse_mailbox,
+    parse_utf8_addr_spec,
     single_from,
 )
 from certs.errors import MalformedAddressError
@@ -203,3 +204,48 @@ def test_the_one_from_is_the_identity():
     outline = scan(b'From: "bob@evil.test"\r\n <Alice@B.test>\r\n\r\n')
 
     assert single_from(outline) == Address("Alice", "b.test")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("dr.a@chu-a.mssante.test", "dr.a@chu-a.mssante.test"),
+        ("secrétariat@a.test", "secrétariat@a.test"),
+        ("secrétariat@HÔPITAL.test", "secrétariat@xn--hpital-ixa.test"),
+        ("a@hôpital.test", "a@xn--hpital-ixa.test"),
+        ("иван@a.test", "иван@a.test"),
+        ("é" * 32 + "@a.test", "é" * 32 + "@a.test"),
+        ("secrétariat@a.test".encode(), "secrétariat@a.test"),
+    ],
+)
+def test_an_address_of_utf8_is_read(text, address):
+    assert parse_utf8_addr_spec(text).text == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "é",
+        "@é.test",
+        "é@",
+        "é..a@a.test",
+        "é a@a.test",
+        "é\u00a0a@a.test",
+        "e\u0301@a.test",
+        "é\u200b@a.test",
+        "é\u202e@a.test",
+        "é\x85@a.test",
+        "é\ue000@a.test",
+        "mаnager@a.test",
+        "é" * 33 + "@a.test",
+        "a@straße.test",
+        "a@ﬁn.test",
+        "a@hôpital\u3002test",
+        "a@" + "é" * 70 + ".test",
+        b"\xe9@a.test",
+        b"\xed\xa0\x80@a.test",
+    ],
+)
+def test_an_address_of_utf8_that_could_be_another_is_refused(text):
+    with pytest.raises(MalformedAddressError):
+        parse_utf8_addr_spec(text)

@@ -59,7 +59,9 @@ def test_the_null_sender_is_kept_as_two_angles() -> None:
         ("FROM:<> SIZE", replies.BAD_ARGUMENTS),
         ("FROM:<> SIZE=1 SIZE=1", replies.BAD_ARGUMENTS),
         ("FROM:<> BODY=BINARYMIME", replies.BAD_ARGUMENTS),
-        ("FROM:<> SMTPUTF8", replies.BAD_PARAMETER),
+        ("FROM:<> SMTPUTF8=1", replies.BAD_ARGUMENTS),
+        ("FROM:<> REQUIRETLS", replies.BAD_PARAMETER),
+        ("FROM:<é@chu-a.mssante.test>", replies.NEEDS_SMTPUTF8),
         ("FROM:<> RET=NONE", replies.BAD_ARGUMENTS),
         ("FROM:<> ENVID=a+", replies.BAD_ARGUMENTS),
         ("FROM:<> AUTH=<>", replies.BAD_PARAMETER),
@@ -114,7 +116,11 @@ def test_auth_is_taken_and_ignored_where_logins_are() -> None:
 def test_what_two_servers_could_read_as_two_mailboxes_is_refused(path: str) -> None:
     reply = refusal(f"TO:<{path}>")
 
-    assert reply in {replies.BAD_RECIPIENT_ADDRESS, replies.SOURCE_ROUTE}
+    assert reply in {
+        replies.BAD_RECIPIENT_ADDRESS,
+        replies.SOURCE_ROUTE,
+        replies.NEEDS_SMTPUTF8,
+    }
 
 
 @pytest.mark.parametrize("path", ["@chu-a.mssante.test:x@evil.test", "@a.test,@b.test:x@c.test"])
