@@ -5,6 +5,7 @@ one document, the agenda, the list of accesses (RULES §7). A document that is n
 exist for that viewer: same None, no gap in numbering.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,8 +122,10 @@ class CategoryView:
 class DocumentView:
     """One document in a list.
 
-    ``status`` is current, superseded or withdrawn; ``visibility`` the codes of RULES §7, sorted;
-    ``marks`` constants of ``record_bridge.model``, sorted.
+    ``number`` names it in addresses: made of what it is, it says nothing of what else was filed,
+    and a document hidden from somebody changes no other's (RULES §7). ``status`` is current,
+    superseded or withdrawn; ``visibility`` the codes of RULES §7, sorted; ``marks`` constants of
+    ``record_bridge.model``, sorted.
     """
 
     id: int
@@ -140,6 +143,11 @@ class DocumentView:
     visibility: tuple[str, ...]
     marks: tuple[str, ...]
     octets: int
+
+    @property
+    def number(self) -> int:
+        """Its number in addresses."""
+        return number_of(self.unique_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +186,18 @@ class AgendaView:
     ordinal: int = 0
     changed_at: datetime | None = None
 
+    @property
+    def number(self) -> int:
+        """Its number in addresses; one's own appointments are known by their key."""
+        if not self.source_unique_id:
+            return self.id
+        return number_of(f"{self.source_unique_id} {self.ordinal}")
+
+    @property
+    def document_number(self) -> int:
+        """The number of its document in addresses."""
+        return number_of(self.source_unique_id)
+
 
 @dataclass(frozen=True, slots=True)
 class AccessView:
@@ -187,6 +207,11 @@ class AccessView:
     actor: str
     kind: str
     title: str | None
+
+
+def number_of(name: str) -> int:
+    """A number of at most 52 bits (JSON holds them), always the same for the same name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") >> 4
 
 
 def _now() -> datetime:
@@ -301,14 +326,22 @@ class RecordQueries:
     async def document(
         self, patient_id: int, viewer: Viewer, document_id: int
     ) -> DocumentDetail | None:
-        """Give one document with its content, or None when it is not for this viewer."""
+        """Give one document with its content, or None when it is not for this viewer.
+
+        Args:
+            patient_id: whose record.
+            viewer: who looks.
+            document_id: its key here, or its number in addresses.
+        """
         rows = await self._visible(patient_id, viewer)
-        found = next((row for row in rows if row["id"] == document_id), None)
+        found = next(
+            (row for row in rows if document_id in (row["id"], number_of(row["unique_id"]))), None
+        )
         if found is None:
             return None
         chunks = await self._database.all(
             select(document_chunk.c.data)
-            .where(document_chunk.c.document_id == document_id)
+            .where(document_chunk.c.document_id == found["id"])
             .order_by(document_chunk.c.position)
         )
         return DocumentDetail(

@@ -45,8 +45,8 @@ async def _agenda(request: Request, visitor: Visitor) -> Response:
     shown = [entry for entry in entries if entry.status != "dismissed"]
     upcoming = [entry for entry in shown if is_upcoming(entry, today(services.clock()))]
     to_schedule = [entry for entry in shown if entry.status == "to_schedule"]
-    chosen = {entry.id for entry in (*upcoming, *to_schedule)}
-    history = [entry for entry in shown if entry.id not in chosen]
+    chosen = {entry.number for entry in (*upcoming, *to_schedule)}
+    history = [entry for entry in shown if entry.number not in chosen]
     history.sort(key=lambda entry: entry.day or date.min, reverse=True)
     prevention = await _prevention(services, record)
     values = {
@@ -110,11 +110,13 @@ async def _done(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
     entry_id = int(request.path_params["entry"])
     entries = await services.queries.agenda(record.patient.id, record.viewer)
-    if not any(entry.id == entry_id and entry.status in DECIDABLE for entry in entries):
+    wanted = (entry for entry in entries if entry_id in (entry.id, entry.number))
+    found = next((entry for entry in wanted if entry.status in DECIDABLE), None)
+    if found is None:
         raise HTTPException(404)
     arguments = {
         "patient_id": record.patient.id,
-        "entry_id": entry_id,
+        "entry_id": found.id,
         "decision": "confirmed",
         "actor": record.actor,
     }

@@ -336,7 +336,7 @@ async def _release(request: Request, visitor: Visitor) -> Response:
         log.debug("release_refused", phase="care")  # it is visible already
     except (OSError, MailServerError, RecordBridgeError) as error:
         raise HTTPException(503) from error
-    address = f"/patients/{found.patient.id}/document/{detail.document.id}?fait=1"
+    address = f"/patients/{found.patient.id}/document/{detail.document.number}?fait=1"
     return RedirectResponse(address, status_code=303)
 
 

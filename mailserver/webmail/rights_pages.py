@@ -168,7 +168,7 @@ async def _mask(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     key = int(request.path_params["document"])
     seen = await services.queries.documents(record.patient.id, record.viewer, superseded=True)
-    document = next((each for each in seen if each.id == key), None)
+    document = next((each for each in seen if key in (each.id, each.number)), None)
     mask = await field_of(request, "mask", 30)
     if document is None or mask not in record.masks(today(services.clock())):
         raise HTTPException(404)
