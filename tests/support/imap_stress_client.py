@@ -353,7 +353,7 @@ class Client:
             else:
                 # A subject key is a substring: token1 is in token12.
                 matches[uid] = frozenset({str(entry.token).startswith(str(token))})
-        view.check_search(matches, [uid for uid in found if uid])
+        view.check_search(matches, [uid for uid in found if uid], keys)
 
     async def remove(self) -> None:
         """Delete and expunge."""

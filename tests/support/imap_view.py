@@ -224,19 +224,22 @@ class View:
 
     # Searches -------------------------------------------------------------------------------
 
-    def check_search(self, matches: "Mapping[int, frozenset[bool]]", found: Sequence[int]) -> None:
+    def check_search(
+        self, matches: "Mapping[int, frozenset[bool]]", found: Sequence[int], keys: str
+    ) -> None:
         """Judge a search over the messages that were known when it was sent.
 
         Args:
             matches: by UID, whether it may match and whether it may not.
             found: UIDs.
+            keys: what was searched for.
         """
         for uid in found:
             if True not in matches.get(uid, EITHER):
-                self.blame(Fault.WRONG_SEARCH, f"UID {uid} was found")
+                self.blame(Fault.WRONG_SEARCH, f"UID {uid} was found by {keys}")
         for uid in matches.keys() - set(found):
             if False not in matches[uid] and self.folder.entry(uid).must_be_there:
-                self.blame(Fault.WRONG_SEARCH, f"UID {uid} was not found")
+                self.blame(Fault.WRONG_SEARCH, f"UID {uid} was not found by {keys}")
 
     # Resynchronisation ----------------------------------------------------------------------
 
