@@ -150,7 +150,18 @@ async def make_demo(site: Site, *, at: datetime) -> None:
     async with local_commands(site, Owner.BRIDGE) as bridge:
         for patient in _PATIENTS:
             for structure, _login in patient.logins:
-                await bridge["patient_add"](_identity(patient, structure))
+                identity = _identity(patient, structure)
+                await bridge["patient_add"](identity)
+                for person in _PEOPLE:
+                    if person.structure == structure and person.rpps is not None:
+                        await bridge["right_give"](
+                            {
+                                **{key: identity[key] for key in ("ins", "oid", "structure")},
+                                "kind": "care_team",
+                                "holder": person.rpps,
+                                "actor": "cli:demo",
+                            }
+                        )
     async with local_commands(site, Owner.MAIL) as mail:
         patients = [
             await _open_patient(mail, patient, structure, login)
@@ -188,11 +199,15 @@ async def _open_mailbox(mail: Any, person: _Person) -> dict[str, Any]:
             "structure": person.structure,
             "rpps": person.rpps,
             "name": person.name,
+            "profession": "" if person.rpps is None else "10",
+            "specialty": "" if person.rpps is None else "SM26",
             "filing": True,
         }
     )
     device = await mail["device_add"]({"address": address, "name": "demo"})
+    account = await mail["account_login"]({"address": address, "login": person.local})
     return {
+        **account,
         "address": address,
         "password": device["password"],
         "rpps": person.rpps,
