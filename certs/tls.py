@@ -77,6 +77,8 @@ class _Context(ssl.SSLContext):
 
     checks_crls: bool
     lists: dict[bytes, tuple[datetime, frozenset[int]]]
+    end_point: bytes | None
+    """Of a listener: the digest of its own certificate."""
 
     def standing(self, facts: _Facts, at: datetime) -> Standing:
         """Judge a certificate that was verified once."""
@@ -130,6 +132,7 @@ def server_context(
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0  # TLS 1.3 tickets are not covered by OP_NO_TICKET
     _load_pair(context, cert, key)
+    context.end_point = _end_point(_load_bundle(cert)[0])
     if client_ca is not None:
         context.verify_mode = ssl.CERT_OPTIONAL
         _trust_branch(context, client_ca, crls)
@@ -208,6 +211,7 @@ def _made(kind: type[_C], protocol: ssl._SSLMethod) -> _C:
     context = kind(protocol)
     context.checks_crls = False
     context.lists = {}
+    context.end_point = None
     return context
 
 
@@ -245,6 +249,28 @@ def peer_identity(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> PeerIdent
     if certificate is None or peer_standing(ssl_object) is not Standing.GOOD:
         return None
     return _identity(certificate)
+
+
+def end_point(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> bytes | None:
+    """Give what binds an exchange to a connection to us, ``tls-server-end-point``.
+
+    Returns:
+        None without TLS, or where our certificate's signature names no digest (Ed25519).
+
+    Source: RFC 5929 §4.1.
+    """
+    if ssl_object is None or not isinstance(ssl_object.context, _Context):
+        return None
+    return ssl_object.context.end_point
+
+
+def _end_point(certificate: x509.Certificate) -> bytes | None:
+    digest = certificate.signature_hash_algorithm
+    if digest is None:
+        return None
+    if isinstance(digest, hashes.MD5 | hashes.SHA1):
+        digest = hashes.SHA256()
+    return certificate.fingerprint(digest)
 
 
 def peer_standing(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> Standing:

@@ -46,11 +46,12 @@ from mailserver.report_message import (
     check,
     read_report,
 )
-from mailserver.smtp import replies, sasl
+from mailserver.sasl.steps import Attempt, Channel, Outcome
+from mailserver.smtp import replies
 from mailserver.smtp.address import MailCommand, RcptCommand
 from mailserver.smtp.data import DataLimits
 from mailserver.smtp.listener import SmtpBind, listen
-from mailserver.smtp.protocol import Caller, ProtocolSettings
+from mailserver.smtp.protocol import Ask, Caller, ProtocolSettings
 from mailserver.smtp.receiving import ReceivedMessage, Reception
 
 __all__ = [
@@ -342,15 +343,15 @@ class _StoringTransaction:
     def forget(self) -> None:
         """Nobody logs in here."""
 
-    def may_log_in(self, caller: Caller, login: str) -> bool:
+    def mechanisms(self, channel: Channel) -> tuple[str, ...]:
         """Nobody logs in here."""
-        del caller, login
-        return False
+        del channel
+        return ()
 
-    async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
+    async def log_in(self, attempt: Attempt, ask: Ask) -> Outcome:
         """Nobody logs in here."""
-        del caller, credentials
-        return False
+        del attempt, ask
+        return Outcome.REFUSED
 
     async def mail(self, caller: Caller, command: MailCommand) -> Reply:
         """Take any sender of a peer with a certificate."""

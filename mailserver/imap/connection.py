@@ -57,6 +57,14 @@ class Connection(asyncio.Protocol):
         self.tls = False
 
     @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """What TLS knows of the two ends, None in clear."""
+        if self._transport is None:
+            return None
+        found: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return found
+
+    @property
     def framer(self) -> Framer:
         """The input side."""
         return self._framer

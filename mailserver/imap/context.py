@@ -8,6 +8,7 @@ Source: RFC 9051 §5.2, §7.5.
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from certs.tls import end_point, peer_identity
 from directory.trail import AuditEvent
 from mailserver.imap.commands import Access, Event, EventGroup, FetchItem, Numbering
 from mailserver.imap.connection import Connection
@@ -25,6 +26,7 @@ from mailserver.imap.responses import (
 from mailserver.imap.sets import SequenceSet, encode_set, gaps
 from mailserver.imap.shared import ImapBind, Progress, Shared
 from mailserver.imap.view import FolderView
+from mailserver.sasl.steps import Channel
 from mailserver.store.changes import Subscription
 from mailserver.store.errors import NoSuchFolderError
 from mailserver.store.model import SERVER_KEYWORDS, Folder, Mailbox, Quota
@@ -96,11 +98,23 @@ class Context:
         """Whether a password may be said now (RFC 9051 §11.1; RULES §12)."""
         return self.connection.tls or self.connection.peer in self.bind.plaintext_login_from
 
+    def channel(self) -> Channel:
+        """Give what the connection says of its two ends, by the revocation lists of now."""
+        tls = self.connection.ssl_object
+        identity = peer_identity(tls)
+        return Channel(end_point(tls), None if identity is None else identity.fingerprint)
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """Give what a client may log in by now; nothing where a secret could be read."""
+        if not self.login_allowed():
+            return ()
+        return self.shared.authentication.mechanisms(self.channel())
+
     def capabilities(self) -> bytes:
         """Give the capability list of now."""
         return capabilities(
             before_login=self.state is State.NOT_AUTHENTICATED,
-            login_allowed=self.login_allowed(),
+            mechanisms=self.mechanisms(),
             tls_offered=not self.connection.tls,
             compressed=self.connection.compressed,
             limit=self.bind.limits.append_octets,

@@ -16,13 +16,9 @@ from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.machine import State
-from mailserver.imap.sasl import (
-    Credentials,
-    decode_initial,
-    decode_response,
-    from_login,
-    parse_plain,
-)
+from mailserver.sasl.errors import AbortedError, MalformedError, UnknownMechanismError
+from mailserver.sasl.steps import Attempt, Outcome, PasswordClaim, name
+from mailserver.store.model import Login
 
 log = structlog.get_logger("mailserver")
 
@@ -62,59 +58,74 @@ def _require_privacy(context: Context) -> None:
 
 
 async def login(context: Context, command: c.Login) -> bytes:
-    """Answer LOGIN."""
+    """Answer LOGIN: the same check as PLAIN's."""
     _require_privacy(context)
-    return await _check(context, from_login(command.user, command.password))
+    try:
+        claim = PasswordClaim(name(command.user), name(command.password))
+    except MalformedError:
+        return await _judged(context, Outcome.REFUSED, "LOGIN")
+    found = await context.shared.authentication.check_password(
+        claim, context.connection.peer, context.shared.now()
+    )
+    return await _judged(context, found, "LOGIN")
 
 
 async def authenticate(context: Context, command: c.Authenticate) -> bytes:
     """Answer AUTHENTICATE. Source: RFC 9051 §6.2.2, RFC 4959 §3."""
-    if command.mechanism != "PLAIN":
-        raise RefusedError(Code.CANNOT, "Unsupported mechanism")
     _require_privacy(context)
-    if command.initial is not None:
-        message = decode_initial(command.initial)
-    else:
-        context.write(b"+ \r\n")
-        await context.connection.flush()
-        limits = context.bind.limits
-        message = decode_response(await context.connection.next_line(limits.login_deadline_s))
-    return await _check(context, parse_plain(message))
+    connection = context.connection
+    limits = context.bind.limits
+
+    async def ask(challenge: bytes) -> bytes:
+        context.write(b"+ %b\r\n" % challenge)
+        await connection.flush()
+        return await connection.next_line(limits.login_deadline_s)
+
+    attempt = Attempt(command.mechanism, command.initial, context.channel(), connection.peer)
+    try:
+        found = await context.shared.authentication.log_in(attempt, ask, context.shared.now())
+    except UnknownMechanismError:
+        raise RefusedError(Code.CANNOT, "Unsupported mechanism") from None
+    except AbortedError:
+        raise BadCommandError("Cancelled") from None
+    except MalformedError:
+        raise BadCommandError("Invalid response") from None
+    return await _judged(context, found, command.mechanism)
 
 
-async def _check(context: Context, credentials: Credentials) -> bytes:
-    limits, fairness = context.bind.limits, context.shared.services.fairness
-    store = context.store
-    at = context.shared.now()
-    peer = context.connection.peer
-    if not fairness.may_log_in(peer, credentials.login):
+async def _judged(context: Context, found: Login | Outcome, mechanism: str) -> bytes:
+    """Open the mailbox, or say no: later each time, and the last time for good."""
+    if found is Outcome.LATER:
         raise RefusedError(Code.LIMIT, "Too many failed logins, try again later")
-    opened = await store.accounts.check_device(credentials.login, credentials.secret, at)
-    if opened is None:
+    if isinstance(found, Outcome):
+        limits = context.bind.limits
         context.attempts += 1
-        fairness.login_failed(peer, credentials.login)
         log.debug("imap_login_refused", count=context.attempts)
         await asyncio.sleep(limits.login_delay_s * 2 ** (context.attempts - 1))
         if context.attempts >= limits.login_attempts:
             context.state = State.LOGOUT
             context.ending = "attempts"
         raise RefusedError(Code.AUTHENTICATIONFAILED, "Authentication failed")
-    fairness.logged_in(peer, credentials.login)
+    return _open(context, found, mechanism)
+
+
+def _open(context: Context, opened: Login, mechanism: str) -> bytes:
     mailbox = opened.mailbox
-    if not fairness.accounts.take(mailbox.id):
+    if not context.shared.services.fairness.accounts.take(mailbox.id):
         raise RefusedError(Code.LIMIT, "Too many connections of this account")
     context.mailbox = mailbox
     context.person = opened.person
     context.state = State.AUTHENTICATED
-    context.connection.open_limits(limits.append_octets)
-    context.subscription = store.changes.subscribe(mailbox.id)
+    context.connection.open_limits(context.bind.limits.append_octets)
+    context.subscription = context.store.changes.subscribe(mailbox.id)
     context.shared.audit.put(
         AuditEvent(
             kind="imap_login",
-            at=at,
+            at=context.shared.now(),
             actor=f"mailbox:{opened.who.id}",
             structure_id=mailbox.structure_id,
             subject=f"mailbox:{mailbox.id}",
+            facts={"mechanism": mechanism},
         )
     )
     return b"OK [CAPABILITY %b] Logged in" % context.capabilities()

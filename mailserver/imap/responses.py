@@ -74,13 +74,18 @@ BASE = (
 
 
 def capabilities(
-    *, before_login: bool, login_allowed: bool, tls_offered: bool, compressed: bool, limit: int
+    *,
+    before_login: bool,
+    mechanisms: Iterable[str],
+    tls_offered: bool,
+    compressed: bool,
+    limit: int,
 ) -> bytes:
     """Give the capability list of a moment in a connection.
 
     Args:
         before_login: nobody has logged in yet.
-        login_allowed: a password would be taken now (TLS is up, or the address is trusted).
+        mechanisms: what a client may log in by now; none before TLS.
         tls_offered: STARTTLS would work now.
         compressed: COMPRESS was given already.
         limit: APPENDLIMIT in octets.
@@ -92,7 +97,7 @@ def capabilities(
         words.append(b"LITERAL-")
         if tls_offered:
             words.append(b"STARTTLS")
-        words.append(b"AUTH=PLAIN" if login_allowed else b"LOGINDISABLED")
+        words += [b"AUTH=" + each.encode("ascii") for each in mechanisms] or [b"LOGINDISABLED"]
     else:
         words.append(b"LITERAL+")
         if not compressed:

@@ -16,10 +16,12 @@ from weakref import WeakValueDictionary
 
 from certs.mime import Outline, decode_outline
 from directory.trail import AuditEvent
+from mailserver.authentication import Authentication
 from mailserver.fairness import Fairness, unlimited
 from mailserver.imap.previews import PreviewCache
 from mailserver.imap.view import Snapshot
 from mailserver.message.index import MessageIndex
+from mailserver.sasl.tokens import TokenIssuer
 from mailserver.store.changes import Subscription
 from mailserver.store.database import MailStore
 from mailserver.store.model import Changes, Folder
@@ -264,6 +266,7 @@ class ImapServices:
     Attributes:
         clock: gives the current aware UTC instant.
         fairness: what each account and each address may ask for.
+        tokens: the identity provider's whose tokens open mailboxes, None without one.
         indexes: the cache of message indexes; one per store.
         previews: the cache of previews; one per store.
         folders: the cache of open folders; one per store.
@@ -272,6 +275,7 @@ class ImapServices:
     store: MailStore
     clock: Callable[[], datetime]
     fairness: Fairness = field(default_factory=unlimited)
+    tokens: TokenIssuer | None = None
     indexes: IndexCache = field(init=False)
     previews: PreviewCache = field(init=False)
     folders: FolderCache = field(init=False)
@@ -326,6 +330,9 @@ class Shared:
         self.indexes = services.indexes
         self.previews = services.previews
         self.folders = services.folders
+        self.authentication = Authentication(
+            services.store.accounts, services.fairness, services.tokens
+        )
         self.audit = AuditQueue(services.store)
         self.search_turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None

@@ -19,15 +19,18 @@ from certs.addresses import Address
 from directory.codes import MailboxType
 from directory.lookup import Directory
 from directory.trail import AuditEvent
+from mailserver.authentication import Authentication
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.inbound import Inbound, InboundMessage
 from mailserver.delivery.submission import Submissions
 from mailserver.fairness import Fairness, unlimited
 from mailserver.message.envelope import RecipientOptions
-from mailserver.smtp import policy, replies, sasl
+from mailserver.sasl.steps import Attempt, Channel, Outcome
+from mailserver.sasl.tokens import TokenIssuer
+from mailserver.smtp import policy, replies
 from mailserver.smtp.address import POSTMASTER, BarePostmaster, MailCommand, RcptCommand
 from mailserver.smtp.policy import Destination, PeerFacts
-from mailserver.smtp.protocol import Caller
+from mailserver.smtp.protocol import Ask, Caller
 from mailserver.smtp.receiving import ReceivedMessage
 from mailserver.store.database import MailStore
 from mailserver.store.model import Mailbox
@@ -49,6 +52,13 @@ class SmtpServices:
     patient_domains: frozenset[str] = frozenset()
     """Patients' domains of other operators, to which patients may write (RULES §11)."""
     fairness: Fairness = field(default_factory=unlimited)
+    tokens: TokenIssuer | None = None
+    """Of the identity provider whose tokens open mailboxes, when there is one."""
+
+    @property
+    def authentication(self) -> Authentication:
+        """Who may log in."""
+        return Authentication(self.store.accounts, self.fairness, self.tokens)
 
 
 class Destinations:
@@ -121,15 +131,15 @@ class InboundTransaction:
     def forget(self) -> None:
         """Nobody logs in here."""
 
-    def may_log_in(self, caller: Caller, login: str) -> bool:
+    def mechanisms(self, channel: Channel) -> tuple[str, ...]:
         """Nobody logs in here."""
-        del caller, login
-        return False
+        del channel
+        return ()
 
-    async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
+    async def log_in(self, attempt: Attempt, ask: Ask) -> Outcome:
         """Nobody logs in here."""
-        del caller, credentials
-        return False
+        del attempt, ask
+        return Outcome.REFUSED
 
     async def mail(self, caller: Caller, command: MailCommand) -> Reply:
         """Judge the peer and its MAIL FROM against the list."""

@@ -21,10 +21,12 @@ from typing import Any, Final, Protocol, cast
 import structlog
 from aiosmtpd.smtp import SMTP
 
-from certs.tls import PeerIdentity, peer_identity, peer_standing
+from certs.tls import PeerIdentity, end_point, peer_identity, peer_standing
 from certs.verdict import Standing
 from mailserver.delivery.errors import Reply
-from mailserver.smtp import replies, sasl
+from mailserver.sasl.errors import AbortedError, MalformedError, UnknownMechanismError
+from mailserver.sasl.steps import Attempt, Channel, Outcome
+from mailserver.smtp import replies
 from mailserver.smtp.address import (
     Extensions,
     MailCommand,
@@ -49,8 +51,8 @@ logging.getLogger("mail.log").disabled = True
 log = structlog.get_logger("mailserver")
 
 COMMAND_OCTETS = 512  # RFC 5321 §4.5.3.1.4
-LONG_COMMAND_OCTETS: Final = {"MAIL": 1200, "RCPT": 1100, "AUTH": 2048}
-"""RFC 1870 §3, RFC 6152 §2, RFC 4954 §3, RFC 3461 §4 add to MAIL and RCPT; a PLAIN response."""
+LONG_COMMAND_OCTETS: Final = {"MAIL": 1200, "RCPT": 1100, "AUTH": 12288}
+"""RFC 1870 §3, RFC 6152 §2, RFC 4954 §3, RFC 3461 §4 add to MAIL and RCPT; AUTH: RFC 4954 §4."""
 MAX_UNKNOWN = 3
 """Commands that are none, then the connection ends (threats S7)."""
 MAX_ERRORS = 20
@@ -96,6 +98,10 @@ class Caller:
     """Whether its certificate is still good, as of the last MAIL."""
 
 
+Ask = Callable[[bytes], Awaitable[bytes]]
+"""Sends a challenge in base64 and gives the line that comes back."""
+
+
 class Transaction(Protocol):
     """What one connection may do; told in the order of the commands."""
 
@@ -111,11 +117,16 @@ class Transaction(Protocol):
     def forget(self) -> None:
         """Forget who logged in, too."""
 
-    def may_log_in(self, caller: Caller, login: str) -> bool:
-        """Say whether a login may be tried now, after those that failed."""
+    def mechanisms(self, channel: Channel) -> tuple[str, ...]:
+        """Give what a client may log in by on a connection where secrets may be said."""
 
-    async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
-        """Check a login; True makes the connection that mailbox's."""
+    async def log_in(self, attempt: Attempt, ask: Ask) -> Outcome:
+        """Hold an exchange; ACCEPTED makes the connection that mailbox's.
+
+        Raises:
+            UnknownMechanismError: it is not offered here.
+            AbortedError, MalformedError: the client cancelled, or sent what cannot be read.
+        """
 
     async def mail(self, caller: Caller, command: MailCommand) -> Reply:
         """Judge MAIL."""
@@ -445,7 +456,7 @@ class SmtpConnection(SMTP):
         if self._settings.starttls is not None and not self._caller.secure:
             offered.append("STARTTLS")
         if self._may_log_in() and not self._logged_in:
-            offered.append("AUTH " + " ".join(sasl.MECHANISMS))
+            offered.append("AUTH " + " ".join(self._transaction.mechanisms(self._channel())))
         lines = [f"250-{each}\r\n" for each in offered]
         self._writer.write("".join([*lines, "250 ENHANCEDSTATUSCODES\r\n"]).encode("ascii"))
         await self._flush()
@@ -511,7 +522,7 @@ class SmtpConnection(SMTP):
         if transport is None:  # the connection went away during the handshake
             raise Hangup
         self._continue_on(transport)
-        identity = self._caller.identity
+        identity = None if self._transaction.login_required else self._caller.identity
         if identity is not None and not self._registry.admit_operator(self, identity.dn):
             await self._say(replies.TOO_MANY_CONNECTIONS)
             raise Hangup
@@ -546,17 +557,23 @@ class SmtpConnection(SMTP):
             return replies.ALREADY_AUTHENTICATED
         self._refuse_early_octets()
         mechanism, _, initial = argument.partition(" ")
+        attempt = Attempt(
+            mechanism.upper(), initial.strip().encode() or None, self._channel(), self._caller.host
+        )
         try:
-            credentials = await self._credentials(mechanism.upper(), initial.strip())
-        except sasl.SaslError:
-            return replies.BAD_BASE64
-        if isinstance(credentials, Reply):
-            return credentials
-        if not self._transaction.may_log_in(self._caller, credentials.login):
-            return replies.LOGIN_LATER
-        if await self._transaction.login(self._caller, credentials):
-            self._logged_in = True
-            return replies.AUTHENTICATED
+            outcome = await self._transaction.log_in(attempt, self._challenge)
+        except UnknownMechanismError:
+            return replies.UNKNOWN_MECHANISM
+        except AbortedError:
+            return replies.AUTH_ABORTED
+        except MalformedError:
+            return replies.BAD_RESPONSE
+        match outcome:
+            case Outcome.ACCEPTED:
+                self._logged_in = True
+                return replies.AUTHENTICATED
+            case Outcome.LATER:
+                return replies.LOGIN_LATER
         self._logins += 1
         await asyncio.sleep(self._settings.deadlines.login_delay_s * 2**self._logins)
         if self._logins >= MAX_LOGINS:
@@ -564,28 +581,14 @@ class SmtpConnection(SMTP):
             raise Hangup
         return replies.BAD_CREDENTIALS
 
-    async def _credentials(self, mechanism: str, initial: str) -> sasl.Credentials | Reply:
-        match mechanism:
-            case "PLAIN":
-                response = initial.encode() or await self._challenge(sasl.EMPTY_CHALLENGE)
-                if response == b"*":
-                    return replies.AUTH_ABORTED
-                return sasl.parse_plain(sasl.decode(response))
-            case "LOGIN":
-                login = initial.encode() or await self._challenge(sasl.USERNAME_CHALLENGE)
-                if login == b"*":
-                    return replies.AUTH_ABORTED
-                secret = await self._challenge(sasl.PASSWORD_CHALLENGE)
-                if secret == b"*":
-                    return replies.AUTH_ABORTED
-                return sasl.Credentials(
-                    sasl.text(sasl.decode(login)), sasl.text(sasl.decode(secret))
-                )
-            case _:
-                return replies.UNKNOWN_MECHANISM
+    def _channel(self) -> Channel:
+        """Give what the connection says of its two ends, by the revocation lists of now."""
+        tls = self._writer.get_extra_info("ssl_object")
+        identity = peer_identity(tls)
+        return Channel(end_point(tls), None if identity is None else identity.fingerprint)
 
     async def _challenge(self, challenge: bytes) -> bytes:
-        self._writer.write(challenge)
+        self._writer.write(b"334 " + challenge + b"\r\n")
         await self._flush()
         self._arm_deadline()
         try:

@@ -19,11 +19,12 @@ from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.submission import SubmissionMessage, Via
 from mailserver.message.envelope import RecipientOptions
-from mailserver.smtp import policy, replies, sasl
+from mailserver.sasl.steps import Attempt, Channel, Outcome
+from mailserver.smtp import policy, replies
 from mailserver.smtp.address import BarePostmaster, MailCommand, RcptCommand
 from mailserver.smtp.handler import Destinations, SmtpServices, record_refusal
 from mailserver.smtp.policy import Writer
-from mailserver.smtp.protocol import Caller
+from mailserver.smtp.protocol import Ask, Caller
 from mailserver.smtp.receiving import ReceivedMessage
 from mailserver.store.model import Mailbox
 
@@ -60,21 +61,17 @@ class SubmissionTransaction:
         """Forget who logged in. Source: RFC 3207 §4.2."""
         self._mailbox = self._own = None
 
-    def may_log_in(self, caller: Caller, login: str) -> bool:
-        """Say whether too many logins from there have failed."""
-        return self._services.fairness.may_log_in(caller.host, login)
+    def mechanisms(self, channel: Channel) -> tuple[str, ...]:
+        """Give what a client may log in by."""
+        return self._services.authentication.mechanisms(channel)
 
-    async def login(self, caller: Caller, credentials: sasl.Credentials) -> bool:
-        """Check a device password; the answer takes the same time for an unknown name."""
-        at, fairness = self._services.clock(), self._services.fairness
-        opened = await self._services.store.accounts.check_device(
-            credentials.login, credentials.secret, at
-        )
-        if opened is None:
+    async def log_in(self, attempt: Attempt, ask: Ask) -> Outcome:
+        """Hold an exchange; the mailbox it opens is this connection's."""
+        at = self._services.clock()
+        opened = await self._services.authentication.log_in(attempt, ask, at)
+        if isinstance(opened, Outcome):
             log.debug("login_refused", phase="auth")
-            fairness.login_failed(caller.host, credentials.login)
-            return False
-        fairness.logged_in(caller.host, credentials.login)
+            return opened
         mailbox = opened.mailbox
         self._mailbox, self._own = mailbox, parse_addr_spec(mailbox.address)
         event = AuditEvent(
@@ -82,9 +79,10 @@ class SubmissionTransaction:
             at=at,
             actor=f"mailbox:{opened.who.id}",
             structure_id=mailbox.structure_id,
+            facts={"mechanism": attempt.mechanism},
         )
         await self._services.store.audit.record((event,))
-        return True
+        return Outcome.ACCEPTED
 
     async def mail(self, caller: Caller, command: MailCommand) -> Reply:
         """Judge MAIL FROM: the mailbox's own address, or the null sender of a receipt."""

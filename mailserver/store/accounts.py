@@ -15,9 +15,12 @@ from typing import Any, Final
 from sqlalchemy import Select, bindparam, select
 
 from directory.database import Database
+from mailserver.sasl import scram
+from mailserver.sasl.scram import ScramKeys
+from mailserver.sasl.steps import ScramClaim
 from mailserver.store import devices, logins
 from mailserver.store.changes import Commits
-from mailserver.store.devices import MAILBOX_COLUMNS, mailbox_of
+from mailserver.store.devices import MAILBOX_COLUMNS, AliveDevice, mailbox_of
 from mailserver.store.errors import (
     MailboxExistsError,
     NoSuchMailboxError,
@@ -27,6 +30,7 @@ from mailserver.store.folders import insert_folder
 from mailserver.store.model import (
     SPECIAL_FOLDERS,
     Account,
+    Bearer,
     DevicePassword,
     Login,
     Mailbox,
@@ -65,6 +69,7 @@ class Accounts:
         self._by_address: dict[str, Mailbox] = {}
         self._by_id: dict[int, Mailbox] = {}
         self._used: dict[int, datetime] = {}
+        self._nobody = ScramKeys(hash_key[:32], hash_key[:32])
         self._changes = 0
 
     # Mailboxes
@@ -139,11 +144,56 @@ class Accounts:
             secret = devices.new_secret()
         elif len(secret) < devices.MIN_GIVEN_SECRET:
             raise WeakSecretError
+        mailbox = await self._wanted(mailbox_id)
+        keys = scram.derive(secret, self.scram_salt(mailbox.address))
         expiry = None if expires_at is None else to_micros(expires_at)
-        mac = self._mac(secret)
-        device = devices.NewDevice(mailbox_id, name, mac, to_micros(at), expiry, person_id)
+        device = devices.NewDevice(
+            mailbox_id, name, self._mac(secret), to_micros(at), expiry, person_id, keys=keys
+        )
         device_id = await self._database.write(devices.add, device)
-        return DevicePassword(device_id, mailbox_id, name, secret, at, expires_at, None, person_id)
+        return DevicePassword(
+            device_id,
+            mailbox_id,
+            name,
+            secret,
+            at,
+            expires_at,
+            None,
+            person_id,
+            scram=keys is not None,
+        )
+
+    async def add_bearer(
+        self,
+        mailbox_id: int,
+        name: str,
+        bearer: Bearer,
+        at: datetime,
+        expires_at: datetime,
+        *,
+        person_id: int | None = None,
+    ) -> DevicePassword:
+        """Let a certificate or a provider's subject open a mailbox.
+
+        Args:
+            mailbox_id: the one mailbox it opens.
+            name: what its owner calls the device.
+            bearer: what it will be known by.
+            at: aware UTC instant of its making.
+            expires_at: aware UTC instant from which it is refused.
+            person_id: as for ``add_device``.
+
+        Raises:
+            NoSuchMailboxError: there is no such mailbox.
+        """
+        mac, expiry = self._bearer_mac(bearer), to_micros(expires_at)
+        device = devices.NewDevice(
+            mailbox_id, name, mac, to_micros(at), expiry, person_id, bearer.kind
+        )
+        device_id = await self._database.write(devices.add, device)
+        return DevicePassword(
+            device_id, mailbox_id, name, None, at, expires_at, None, person_id, bearer.kind
+        )
 
     async def check_device(self, login: str, secret: str, at: datetime) -> Login | None:
         """Give what this address and secret open, and to whom; None for every other pair.
@@ -152,19 +202,55 @@ class Accounts:
         has devices: what an answer's time could tell is how many devices a mailbox has.
         """
         given = self._mac(secret)
-        rows = await fetch_all(self._database, devices.CHECK, {"address": login.lower()})
-        now = to_micros(at)
+        alive = await self._alive(login, at)
         opened = None
-        for row in rows:
-            alive = row[2] is None or row[2] > now
-            if hmac.compare_digest(row[1], given) and alive:
-                opened = row
-        if not rows:
+        for device in alive:
+            if hmac.compare_digest(device.mac, given):
+                opened = device
+        if not alive:
             hmac.compare_digest(given, self._hash_key[:32])
-        if opened is None:
+        return None if opened is None else await self._opened(opened, at)
+
+    def scram_salt(self, login: str) -> bytes:
+        """Give the salt of a name: the same each time, whether anybody has this name or not."""
+        text = b"scram\x00" + login.lower().encode("utf-8", "surrogatepass")
+        return hmac.digest(self._hash_key, text, hashlib.sha256)[: scram.SALT_OCTETS]
+
+    async def check_scram(self, claim: ScramClaim, at: datetime) -> tuple[Login, bytes] | None:
+        """Give what a proof opens, and what proves to the client that we know it.
+
+        Same statement and digests for an unknown login: its proof is held against keys of nobody.
+        """
+        known = [each for each in await self._alive(claim.login, at) if each.keys is not None]
+        keys = [each.keys for each in known if each.keys is not None] or [self._nobody]
+        found = scram.match(claim, keys)
+        if found is None or not known:
             return None
-        await self._note_use(opened[0], opened[3], at)
-        return devices.login_of(opened[4:])
+        return await self._opened(known[found[0]], at), found[1]
+
+    async def check_bearer(self, bearer: Bearer, login: str, at: datetime) -> Login | None:
+        """Give what a certificate or a subject was recorded for.
+
+        Args:
+            bearer: what was shown and verified.
+            login: the address it asks for, empty when it may only be one.
+            at: aware UTC now.
+        """
+        parameters = {"mac": self._bearer_mac(bearer), "at": to_micros(at)}
+        rows = await fetch_all(self._database, devices.BY_MAC, parameters)
+        alive = [
+            each
+            for each in map(devices.alive_of, rows)
+            if login.lower() in {"", each.login.mailbox.address}
+        ]
+        if len({each.login.mailbox.id for each in alive}) != 1:
+            return None
+        return await self._opened(alive[0], at)
+
+    async def count_passwords(self, at: datetime) -> tuple[int, int]:
+        """Say how many device passwords open something, and how many of them know SCRAM."""
+        row = await fetch_first(self._database, devices.COUNT_PASSWORDS, {"at": to_micros(at)})
+        return (0, 0) if row is None else (row[0], row[1])
 
     async def devices(self, mailbox_id: int) -> list[DevicePassword]:
         """List the device passwords of a mailbox, without their secrets."""
@@ -273,6 +359,19 @@ class Accounts:
     def _login_mac(self, login: str) -> bytes:
         text = b"login\x00" + login.lower().encode("utf-8", "surrogatepass")
         return hmac.digest(self._hash_key, text, hashlib.sha256)
+
+    def _bearer_mac(self, bearer: Bearer) -> bytes:
+        text = f"{bearer.kind.value}\x00{bearer.value}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._hash_key, text, hashlib.sha256)
+
+    async def _alive(self, login: str, at: datetime) -> list[AliveDevice]:
+        parameters = {"address": login.lower(), "at": to_micros(at)}
+        rows = await fetch_all(self._database, devices.BY_ADDRESS, parameters)
+        return [devices.alive_of(row) for row in rows]
+
+    async def _opened(self, device: AliveDevice, at: datetime) -> Login:
+        await self._note_use(device.id, device.last_used_at, at)
+        return device.login
 
     async def _note_use(self, device_id: int, last: int | None, at: datetime) -> None:
         known = self._used.get(device_id) or (None if last is None else from_micros(last))

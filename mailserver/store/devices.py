@@ -1,8 +1,9 @@
-"""Device passwords in SQL: how they are made, kept, checked and taken away.
+"""What opens a mailbox for one device, in SQL: how it is made, kept, checked and taken away.
 
 A device password opens one mailbox for one device, and for one person where several share it. The
 server makes it from 120 random bits, so that a keyed digest keeps it well enough and a login
-needs no slow hash. Source: RULES §12.
+needs no slow hash. A certificate or an identity provider's subject is kept as a keyed digest too,
+in the same place. Source: RULES §12.
 """
 
 import secrets
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from directory.model import MailboxType
+from mailserver.sasl.scram import ScramKeys
 from mailserver.store.errors import NoSuchMailboxError
-from mailserver.store.model import DevicePassword, Login, Mailbox, from_micros
+from mailserver.store.model import DeviceKind, DevicePassword, Login, Mailbox, from_micros
 from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX
 
 SECRET_BYTES: Final = 15
@@ -48,6 +50,8 @@ _DEVICE_COLUMNS = (
     DEVICE_PASSWORD.c.expires_at,
     DEVICE_PASSWORD.c.last_used_at,
     DEVICE_PASSWORD.c.person_id,
+    DEVICE_PASSWORD.c.kind,
+    DEVICE_PASSWORD.c.stored_key,
 )
 OF_MAILBOX = (
     select(*_DEVICE_COLUMNS)
@@ -57,12 +61,13 @@ OF_MAILBOX = (
     )
     .order_by(DEVICE_PASSWORD.c.id)
 )
-CHECK = (
+_ALIVE = (
     select(
         DEVICE_PASSWORD.c.id,
-        DEVICE_PASSWORD.c.secret_mac,
-        DEVICE_PASSWORD.c.expires_at,
         DEVICE_PASSWORD.c.last_used_at,
+        DEVICE_PASSWORD.c.secret_mac,
+        DEVICE_PASSWORD.c.stored_key,
+        DEVICE_PASSWORD.c.server_key,
         *MAILBOX_COLUMNS,
         *_PERSON_COLUMNS,
     )
@@ -71,19 +76,33 @@ CHECK = (
             _PERSON, _PERSON.c.id == DEVICE_PASSWORD.c.person_id
         )
     )
-    .where(MAILBOX.c.address == bindparam("address"), DEVICE_PASSWORD.c.revoked_at.is_(None))
+    .where(
+        DEVICE_PASSWORD.c.revoked_at.is_(None),
+        func.coalesce(DEVICE_PASSWORD.c.expires_at > bindparam("at"), True),
+    )
+    .order_by(DEVICE_PASSWORD.c.id)
+)
+BY_ADDRESS = _ALIVE.where(MAILBOX.c.address == bindparam("address"))
+BY_MAC = _ALIVE.where(DEVICE_PASSWORD.c.secret_mac == bindparam("mac"))
+COUNT_PASSWORDS = select(
+    func.count(DEVICE_PASSWORD.c.id), func.count(DEVICE_PASSWORD.c.stored_key)
+).where(
+    DEVICE_PASSWORD.c.kind == DeviceKind.PASSWORD.value,
+    DEVICE_PASSWORD.c.revoked_at.is_(None),
+    func.coalesce(DEVICE_PASSWORD.c.expires_at > bindparam("at"), True),
 )
 _INSERT_DEVICE = (
-    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at, person_id)"
-    " VALUES (:mailbox_id, :name, :mac, :at, :expires_at, :person_id)"
+    "INSERT INTO device_password (mailbox_id, name, secret_mac, created_at, expires_at, person_id,"
+    " kind, stored_key, server_key) VALUES (:mailbox_id, :name, :mac, :at, :expires_at,"
+    " :person_id, :kind, :stored_key, :server_key)"
 )
 _USED = "UPDATE device_password SET last_used_at = :at WHERE id = :id"
 _REVOKE = "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NewDevice:
-    """A device password to keep; instants in microseconds."""
+    """A device to keep; instants in microseconds."""
 
     mailbox_id: int
     name: str
@@ -91,6 +110,19 @@ class NewDevice:
     at: int
     expires_at: int | None
     person_id: int | None
+    kind: DeviceKind = DeviceKind.PASSWORD
+    keys: ScramKeys | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AliveDevice:
+    """A device that is neither revoked nor over, with what it opens."""
+
+    id: int
+    last_used_at: int | None
+    mac: bytes
+    keys: ScramKeys | None
+    login: Login
 
 
 def mailbox_of(row: Sequence[Any]) -> Mailbox:
@@ -118,7 +150,15 @@ def device_of(row: Sequence[Any]) -> DevicePassword:
         None if row[4] is None else from_micros(row[4]),
         None if row[5] is None else from_micros(row[5]),
         row[6],
+        DeviceKind(row[7]),
+        scram=row[8] is not None,
     )
+
+
+def alive_of(row: Sequence[Any]) -> AliveDevice:
+    """Build the value from a row of BY_ADDRESS or BY_MAC."""
+    keys = None if row[3] is None else ScramKeys(row[3], row[4])
+    return AliveDevice(row[0], row[1], row[2], keys, login_of(row[5:]))
 
 
 def new_secret() -> str:
@@ -138,7 +178,7 @@ def canonical_secret(secret: str) -> str:
 
 
 def add(connection: sqlite3.Connection, device: NewDevice) -> int:
-    """Insert a device password and give its id.
+    """Insert a device and give its id.
 
     Raises:
         NoSuchMailboxError: there is no such mailbox, or no such person.
@@ -150,6 +190,9 @@ def add(connection: sqlite3.Connection, device: NewDevice) -> int:
         "at": device.at,
         "expires_at": device.expires_at,
         "person_id": device.person_id,
+        "kind": device.kind.value,
+        "stored_key": None if device.keys is None else device.keys.stored,
+        "server_key": None if device.keys is None else device.keys.server,
     }
     try:
         device_id = connection.execute(_INSERT_DEVICE, value).lastrowid

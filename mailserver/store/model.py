@@ -112,11 +112,36 @@ class NewMailbox:
     at: datetime
 
 
+class DeviceKind(Enum):
+    """By what a device opens its mailbox."""
+
+    PASSWORD = "password"  # noqa: S105 - a kind, no secret
+    CERTIFICATE = "certificate"
+    SUBJECT = "subject"
+    """Of an identity provider's tokens."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bearer:
+    """What somebody shows instead of a password.
+
+    Attributes:
+        kind: not a password.
+        value: a certificate's fingerprint; a provider's name, NUL, and the subject it names.
+    """
+
+    kind: DeviceKind
+    value: str
+
+
 @dataclass(frozen=True, slots=True)
 class DevicePassword:
-    """A device password; ``secret`` is known only in the answer of ``add_device``.
+    """What opens a mailbox for one device.
 
-    ``person_id`` is the mailbox of who holds it, where several share what it opens.
+    Attributes:
+        secret: of a password, known only in the answer of ``add_device``.
+        person_id: the mailbox of who holds it, where several share what it opens.
+        scram: whether a password can be used with SCRAM.
     """
 
     id: int
@@ -127,11 +152,13 @@ class DevicePassword:
     expires_at: datetime | None
     last_used_at: datetime | None
     person_id: int | None = None
+    kind: DeviceKind = DeviceKind.PASSWORD
+    scram: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Whom a device password lets in.
+    """Whom a device lets in.
 
     Attributes:
         mailbox: what it opens.

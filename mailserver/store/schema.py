@@ -91,9 +91,13 @@ DEVICE_PASSWORD = Table(
     Column("last_used_at", _ID),
     Column("revoked_at", _ID),
     Column("person_id", ForeignKey("mailbox.id")),  # who holds it, on a shared mailbox
+    Column("kind", Text, nullable=False, server_default="password"),  # what secret_mac is of
+    Column("stored_key", LargeBinary),  # SCRAM's, NULL when the secret cannot be used with it
+    Column("server_key", LargeBinary),
     sqlite_autoincrement=True,
 )
 Index("device_password_mailbox", DEVICE_PASSWORD.c.mailbox_id)
+Index("device_password_mac", DEVICE_PASSWORD.c.secret_mac)
 
 MAILBOX_SHARE = Table(
     "mailbox_share",

@@ -11,7 +11,6 @@ from mailserver.outbound.client import stuffed
 from mailserver.smtp.address import Extensions, PathError, is_helo_name, parse_mail, parse_rcpt
 from mailserver.smtp.data import DataFault, DataLimits, DataScanner
 from mailserver.smtp.protocol import Hangup, _split
-from mailserver.smtp.sasl import SaslError, decode, parse_plain
 
 PIECES = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"\r\n.\r\n", b"x" * 40]),
@@ -91,12 +90,3 @@ def test_any_argument_is_read_or_refused(text: str, start: str) -> None:
         except PathError as error:
             assert error.reply.code >= 500  # noqa: PT017
     is_helo_name(text)
-
-
-@given(st.binary(max_size=100))
-def test_any_response_is_read_or_refused(response: bytes) -> None:
-    for read in (decode, parse_plain):
-        try:
-            read(response)
-        except SaslError:
-            continue

@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from certs.tls import server_context
 from directory.codes import MailboxType
 from mailserver.fairness import Fairness, unlimited
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.message.index import index
+from mailserver.sasl.tokens import TokenIssuer
 from mailserver.store.database import MailStore, migrate
 from mailserver.store.model import NO_FLAGS, Flag, Mailbox, NewMailbox, NewMessage
 
@@ -122,21 +124,24 @@ async def serve(
     limits: ImapLimits = QUICK,
     plaintext: frozenset[str] = frozenset(),
     fairness: Fairness | None = None,
+    tokens: TokenIssuer | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[ImapSite]:
-    """Serve a fresh store on loopback."""
+    """Serve a fresh store on loopback; ``tls`` replaces the listeners' own context."""
     with TemporaryDirectory() as directory:
         path = Path(directory)
         chain, key = certificate()
         (path / "ca.pem").write_bytes(chain)
         (path / "server.key").write_bytes(key)
-        server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server_tls.load_cert_chain(path / "ca.pem", path / "server.key")
+        server_tls = tls or server_context(path / "ca.pem", path / "server.key")
         async with open_store(path) as (store, mailboxes):
             site = ImapSite(path, store, mailboxes, ca_file=path / "ca.pem")
             site.client_tls = ssl.create_default_context(cafile=str(path / "ca.pem"))
-            services = ImapServices(store, lambda: AT, fairness or unlimited())
+            services = ImapServices(store, lambda: AT, fairness or unlimited(), tokens)
             plain = ImapBind("127.0.0.1", 0, server_tls, False, plaintext, limits)
             implicit = ImapBind("127.0.0.1", 0, server_tls, True, plaintext, limits)
-            async with serve_imap(services, plain) as port, serve_imap(services, implicit) as tls:
-                site.port, site.tls_port = port, tls
+            async with (
+                serve_imap(services, plain) as site.port,
+                serve_imap(services, implicit) as site.tls_port,
+            ):
                 yield site

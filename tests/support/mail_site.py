@@ -211,7 +211,8 @@ async def _no_signature(_raw: bytes, _at: datetime) -> SignatureVerdict:
 async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[MailSite]:
     """Open a site in an empty folder and start its listeners.
 
-    Any: overrides of ``SmtpBind``'s fields.
+    Any: overrides of ``SmtpBind``'s fields; ``tokens`` of an identity provider; ``tls`` of the
+    submission listeners.
     """
     write_list(root / "list.xml", where)
     for name in ("mail.sqlite3", "directory.sqlite3"):
@@ -242,14 +243,20 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
         site = MailSite(where, root, store, directory, None, bounces)  # type: ignore[arg-type]
         fairness = bind.pop("fairness", None) or unlimited()
         site.services = SmtpServices(
-            store, directory, inbound, submissions, site.now, fairness=fairness
+            store,
+            directory,
+            inbound,
+            submissions,
+            site.now,
+            fairness=fairness,
+            tokens=bind.pop("tokens", None),
         )
         for address, kind, filing in _MAILBOXES:
             new = NewMailbox(address, kind, "cabinet", address, None, filing, datetime.now(UTC))
             mailbox = await store.accounts.add_mailbox(new)
             site.mailboxes[address] = mailbox
             await store.accounts.add_device(mailbox.id, "test", SECRET, datetime.now(UTC), None)
-        plain = server_context(where.ours.cert, where.ours.key)
+        plain = bind.pop("tls", None) or server_context(where.ours.cert, where.ours.key)
 
         def at(tls: ssl.SSLContext) -> SmtpBind:
             return SmtpBind(

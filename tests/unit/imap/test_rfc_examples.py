@@ -16,6 +16,8 @@ import pytest
 
 from mailserver.imap.grammar import READERS
 from mailserver.imap.responses import capabilities
+from mailserver.sasl.offer import Offer
+from mailserver.sasl.steps import Channel
 from tests.integration.imap.test_transcripts import FILES
 
 TESTS = Path(__file__).parents[2]
@@ -61,13 +63,14 @@ def rows() -> list[Row]:
 
 
 ROWS = rows()
+MECHANISMS = Offer(lambda _login: b"", tokens=True).names(Channel(b"binding", "fingerprint"))
 
 
 def announced() -> set[str]:
     moments = (
-        {"before_login": True, "login_allowed": True, "tls_offered": False},
-        {"before_login": True, "login_allowed": False, "tls_offered": True},
-        {"before_login": False, "login_allowed": True, "tls_offered": False},
+        {"before_login": True, "mechanisms": MECHANISMS, "tls_offered": False},
+        {"before_login": True, "mechanisms": (), "tls_offered": True},
+        {"before_login": False, "mechanisms": MECHANISMS, "tls_offered": False},
     )
     words = {
         word.decode()

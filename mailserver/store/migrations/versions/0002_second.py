@@ -86,6 +86,9 @@ CREATE TABLE device_password_next (
     last_used_at INTEGER,
     revoked_at INTEGER,
     person_id INTEGER,
+    kind TEXT DEFAULT 'password' NOT NULL,
+    stored_key BLOB,
+    server_key BLOB,
     FOREIGN KEY(mailbox_id) REFERENCES mailbox (id),
     FOREIGN KEY(person_id) REFERENCES mailbox (id)
 )
@@ -427,6 +430,9 @@ CREATE TABLE mailbox_usage (
 """,
     """
 CREATE INDEX blob_unsettled ON blob (id) WHERE state != 0
+""",
+    """
+CREATE INDEX device_password_mac ON device_password (secret_mac)
 """,
     """
 CREATE INDEX device_password_mailbox ON device_password (mailbox_id)
