@@ -2,25 +2,23 @@
 
 ``python -m mailserver.app mail|bridge DIR FD`` is a child of the supervisor; FD is the pipe on
 which it says that it listens. ``local_commands`` builds only what a command needs, in the command
-line's own process, under the same lock as the child (DESIGN D4, D5).
+line's own process, under the same lock as the child (DESIGN D4, D5). Each loads its own half of
+the program.
 """
 
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
 import uvloop
 
 from mailserver import logs
-from mailserver.bridge_process import bridge_process, record_commands
-from mailserver.commands import MailCommands
 from mailserver.control import Command, Owner
 from mailserver.databases import now, open_directory, open_store
-from mailserver.mail_process import mail_process
 from mailserver.settings import Settings, Site
 from mailserver.supervisor import announce, die_with_parent
 
@@ -33,12 +31,16 @@ async def local_commands(site: Site, owner: Owner) -> AsyncIterator[Mapping[str,
     settings = site.settings()
     async with AsyncExitStack() as stack:
         if owner is Owner.MAIL:
+            from mailserver.commands import MailCommands  # noqa: PLC0415
+
             directory = await stack.enter_async_context(
                 await open_directory(site, settings, read_only=False)
             )
             store = await stack.enter_async_context(await open_store(site, read_only=False))
             yield MailCommands(site, settings, store, directory, now).table()
         else:
+            from mailserver.bridge_process import record_commands  # noqa: PLC0415
+
             directory = await stack.enter_async_context(
                 await open_directory(site, settings, read_only=True)
             )
@@ -65,6 +67,18 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
+def _process(
+    role: Owner,
+) -> Callable[[Site, Settings], AbstractAsyncContextManager[dict[str, int]]]:
+    if role is Owner.MAIL:
+        from mailserver.mail_process import mail_process  # noqa: PLC0415
+
+        return mail_process
+    from mailserver.bridge_process import bridge_process  # noqa: PLC0415
+
+    return bridge_process
+
+
 async def _serve(role: Owner, site: Site, settings: Settings, descriptor: int) -> int:
     """Run one child until SIGTERM."""
     stopping = asyncio.Event()
@@ -72,8 +86,7 @@ async def _serve(role: Owner, site: Site, settings: Settings, descriptor: int) -
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     # Ctrl-C reaches the whole group of the terminal: the supervisor decides the order of the end.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
-    process = mail_process if role is Owner.MAIL else bridge_process
-    async with process(site, settings) as ports:
+    async with _process(role)(site, settings) as ports:
         announce(descriptor, ports)
         log.info("listening", process=role.value)
         await stopping.wait()

@@ -25,9 +25,7 @@ from mailserver.cli.output import (
 from mailserver.cli.reach import ask
 from mailserver.control import Owner, call, sole_owner
 from mailserver.errors import CommandError, SiteError
-from mailserver.installation import mail_service
 from mailserver.settings import PORT_OFFSETS, Environment, Ports, Site
-from mailserver.webmail.autoconfig import dns_records
 
 HIGHEST_BASE = 65535 - max(PORT_OFFSETS.values())
 EXIT_TIMEOUT = 1
@@ -237,6 +235,9 @@ def migrate(site: SiteArgument) -> None:
 
 def dns(site: SiteArgument, *, as_json: JsonOption = False) -> None:
     """Print the DNS records to publish for the domains of this site."""
+    from mailserver.installation import mail_service  # noqa: PLC0415
+    from mailserver.webmail.autoconfig import dns_records  # noqa: PLC0415
+
     place = opened(site)
     rows = run(ask(place, Owner.MAIL, "structure_list", {}))
     domains = sorted({row["domain"] for row in rows} | {row["patient_domain"] for row in rows})

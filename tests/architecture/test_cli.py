@@ -216,3 +216,16 @@ def test_the_installed_command_answers_at_once() -> None:
 
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_a_command_loads_no_more_than_it_needs_to_answer() -> None:
+    loads = (
+        "import sys, mailserver.cli.main; "
+        "print([each for each in ('sqlalchemy', 'starlette', 'lxml', 'alembic') if each in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", loads], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
