@@ -81,6 +81,14 @@ REFUSALS = {
     "keep_the_qualified": "Merge the other way: the qualified identity keeps the record.",
     "traits_differ": "Two qualified identities whose traits differ are two persons: correct one.",
     "not_merged": "This identity is not merged into another.",
+    "withdrawn_already": "This document is withdrawn already.",
+    "not_withdrawn": "This document is not withdrawn.",
+    "imported": "This document came in an archive of another site: only there is its mail.",
+    "filed_already": "This document is in a record already.",
+    "not_qualified": "Only a qualified identity, beyond doubt and not merged, takes documents.",
+    "nothing_to_undo": "Nobody decided on this item, or it is undone already.",
+    "say_whose": "Say whose document it is with --ins and --oid.",
+    "not_for_a_person": "The rules leave this to no person: see why with 'pli quarantine show'.",
     "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
 }
 """What a person is told for each reason of ``RecordStateError``."""

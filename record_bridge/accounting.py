@@ -207,7 +207,10 @@ _FILED = select(
     document.c.position,
     document.c.unique_id,
     document.c.sha256,
-).where(document.c.imported_at.is_(None))  # what another site received is its own to balance
+).where(
+    document.c.imported_at.is_(None),  # what another site received is its own to balance
+    document.c.patient_id.is_not(None),  # what was taken out of a record waits in quarantine
+)
 _DUPLICATES = select(
     duplicate.c.structure_id, duplicate.c.receipt, duplicate.c.position, duplicate.c.unique_id
 )

@@ -70,6 +70,8 @@ _DECISIONS = {
 }
 Rematch = Callable[[Structure, InsMatricule], Awaitable[int]]
 """Judges again what waits for an identity; gives how many documents were filed."""
+Revive = Callable[[Sequence[int]], Awaitable[None]]
+"""Puts the agenda entries of documents that are current again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class CommandContext:
     Attributes:
         structures: gives the structures hosted now.
         rematch: judges waiting messages again.
+        revive: puts the agenda entries of documents that are current again.
         wake: tells the workers that there is something to do.
     """
 
@@ -87,6 +90,7 @@ class CommandContext:
     environment: Environment
     clock: Callable[[], datetime]
     rematch: Rematch
+    revive: Revive
     wake: Callable[[], None]
 
 
@@ -269,24 +273,15 @@ class RecordCommands:
             wanted = wanted.where(table.c.structure_id == arguments["structure"])
         rows = await self._context.record.all(wanted)
         await self._note("quarantine_listed", arguments, None, {"count": len(rows)})
-        return [
-            {
-                "id": row.id,
-                "unique_id": row.unique_id,
-                "code": row.code,
-                "reason": row.reason,
-                "ins": row.matricule,
-                "oid": row.oid,
-                "structure": row.structure_id,
-                "received_at": moment(row.received_at).isoformat(),
-            }
-            for row in rows
-        ]
+        return [quarantine.item_json(row._asdict(), self._context.clock()) for row in rows]
 
     async def quarantine_close(self, arguments: Arguments) -> dict[str, Any]:
         """Close a row without filing: a person decided so."""
+        closing = quarantine.Closing(
+            self._context.clock(), actor_of(arguments), "set_aside", arguments.get("reason")
+        )
         closed = await self._context.record.write(
-            quarantine.close, (int(arguments["id"]), actor_of(arguments), self._context.clock())
+            quarantine.close, (int(arguments["id"]), closing)
         )
         if not closed:
             raise RecordStateError("no_open_row")
@@ -377,11 +372,22 @@ class RecordCommands:
 
     async def judge_again(self, person: Mapping[str, Any]) -> int:
         """Judge again what waits for a patient's identity; give how many were filed."""
-        known = {structure.id: structure for structure in self._context.structures()}
         ins = InsMatricule(person["matricule"], person["oid"])
-        filed = await self._context.rematch(known[person["structure_id"]], ins)
+        filed = await self._context.rematch(self.structure(person["structure_id"]), ins)
         self._context.wake()
         return filed
+
+    async def revive(self, document_ids: Sequence[int]) -> None:
+        """Put the agenda entries of documents that are current again."""
+        await self._context.revive(document_ids)
+
+    def structure(self, structure_id: str) -> Structure:
+        """A structure of this site, by its id."""
+        return self._structure({"structure": structure_id})
+
+    def wake(self) -> None:
+        """Tell the workers that there is something to do."""
+        self._context.wake()
 
     async def read(self, query: Select[Any]) -> Sequence[Any]:
         """Read committed rows."""

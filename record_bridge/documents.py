@@ -19,12 +19,14 @@ from record_bridge.formats.cda_header import CdaHeader
 from record_bridge.formats.dtm import parse_dtm
 from record_bridge.identity import match as match_identity
 from record_bridge.model import (
+    Claim,
     DocumentStatus,
     Environment,
     ErrorCode,
     Mark,
     Matched,
     MayFile,
+    MayNotFile,
     Opened,
     OpenedDocument,
     OpenedPackage,
@@ -40,6 +42,14 @@ _TITLE_CHARACTERS = 250
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """A person says whose document it is; what the rules leave to no person stays so."""
+
+    patient_id: int
+    closing: quarantine.Closing
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """One package of a message, with what decides about it.
 
@@ -47,6 +57,7 @@ class Package:
         message_problem: holds for every package of the message.
         recipient_ids: RPPS of the professionals whose mailboxes it was delivered to.
         again: judged again after a patient was registered or corrected.
+        decided: the patient whom a person names, ``again``.
     """
 
     structure: Structure
@@ -61,6 +72,7 @@ class Package:
     again: bool
     received_at: datetime
     at: datetime
+    decided: Decided | None = None
 
     @property
     def occurrences(self) -> int:
@@ -134,7 +146,9 @@ def put_package(connection: sqlite3.Connection, package: Package) -> Put:
                 connection,
                 (package.structure.id, package.receipt, package.first_position + place),
                 each.outcome,
-                package.at,
+                quarantine.Closing(package.at)
+                if package.decided is None
+                else package.decided.closing,
             )
     return Put(
         outcomes=tuple((each.outcome, None) for each in done),
@@ -161,6 +175,7 @@ def _waits(package: Package, problem: Problem, culprit: OpenedDocument | None) -
                 parent_unique_id=_parent_of(document),
                 problem=_own_problem(document, problem, culprit),
                 ins=document.claim.ins,
+                type_code="" if document.header is None else document.header.code,
             )
             for place, document in enumerate(documents)
         )
@@ -192,6 +207,8 @@ def _put_document(
     if header is None:
         return Problem(ErrorCode.OTHER, Reason.DOCUMENT_UNREADABLE)
     right = origin.decide(package.origin, package.opened.verdict, header)
+    if package.decided is not None and isinstance(right, MayNotFile):
+        right = _on_a_persons_word(right)
     if not isinstance(right, MayFile):
         return getattr(right, "problem", Problem(ErrorCode.OTHER, Reason.FROM_A_PATIENT))
     patient = _patient(connection, package, document)
@@ -215,6 +232,10 @@ def _patient(
 ) -> storing.LocalPatient | Problem:
     """The one patient of the structure, whose mailbox is the one that was addressed, if any."""
     claim = document.claim
+    if package.decided is not None:
+        return _fits(
+            connection, package, storing.local(connection, package.decided.patient_id), claim
+        )
     found = (
         []
         if claim.ins is None
@@ -224,11 +245,48 @@ def _patient(
     if not isinstance(matched, Matched):
         return matched.problem
     local = next(each for each in found if each.identity.patient_id == matched.patient_id)
+    return _takes(connection, package, local)
+
+
+def _takes(
+    connection: sqlite3.Connection, package: Package, local: storing.LocalPatient
+) -> storing.LocalPatient | Problem:
+    """Hold a patient against the mailboxes addressed, and against what they oppose."""
     if not local.addresses.issuperset(package.patient_addresses):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_MAILBOX_DIFFERS)
     if storing.is_opposed(connection, local.record_id):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_OPPOSED)
     return local
+
+
+def _fits(
+    connection: sqlite3.Connection,
+    package: Package,
+    local: storing.LocalPatient,
+    claim: Claim,
+) -> storing.LocalPatient | Problem:
+    """Whether a person may say that a document is this patient's.
+
+    Traits are theirs to judge; a number is not: a document that bears an INS goes to the record
+    that has it, or nowhere.
+    """
+    if claim.ins is not None and claim.ins not in storing.numbers_of_record(
+        connection, local.record_id
+    ):
+        return Problem(ErrorCode.UNKNOWN_PATIENT, Reason.PATIENT_UNKNOWN)
+    return _takes(connection, package, local)
+
+
+_FOR_A_PERSON = frozenset(
+    {Reason.ORIGIN_UNTRUSTED, Reason.FROM_NOT_THE_SENDER, Reason.NOT_OF_STRUCTURE}
+)
+"""Doubts about where a message came from that somebody may lift who knows its sender."""
+
+
+def _on_a_persons_word(right: MayNotFile) -> MayFile | MayNotFile:
+    if right.problem.reason not in _FOR_A_PERSON:
+        return right
+    return MayFile(may_replace=False)
 
 
 def _put_version(
@@ -246,7 +304,11 @@ def _put_version(
         provenance,
     )
     same = storing.stored(connection, structure_id, document.unique_id)
+    if same is not None and not same.is_in_a_record:
+        return Problem(ErrorCode.OTHER, Reason.TAKEN_OUT)
     parent = None if parent_id is None else storing.stored(connection, structure_id, parent_id)
+    if parent is not None and not parent.is_in_a_record:
+        parent = None  # it waits, and so does what replaces it
     successor = _successor(connection, structure_id, incoming)
     decision = replacement.decide(
         incoming,
@@ -309,7 +371,9 @@ def _file(
 ) -> _Done:
     document, header, structure = judged.document, judged.header, package.structure
     marks = {*judged.right.marks, *versions.marks}
-    if package.again:
+    if package.decided is not None:
+        marks.add(Mark.FILED_BY_PERSON)
+    elif package.again:
         marks.add(Mark.FILED_AFTER_REGISTRATION)
     effective = parse_dtm(header.effective_time)
     codes = (*(code.code for code in document.entry.confidentiality), header.confidentiality)

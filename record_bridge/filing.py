@@ -19,7 +19,7 @@ from enum import Enum
 from directory.model import Structure
 from directory.trail import AuditEvent, append
 from record_bridge import quarantine, replying, storing
-from record_bridge.documents import Package, Put, put_package
+from record_bridge.documents import Decided, Package, Put, put_package
 from record_bridge.identity import one_patient
 from record_bridge.model import (
     Environment,
@@ -68,6 +68,7 @@ class FilingItem:
         recipient_ids: RPPS of the professionals whose mailboxes it was delivered to.
         again: a waiting message judged again after a patient was registered or corrected; it
             is answered no more, and its documents say so.
+        decided: the patient whom a person names for it, ``again``.
     """
 
     item_id: int
@@ -80,6 +81,7 @@ class FilingItem:
     received_at: datetime
     recipient_ids: frozenset[str] = frozenset()
     again: bool = False
+    decided: Decided | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ def _package(batch: FilingBatch, item: FilingItem, place: int, problem: Problem 
         message_problem=problem,
         recipient_ids=item.recipient_ids,
         again=item.again,
+        decided=item.decided,
         received_at=item.received_at,
         at=batch.at,
     )
@@ -209,7 +212,14 @@ def _message(
 ) -> quarantine.WaitingMessage:
     kept = archive(connection, Archived(batch.structure.id, "message", item.raw, item.received_at))
     return quarantine.WaitingMessage(
-        batch.structure.id, item.item_id, kept, item.receipt, item.received_at, batch.at
+        batch.structure.id,
+        item.item_id,
+        kept,
+        item.receipt,
+        item.received_at,
+        batch.at,
+        () if item.opened is None else item.opened.delivered_to,
+        ("" if item.opened is None else item.opened.from_address) or item.origin.address,
     )
 
 
@@ -326,6 +336,10 @@ def _events(
     facts: dict[str, str | int | bool] = {"receipt_id": item.receipt, "item": item.item_id}
     if item.again:
         facts["again"] = True
+    actor = ACTOR
+    if item.decided is not None:
+        actor = item.decided.closing.by
+        facts["reason"] = item.decided.closing.reason or ""
     if not outcomes:
         return [
             AuditEvent(
@@ -341,7 +355,7 @@ def _events(
         AuditEvent(
             f"document_{outcome.value}",
             batch.at,
-            ACTOR,
+            actor,
             structure_id,
             f"item:{item.item_id}",
             {**facts, "position": position} | ({} if code is None else {"code": code.value}),

@@ -175,14 +175,27 @@ def _traits(patient: CdaPatient) -> InsTraits | None:
     )
 
 
+def differences(claimed: InsTraits, local: InsTraits) -> tuple[str, ...]:
+    """The traits in which two identities differ, for the person who compares them.
+
+    A birth place that one side does not have differs from nothing.
+    """
+    found = []
+    if not same_name(claimed.birth_family, local.birth_family):
+        found.append("family")
+    if not same_name(claimed.first_birth_given, local.first_birth_given):
+        found.append("given")
+    if claimed.birth_date != local.birth_date:
+        found.append("birth_date")
+    if claimed.sex is not local.sex:
+        found.append("sex")
+    if len({place for place in (claimed.birth_place, local.birth_place) if place}) > 1:
+        found.append("birth_place")
+    return tuple(found)
+
+
 def _difference(claimed: InsTraits, local: InsTraits) -> Reason | None:
-    agree = (
-        same_name(claimed.birth_family, local.birth_family)
-        and same_name(claimed.first_birth_given, local.first_birth_given)
-        and claimed.birth_date == local.birth_date
-        and claimed.sex is local.sex
-    )
-    if not agree:
-        return Reason.TRAITS_DIFFER
-    places = {place for place in (claimed.birth_place, local.birth_place) if place}
-    return Reason.BIRTH_PLACE_DIFFERS if len(places) > 1 else None
+    found = differences(claimed, local)
+    if not found:
+        return None
+    return Reason.BIRTH_PLACE_DIFFERS if found == ("birth_place",) else Reason.TRAITS_DIFFER

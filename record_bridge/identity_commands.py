@@ -24,8 +24,6 @@ from record_bridge.merging import Moved
 from record_bridge.schema import TRAIL
 
 Arguments = Mapping[str, Any]
-Revive = Callable[[Sequence[int]], Awaitable[None]]
-"""Puts the agenda entries of documents that are current again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +37,8 @@ class _Told:
 class IdentityCommands:
     """Merging and splitting, for the command line and the webmail of professionals."""
 
-    def __init__(self, commands: RecordCommands, revive: Revive) -> None:
+    def __init__(self, commands: RecordCommands) -> None:
         self._commands = commands
-        self._revive = revive
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         """Give every command by name."""
@@ -75,7 +72,7 @@ class IdentityCommands:
             int(merged["id"]), actor_of(arguments), reason, self._commands.now()
         )
         moved = await self._commands.write(_split, _Told(wanted, merged["structure_id"]))
-        await self._revive(moved.revived)
+        await self._commands.revive(moved.revived)
         return await self._told(moved, (merged,))
 
     async def _told(self, moved: Moved, people: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

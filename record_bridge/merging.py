@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Final
 
 from record_bridge.errors import RecordStateError
-from record_bridge.identity import same_name
-from record_bridge.model import IdentityStatus
+from record_bridge.identity import differences
+from record_bridge.model import IdentityStatus, InsTraits, Sex
 from record_bridge.repository import insert, micros
 from record_bridge.schema import METADATA
 
@@ -186,20 +186,15 @@ def _may_merge(connection: sqlite3.Connection, kept: sqlite3.Row, merged: sqlite
     qualified = IdentityStatus.QUALIFIEE.value
     if merged["status"] == qualified and kept["status"] != qualified:
         raise RecordStateError("keep_the_qualified")
-    if merged["status"] == qualified and not _same_traits(kept, merged):
+    # Two qualified identities are one person's only when nothing but the number differs.
+    if merged["status"] == qualified and differences(_traits(kept), _traits(merged)):
         raise RecordStateError("traits_differ")
 
 
-def _same_traits(one: sqlite3.Row, other: sqlite3.Row) -> bool:
-    """Whether two qualified identities can be one person's: two numbers, the same traits."""
-    places = {place for place in (one["birth_place"], other["birth_place"]) if place}
-    return (
-        same_name(one["family"], other["family"])
-        and same_name(one["given"], other["given"])
-        and one["birth_date"] == other["birth_date"]
-        and one["sex"] == other["sex"]
-        and len(places) < 2
-    )
+def _traits(row: sqlite3.Row) -> InsTraits:
+    names = ("family", "given", "birth_date", "sex", "birth_place")
+    family, given, birth_date, sex, birth_place = (row[name] for name in names)
+    return InsTraits(family, given, birth_date, Sex(sex), birth_place)
 
 
 def _move(

@@ -88,6 +88,7 @@ class Reason(enum.Enum):
     PATIENT_MAILBOX_DIFFERS = "patient_mailbox_differs"
     PATIENT_OPPOSED = "patient_opposed"
     WITHDRAWAL_ASKED = "withdrawal_asked"
+    TAKEN_OUT = "taken_out"
 
     @property
     def label(self) -> str:
@@ -131,6 +132,7 @@ _REASONS = {
     Reason.PATIENT_MAILBOX_DIFFERS: "la boîte de l'usager n'est pas celle du patient",
     Reason.PATIENT_OPPOSED: "le patient s'oppose au dépôt de documents dans son dossier",
     Reason.WITHDRAWAL_ASKED: "l'expéditeur demande le retrait du document",
+    Reason.TAKEN_OUT: "document sorti d'un dossier où il avait été intégré par erreur",
 }
 
 
@@ -143,6 +145,7 @@ class Mark(enum.Enum):
     REPLACES_UNKNOWN = "replaces_unknown"
     FILED_AFTER_REGISTRATION = "filed_after_registration"
     FROM_PATIENT = "from_patient"
+    FILED_BY_PERSON = "filed_by_person"
 
     @property
     def label(self) -> str:
@@ -157,6 +160,7 @@ _MARKS = {
     Mark.REPLACES_UNKNOWN: "remplace un document non reçu ici",
     Mark.FILED_AFTER_REGISTRATION: "intégré après l'enregistrement du patient",
     Mark.FROM_PATIENT: "déposé par l'usager",
+    Mark.FILED_BY_PERSON: "intégré sur décision d'un professionnel",
 }
 
 

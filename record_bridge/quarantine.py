@@ -7,12 +7,17 @@ waits whole: its rows open and close together.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from record_bridge.model import InsMatricule, Outcome, Problem, Reason
+from directory.codes import type_label
+from record_bridge.model import ErrorCode, InsMatricule, Outcome, Problem, Reason
 from record_bridge.repository import micros, moment
+
+LATE_HOURS: Final = (24, 72)
+"""When an item that waits is told of again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Waiting:
     problem: Problem
     ins: InsMatricule | None
     whole: bool = False
+    type_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,22 @@ class WaitingMessage:
     receipt: str
     received_at: datetime
     at: datetime
+    addressees: tuple[str, ...] = ()
+    sender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How rows close: by the rules, or by a person who says why.
+
+    Attributes:
+        decision: ``filed``, ``sent_back`` or ``set_aside``; None by the rules.
+    """
+
+    at: datetime
+    by: str = "rules"
+    decision: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +74,9 @@ class WaitingItem:
 
 _PUT = (
     "INSERT INTO quarantine (structure_id, item_id, archive_id, receipt, position, unique_id,"
-    " parent_unique_id, code, reason, matricule, oid, whole, state, received_at, created_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?)"
+    " parent_unique_id, code, reason, matricule, oid, whole, state, received_at, created_at,"
+    " type_code, addressees, sender)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?)"
     " ON CONFLICT (structure_id, receipt, position) DO UPDATE SET code = excluded.code,"
     " reason = excluded.reason, parent_unique_id = excluded.parent_unique_id"
 )
@@ -84,6 +107,9 @@ def put(connection: sqlite3.Connection, message: WaitingMessage, rows: Sequence[
                 int(row.whole),
                 micros(message.received_at),
                 micros(message.at),
+                row.type_code[:100],
+                " ".join(message.addressees),
+                message.sender,
             )
             for row in rows
         ],
@@ -94,29 +120,60 @@ def settle(
     connection: sqlite3.Connection,
     occurrence: tuple[str, str, int],
     outcome: Outcome,
-    at: datetime,
+    closing: Closing,
 ) -> None:
     """Close the row of an occurrence (structure, receipt, position) that is filed after all."""
     connection.execute(
-        "UPDATE quarantine SET state = ?, closed_at = ?, closed_by = 'rules'"
+        "UPDATE quarantine SET state = ?, closed_at = ?, closed_by = ?, decision = ?,"
+        " decision_reason = ?"
         " WHERE structure_id = ? AND receipt = ? AND position = ? AND state = 'open'",
-        (outcome.value, micros(at), *occurrence),
+        (
+            outcome.value,
+            micros(closing.at),
+            closing.by,
+            closing.decision,
+            closing.reason,
+            *occurrence,
+        ),
     )
 
 
-def close(connection: sqlite3.Connection, value: tuple[int, str, datetime]) -> bool:
-    """Close a row without filing, as a person decided; whether it was open.
+def close(connection: sqlite3.Connection, value: tuple[int, Closing]) -> int:
+    """Close a row without filing, as a person decided; give how many rows that closed.
 
     The rows of its message close with it: what waits is filed whole or not at all (RULES §2).
     """
-    row_id, actor, at = value
+    row_id, closing = value
     cursor = connection.execute(
-        "UPDATE quarantine SET state = 'closed', closed_at = ?, closed_by = ?"
-        " WHERE state = 'open' AND (structure_id, receipt) ="
+        "UPDATE quarantine SET state = 'closed', closed_at = ?, closed_by = ?, decision = ?,"
+        " decision_reason = ? WHERE state = 'open' AND (structure_id, receipt) ="
         " (SELECT structure_id, receipt FROM quarantine WHERE id = ? AND state = 'open')",
-        (micros(at), actor, row_id),
+        (micros(closing.at), closing.by, closing.decision, closing.reason, row_id),
     )
-    return cursor.rowcount > 0
+    return cursor.rowcount
+
+
+def reopen(connection: sqlite3.Connection, row_id: int) -> int:
+    """Open again the rows of a message that a person closed; give how many."""
+    cursor = connection.execute(
+        "UPDATE quarantine SET state = 'open', closed_at = NULL, closed_by = NULL,"
+        " decision = NULL, decision_reason = NULL"
+        " WHERE state = 'closed' AND (structure_id, receipt) ="
+        " (SELECT structure_id, receipt FROM quarantine WHERE id = ? AND state = 'closed')",
+        (row_id,),
+    )
+    return cursor.rowcount
+
+
+def waiting_item(connection: sqlite3.Connection, row_id: int) -> WaitingItem | None:
+    """The kept message of an open row; None when nothing is kept of it."""
+    row = connection.execute(
+        "SELECT q.item_id, i.uid, q.receipt, q.archive_id, q.received_at"
+        " FROM quarantine q JOIN inbox_item i ON i.id = q.item_id"
+        " WHERE q.id = ? AND q.archive_id IS NOT NULL",
+        (row_id,),
+    ).fetchone()
+    return None if row is None else _item(row)
 
 
 def is_waiting(connection: sqlite3.Connection, message: tuple[str, str], positions: range) -> bool:
@@ -170,3 +227,29 @@ def forget_message(connection: sqlite3.Connection, item_id: int) -> None:
         " AND NOT EXISTS (SELECT 1 FROM quarantine WHERE archive_id = :id)",
         {"id": row[0]},
     )
+
+
+def item_json(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """One item of quarantine, as it is listed."""
+    received = moment(row["received_at"])
+    hours = int((now - received).total_seconds() // 3600)
+    code, reason = ErrorCode(int(row["code"])), Reason(row["reason"])
+    return {
+        "id": row["id"],
+        "unique_id": row["unique_id"],
+        "code": row["code"],
+        "code_label": code.label,
+        "reason": row["reason"],
+        "reason_label": reason.label,
+        "ins": row["matricule"],
+        "oid": row["oid"],
+        "structure": row["structure_id"],
+        "state": row["state"],
+        "type_code": row["type_code"],
+        "type_label": type_label(row["type_code"]) or row["type_code"],
+        "addressees": row["addressees"].split(),
+        "sender": row["sender"],
+        "received_at": received.isoformat(),
+        "age_hours": hours,
+        "late": max((each for each in LATE_HOURS if hours >= each), default=0),
+    }

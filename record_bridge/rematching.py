@@ -16,8 +16,9 @@ from certs.errors import SandboxError
 from directory.database import Database
 from directory.model import Structure
 from record_bridge import quarantine
+from record_bridge.documents import Decided
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
-from record_bridge.model import InsMatricule
+from record_bridge.model import InsMatricule, Opened
 from record_bridge.opener import Opener
 from record_bridge.quarantine import WaitingItem
 from record_bridge.repository import archived
@@ -54,7 +55,24 @@ class Rematcher:
             waiting = [each for each in following if each.item_id not in done]
         return count
 
-    async def _judge(self, structure: Structure, item: WaitingItem) -> ItemResult | None:
+    async def decide(
+        self, structure: Structure, item: WaitingItem, decided: Decided
+    ) -> ItemResult | None:
+        """Judge one message with the patient whom a person names; None: it cannot be opened."""
+        return await self._judge(structure, item, decided)
+
+    async def open(self, item: WaitingItem) -> Opened:
+        """Open a waiting message as it was received, to show it.
+
+        Raises:
+            SandboxError: it cannot be opened.
+        """
+        raw = await self.record.write(_archived, item.archive_id)
+        return await self.opener.open(raw, item.received_at)
+
+    async def _judge(
+        self, structure: Structure, item: WaitingItem, decided: Decided | None = None
+    ) -> ItemResult | None:
         raw = await self.record.write(_archived, item.archive_id)
         try:
             opened = await self.opener.open(raw, item.received_at)
@@ -78,6 +96,7 @@ class Rematcher:
                     received_at=item.received_at,
                     recipient_ids=await self.opener.recipients(structure, opened),
                     again=True,
+                    decided=decided,
                 ),
             ),
             self.clock(),

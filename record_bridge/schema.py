@@ -217,7 +217,7 @@ agenda_entry = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("structure_id", Text, nullable=False),
-    Column("patient_id", ForeignKey("patient.id"), comment="as its document's"),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
     Column("document_id", ForeignKey("document.id"), nullable=False),
     Column("ordinal", Integer, nullable=False),
     Column("kind", Text, nullable=False),

@@ -49,6 +49,7 @@ class StoredDocument:
     id: int
     version: StoredVersion
     visibility: frozenset[Visibility]
+    is_in_a_record: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,9 @@ class NewDocument:
     at: datetime
 
 
-_CANDIDATES = (
+_LOCAL = (
     "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place, status, doubtful,"
-    " fictitious, coalesce(merged_into, id)"
-    " FROM patient WHERE structure_id = ? AND matricule = ? AND oid = ?"
+    " fictitious, coalesce(merged_into, id) FROM patient WHERE "
 )
 _DOCUMENT = (
     "SELECT id, unique_id, sha256, patient_id, status, origin, signer, organization_ids,"
@@ -98,22 +98,41 @@ def candidates(
     connection: sqlite3.Connection, structure_id: str, ins: InsMatricule
 ) -> list[LocalPatient]:
     """The identities of the structure with exactly this matricule and OID."""
-    rows = connection.execute(_CANDIDATES, (structure_id, ins.value, ins.oid))
-    return [
-        LocalPatient(
-            InsIdentity(
-                patient_id=int(row[0]),
-                ins=InsMatricule(row[1], row[2]),
-                traits=InsTraits(row[3], row[4], row[5], Sex(row[6]), row[7]),
-                status=IdentityStatus(row[8]),
-                doubtful=bool(row[9]),
-                fictitious=bool(row[10]),
-            ),
-            int(row[11]),
-            addresses_of_record(connection, int(row[11])),
-        )
-        for row in rows.fetchall()
-    ]
+    rows = connection.execute(
+        _LOCAL + "structure_id = ? AND matricule = ? AND oid = ?",
+        (structure_id, ins.value, ins.oid),
+    )
+    return [_local(connection, row) for row in rows.fetchall()]
+
+
+def local(connection: sqlite3.Connection, patient_id: int) -> LocalPatient:
+    """One registered identity."""
+    return _local(connection, connection.execute(_LOCAL + "id = ?", (patient_id,)).fetchone())
+
+
+def _local(connection: sqlite3.Connection, row: sqlite3.Row) -> LocalPatient:
+    return LocalPatient(
+        InsIdentity(
+            patient_id=int(row[0]),
+            ins=InsMatricule(row[1], row[2]),
+            traits=InsTraits(row[3], row[4], row[5], Sex(row[6]), row[7]),
+            status=IdentityStatus(row[8]),
+            doubtful=bool(row[9]),
+            fictitious=bool(row[10]),
+        ),
+        int(row[11]),
+        addresses_of_record(connection, int(row[11])),
+    )
+
+
+def numbers_of_record(connection: sqlite3.Connection, record_id: int) -> frozenset[InsMatricule]:
+    """The INS of every identity of one record."""
+    rows = connection.execute(
+        "SELECT matricule, oid FROM patient WHERE id = :id UNION ALL"
+        " SELECT matricule, oid FROM patient WHERE merged_into = :id",
+        {"id": record_id},
+    )
+    return frozenset(InsMatricule(str(row[0]), str(row[1])) for row in rows)
 
 
 def addresses_of_record(connection: sqlite3.Connection, record_id: int) -> frozenset[str]:
@@ -173,6 +192,7 @@ def _stored(connection: sqlite3.Connection, structure_id: str, row: sqlite3.Row)
             ancestors=_ancestors(connection, structure_id, row[9]),
         ),
         visibility=frozenset(Visibility(code) for code in str(row[10]).split()),
+        is_in_a_record=row[3] is not None,
     )
 
 

@@ -36,6 +36,7 @@ from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
 from record_bridge.prevention_record import PreventionCommands
+from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.reply import ReplySender, SubmissionLogin
@@ -43,6 +44,7 @@ from record_bridge.repository import open_record
 from record_bridge.reviving import revive
 from record_bridge.rights_commands import RightsCommands
 from record_bridge.watcher import Watcher, WatcherParts
+from record_bridge.withdrawal_commands import WithdrawalCommands
 
 log = structlog.get_logger("record_bridge")
 
@@ -140,7 +142,8 @@ class BridgeWorker:
                     structures=self._directory.structures,
                     environment=settings.environment,
                     clock=_now,
-                    rematch=Rematcher(record, opener, _now).rematch,
+                    rematch=self._rematcher().rematch,
+                    revive=self._revive,
                     wake=self.wake,
                 )
             )
@@ -174,8 +177,13 @@ class BridgeWorker:
             | MaskingCommands(self.commands).table()
             | HandoverCommands(self.commands).table()
             | ArchiveCommands(self.commands, self._settings.record).table()
-            | IdentityCommands(self.commands, self._revive).table()
+            | IdentityCommands(self.commands).table()
+            | WithdrawalCommands(self.commands).table()
+            | QuarantineCommands(self.commands, self._rematcher()).table()
         )
+
+    def _rematcher(self) -> Rematcher:
+        return Rematcher(self.record, self.opener, _now)
 
     async def _revive(self, document_ids: Sequence[int]) -> None:
         """Put the agenda entries of documents that are current again."""

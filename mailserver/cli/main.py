@@ -3,6 +3,7 @@
 import typer
 
 from mailserver.cli import (
+    decisions,
     handover,
     hospital,
     identity,
@@ -28,6 +29,7 @@ app.add_typer(people.accounts, name="account")
 app.add_typer(people.devices, name="device")
 identity.register(people.patients)
 app.add_typer(people.patients, name="patient")
+decisions.register(records.quarantine, records.record)
 app.add_typer(records.record, name="record")
 app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")

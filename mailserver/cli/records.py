@@ -189,8 +189,12 @@ def list_quarantine(
     )
     columns = {
         "id": "id",
+        "age_hours": "hours",
+        "late": "late",
         "code": "code",
         "reason": "reason",
+        "type_label": "type",
+        "addressees": "addressed to",
         "unique_id": "document",
         "ins": "INS",
         "structure": "structure",

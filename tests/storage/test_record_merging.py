@@ -45,7 +45,7 @@ def who(spec: PatientSpec = PATIENT, **more: Any) -> dict[str, Any]:
 
 
 def identities(record: Record) -> IdentityCommands:
-    return IdentityCommands(record.commands, record.revive)
+    return IdentityCommands(record.commands)
 
 
 async def merge(record: Record, **more: Any) -> dict[str, Any]:

@@ -63,6 +63,7 @@ async def _register_quietly(record: Record) -> InsMatricule:
             environment=Environment.TEST,
             clock=lambda: record.now,
             rematch=nothing,
+            revive=record.revive,
             wake=lambda: None,
         )
     )

@@ -249,6 +249,7 @@ async def open_test_record(folder: Path) -> AsyncIterator[Record]:
             environment=Environment.TEST,
             clock=lambda: record.now,
             rematch=Rematcher(database, DirectOpener(), lambda: record.now).rematch,  # type: ignore[arg-type]
+            revive=record.revive,
             wake=lambda: None,
         )
     )

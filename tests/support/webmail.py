@@ -1,6 +1,6 @@
 """A webmail over real files: mail, directory, record, two patients, one professional."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -221,6 +221,10 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
         async def rematch(*_: object) -> int:
             return 0
 
+        async def revive(document_ids: Sequence[int]) -> None:
+            """Nothing comes back to an agenda in these tests."""
+            assert not document_ids
+
         commands = RecordCommands(
             CommandContext(
                 record,
@@ -228,6 +232,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                 Environment.TEST,
                 clock,
                 rematch,
+                revive,
                 lambda: None,
             )
         )

@@ -532,7 +532,7 @@ CREATE TABLE patient_merge_row (
 CREATE TABLE agenda_entry_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
-    patient_id INTEGER,
+    patient_id INTEGER NOT NULL,
     document_id INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
     kind TEXT NOT NULL,

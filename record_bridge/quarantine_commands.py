@@ -1,0 +1,373 @@
+"""Quarantine as daily work: show an item with who it may be about, decide, undo.
+
+| command | arguments | result |
+|---|---|---|
+| quarantine_show | structure, id | the item, traits side by side, candidates |
+| quarantine_decide | structure, id, decision, reason, ins, oid | ``decision``, ``rows`` |
+| quarantine_undo | structure, id, reason | ``rows`` |
+
+A decision needs a reason and is its author's: the trail and the receipt's rows say who and why
+(RULES §9), the sender gets no second notification. A person judges traits and origins; what is
+unreadable, forged, contradictory, or bears another's number, nobody files (RULES §4, §5).
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import or_, select
+
+from certs.errors import SandboxError
+from directory.audit_event import AuditEvent
+from directory.trail import append
+from record_bridge import quarantine, withdrawing
+from record_bridge.commands import RecordCommands, actor_of, reason_of
+from record_bridge.documents import Decided
+from record_bridge.errors import RecordStateError
+from record_bridge.filing import ItemOutcome
+from record_bridge.formats.cda_header import CdaHeader, CdaPatient
+from record_bridge.identity import differences, same_name
+from record_bridge.model import InsTraits, OpenedDocument, Sex
+from record_bridge.quarantine import Closing, WaitingItem
+from record_bridge.rematching import Rematcher
+from record_bridge.schema import TRAIL, document, patient, reply_outbox
+from record_bridge.schema import quarantine as rows_of
+
+Arguments = Mapping[str, Any]
+FILE, SEND_BACK, SET_ASIDE = "filed", "sent_back", "set_aside"
+DECISIONS: Final = (FILE, SEND_BACK, SET_ASIDE)
+MAX_CANDIDATES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    """A decision that is undone.
+
+    Attributes:
+        document_id: what it had filed, 0 when it filed nothing.
+    """
+
+    row_id: int
+    document_id: int
+    structure_id: str
+    actor: str
+    reason: str
+    at: datetime
+
+
+class QuarantineCommands:
+    """What a professional does with what was not filed."""
+
+    def __init__(self, commands: RecordCommands, rematcher: Rematcher) -> None:
+        self._commands = commands
+        self._rematcher = rematcher
+
+    def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
+        """Give every command by name."""
+        return {
+            "quarantine_show": self.quarantine_show,
+            "quarantine_decide": self.quarantine_decide,
+            "quarantine_undo": self.quarantine_undo,
+        }
+
+    async def quarantine_show(self, arguments: Arguments) -> dict[str, Any]:
+        """Show an item; the look is in the trail.
+
+        Raises:
+            RecordStateError: there is no such item.
+        """
+        row = await self._row(arguments)
+        await self._commands.note(
+            "quarantine_shown", arguments, f"quarantine:{row['id']}", {"receipt": row["receipt"]}
+        )
+        found = await self._opened(row)
+        header = None if found is None else found.header
+        person = header.patients[0] if header is not None and header.patients else None
+        return {
+            **quarantine.item_json(row, self._commands.now()),
+            "parent": row["parent_unique_id"],
+            "decision": row["decision"],
+            "decided_by": row["closed_by"],
+            "decision_reason": row["decision_reason"],
+            "answered": await self._answered(row),
+            "document": None if header is None else _document_json(header),
+            "claimed": None if person is None else _claimed_json(person),
+            "candidates": await self._candidates(row, found, person),
+        }
+
+    async def quarantine_decide(self, arguments: Arguments) -> dict[str, Any]:
+        """Decide on an item, and on all that came with it in one message (RULES §2).
+
+        Raises:
+            RecordStateError: there is no such open item, no reason, no such decision; or it is
+                not for a person to file it, or not in this record.
+        """
+        reason = reason_of(arguments)
+        row = await self._row(arguments)
+        if row["state"] != "open":
+            raise RecordStateError("no_open_row")
+        decision = str(arguments.get("decision"))
+        if decision not in DECISIONS:
+            raise RecordStateError("no_such_decision")
+        closing = Closing(self._commands.now(), actor_of(arguments), decision, reason)
+        if decision == FILE:
+            rows = await self._file(arguments, row, closing)
+        else:
+            rows = await self._commands.write(_close, (row["structure_id"], row["id"], closing))
+        self._commands.wake()
+        return {"decision": decision, "rows": rows, "answered": await self._answered(row)}
+
+    async def quarantine_undo(self, arguments: Arguments) -> dict[str, Any]:
+        """Undo a decision: the item waits again, and what was filed leaves its record.
+
+        Raises:
+            RecordStateError: there is no such item, no reason, or nothing to undo.
+        """
+        reason = reason_of(arguments)
+        row = await self._row(arguments)
+        if row["state"] == "open" or row["decision"] is None:
+            raise RecordStateError("nothing_to_undo")
+        document_id = 0
+        if row["decision"] == FILE:
+            document_id = await self._filed(row)
+        undo = _Undo(
+            row["id"],
+            document_id,
+            row["structure_id"],
+            actor_of(arguments),
+            reason,
+            self._commands.now(),
+        )
+        rows = await self._commands.write(_undo, undo)
+        self._commands.wake()
+        return {"rows": rows}
+
+    async def _row(self, arguments: Arguments) -> Mapping[str, Any]:
+        wanted = select(rows_of).where(rows_of.c.id == int(arguments["id"]))
+        if arguments.get("structure"):
+            wanted = wanted.where(rows_of.c.structure_id == str(arguments["structure"]))
+        found = await self._commands.read(wanted)
+        if not found:
+            raise RecordStateError("no_open_row")
+        row: Mapping[str, Any] = found[0]._asdict()
+        return row
+
+    async def _opened(self, row: Mapping[str, Any]) -> OpenedDocument | None:
+        """The document of a row, opened again; None when nothing readable is kept of it."""
+        item = await self._commands.write(quarantine.waiting_item, int(row["id"]))
+        if item is None:
+            return None
+        try:
+            opened = await self._rematcher.open(item)
+        except SandboxError:
+            return None
+        documents = [each for package in opened.packages for each in package.documents]
+        place = int(row["position"])
+        return documents[place] if place < len(documents) else None
+
+    async def _candidates(
+        self, row: Mapping[str, Any], found: OpenedDocument | None, person: CdaPatient | None
+    ) -> list[dict[str, Any]]:
+        """Who of the structure it may be about: the same number, or the same birth and a name."""
+        born = None if person is None else person.birth_time
+        rows = await self._commands.read(
+            select(patient)
+            .where(patient.c.structure_id == row["structure_id"], patient.c.merged_into.is_(None))
+            .where(
+                or_(
+                    (patient.c.matricule == row["matricule"]) & (patient.c.matricule != ""),
+                    patient.c.birth_date == (born or ""),
+                )
+            )
+            .order_by(patient.c.id)
+            .limit(500)
+        )
+        traits = None if found is None else found.claim.traits
+        near = [each._asdict() for each in rows if _is_near(each._asdict(), row, person)]
+        return [_candidate_json(each, traits) for each in near[:MAX_CANDIDATES]]
+
+    async def _file(self, arguments: Arguments, row: Mapping[str, Any], closing: Closing) -> int:
+        named = {**arguments, "structure": row["structure_id"]}
+        if not (named.get("ins") and named.get("oid")):
+            raise RecordStateError("say_whose")
+        person = await self._commands.find(named)
+        await self._commands.write(_may_take, (row["structure_id"], int(person["id"])))
+        item = await self._commands.write(quarantine.waiting_item, int(row["id"]))
+        if item is None:
+            return await self._put_back(row, int(person["id"]), closing)
+        return await self._judge(row, item, Decided(int(person["id"]), closing))
+
+    async def _judge(self, row: Mapping[str, Any], item: WaitingItem, decided: Decided) -> int:
+        structure = self._commands.structure(str(row["structure_id"]))
+        result = await self._rematcher.decide(structure, item, decided)
+        if result is None or result.outcome in (ItemOutcome.QUARANTINED, ItemOutcome.FAILED):
+            raise RecordStateError("not_for_a_person")
+        return len(result.filed)
+
+    async def _put_back(self, row: Mapping[str, Any], patient_id: int, closing: Closing) -> int:
+        document_id = await self._filed(row)
+        if not document_id:
+            raise RecordStateError("not_for_a_person")
+        decision = withdrawing.Decision(
+            document_id,
+            closing.by,
+            closing.reason or "",
+            closing.at,
+            self._commands.structure(str(row["structure_id"])).release_delay_days,
+        )
+        changed = await self._commands.write(_put_back, (decision, patient_id))
+        await self._commands.revive(changed.current)
+        return len(changed.documents)
+
+    async def _filed(self, row: Mapping[str, Any]) -> int:
+        """The document that a row's occurrence is, or was; 0 when there is none."""
+        rows = await self._commands.read(
+            select(document.c.id).where(
+                document.c.structure_id == row["structure_id"],
+                document.c.receipt == row["receipt"],
+                document.c.position == row["position"],
+            )
+        )
+        return int(rows[0].id) if rows else 0
+
+    async def _answered(self, row: Mapping[str, Any]) -> bool:
+        """Whether the sender asked for an answer, and so has its code."""
+        answers = reply_outbox.c
+        return bool(
+            await self._commands.read(
+                select(answers.id).where(
+                    answers.item_id == row["item_id"], answers.state.in_(("sent", "waiting"))
+                )
+            )
+        )
+
+
+def _is_near(
+    candidate: Mapping[str, Any], row: Mapping[str, Any], person: CdaPatient | None
+) -> bool:
+    if row["matricule"] and candidate["matricule"] == row["matricule"]:
+        return True
+    if person is None:
+        return False
+    families = any(same_name(each, candidate["family"]) for each in person.birth_families)
+    givens = any(same_name(each, candidate["given"]) for each in person.first_givens)
+    return families or givens
+
+
+def _document_json(header: CdaHeader) -> dict[str, Any]:
+    return {
+        "title": header.title,
+        "type": header.code_display,
+        "author": header.authors[0].name if header.authors else "",
+        "custodian": header.custodian.name,
+        "effective_time": header.effective_time,
+    }
+
+
+def _claimed_json(person: CdaPatient) -> dict[str, Any]:
+    """Who the document says it is about, as it is written there."""
+    return {
+        "ids": [{"ins": each.extension, "oid": each.root} for each in person.ins_ids],
+        "family": ", ".join(person.birth_families),
+        "given": ", ".join(person.first_givens),
+        "birth_date": person.birth_time,
+        "sex": person.sex,
+        "birth_place": person.birth_place or None,
+        "shown_as": person.display,
+    }
+
+
+def _candidate_json(row: Mapping[str, Any], claimed: InsTraits | None) -> dict[str, Any]:
+    local = InsTraits(
+        row["family"], row["given"], row["birth_date"], Sex(row["sex"]), row["birth_place"]
+    )
+    return {
+        "ins": row["matricule"],
+        "oid": row["oid"],
+        "family": row["family"],
+        "given": row["given"],
+        "birth_date": row["birth_date"],
+        "sex": row["sex"],
+        "birth_place": row["birth_place"],
+        "status": row["status"],
+        "doubtful": bool(row["doubtful"]),
+        "fictitious": bool(row["fictitious"]),
+        "differs": None if claimed is None else list(differences(claimed, local)),
+    }
+
+
+def _may_take(connection: sqlite3.Connection, value: tuple[str, int]) -> None:
+    withdrawing.may_take(connection, *value)
+
+
+def _put_back(
+    connection: sqlite3.Connection, value: tuple[withdrawing.Decision, int]
+) -> withdrawing.Changed:
+    decision, patient_id = value
+    changed = withdrawing.put_back(connection, decision, patient_id)
+    _note(
+        connection,
+        "document_filed",
+        (decision.actor, decision.reason, decision.at),
+        [(f"patient:{patient_id}", each) for each in changed.documents],
+    )
+    return changed
+
+
+def _close(connection: sqlite3.Connection, value: tuple[str, int, Closing]) -> int:
+    structure_id, row_id, closing = value
+    rows = quarantine.close(connection, (row_id, closing))
+    if not rows:
+        raise RecordStateError("no_open_row")
+    facts = {"decision": closing.decision or "", "reason": closing.reason or ""}
+    event = AuditEvent(
+        "quarantine_decided",
+        closing.at,
+        closing.by,
+        structure_id,
+        f"quarantine:{row_id}",
+        facts,
+    )
+    append(connection, TRAIL, [event])
+    return rows
+
+
+def _undo(connection: sqlite3.Connection, undo: _Undo) -> int:
+    if undo.document_id:
+        decision = withdrawing.Decision(undo.document_id, undo.actor, undo.reason, undo.at)
+        rows = len(withdrawing.take_out(connection, decision).documents)
+    else:
+        rows = quarantine.reopen(connection, undo.row_id)
+    if not rows:
+        raise RecordStateError("nothing_to_undo")
+    event = AuditEvent(
+        "quarantine_undone",
+        undo.at,
+        undo.actor,
+        undo.structure_id,
+        f"quarantine:{undo.row_id}",
+        {"reason": undo.reason},
+    )
+    append(connection, TRAIL, [event])
+    return rows
+
+
+def _note(
+    connection: sqlite3.Connection,
+    kind: str,
+    who: tuple[str, str, datetime],
+    what: Sequence[tuple[str, int]],
+) -> None:
+    actor, reason, at = who
+    append(
+        connection,
+        TRAIL,
+        [
+            AuditEvent(
+                kind, at, actor, None, subject, {"document_id": document_id, "reason": reason}
+            )
+            for subject, document_id in what
+        ],
+    )

@@ -1,0 +1,389 @@
+"""What a person decides: on what waits, on what was filed wrongly, on what must leave."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from record_bridge import accounting
+from record_bridge.errors import RecordStateError
+from record_bridge.opening import list_occurrences
+from record_bridge.quarantine_commands import QuarantineCommands
+from record_bridge.rematching import Rematcher
+from record_bridge.withdrawal_commands import WithdrawalCommands
+from tests.support.cda import PatientSpec, acts, follow_up, prescription
+from tests.support.record import (
+    CABINET,
+    PATIENT,
+    PATIENT_ADDRESS,
+    DirectOpener,
+    Record,
+    mails,
+    message,
+    open_test_record,
+    report,
+)
+
+OTHER = replace(PATIENT, ins="279039999000275", family="ZZAUTRE", birth_date="19800101")
+DOCUMENT = "1.2.250.1.213.999.1"
+WHO = {"actor": "cli:vigilance", "reason": "identité vérifiée par téléphone"}
+
+
+@pytest.fixture
+async def record(tmp_path: Path) -> AsyncIterator[Record]:
+    async with open_test_record(tmp_path) as opened:
+        yield opened
+
+
+def quarantine(record: Record) -> QuarantineCommands:
+    return QuarantineCommands(
+        record.commands,
+        Rematcher(record.database, DirectOpener(), lambda: record.now),  # type: ignore[arg-type]
+    )
+
+
+def leaving(record: Record) -> WithdrawalCommands:
+    return WithdrawalCommands(record.commands)
+
+
+async def waiting(record: Record, **changes: Any) -> int:
+    """One item of quarantine: a document whose traits are not those registered."""
+    await record.register()
+    changes.setdefault("patients", (replace(PATIENT, birth_date="19790329"),))
+    await record.one(message(1, report(1, **changes)))
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+    return int(row["id"])
+
+
+async def decide(record: Record, item: int, decision: str, **more: Any) -> dict[str, Any]:
+    return await quarantine(record).quarantine_decide(
+        {"id": item, "decision": decision, **WHO, **more}
+    )
+
+
+async def file(record: Record, item: int, spec: PatientSpec = PATIENT) -> dict[str, Any]:
+    return await decide(record, item, "filed", ins=spec.ins, oid=spec.oid)
+
+
+async def balance(record: Record, *raws: bytes) -> tuple[bool, int, int, int]:
+    async def occurrences(raw: bytes) -> Any:
+        return list_occurrences(raw)
+
+    found = await accounting.verify(record.database, partial(mails, *raws), occurrences)
+    return found.balanced, found.filed, found.quarantined, found.duplicates
+
+
+def entries(record: Record) -> list[tuple[Any, ...]]:
+    return record.rows("SELECT patient_id, kind, day FROM agenda_entry ORDER BY kind")
+
+
+# --- quarantine as daily work -----------------------------------------------------------------
+
+
+async def test_an_item_shows_its_traits_beside_those_of_the_candidates(record: Record) -> None:
+    item = await waiting(record)
+    await record.register(OTHER)
+
+    shown = await quarantine(record).quarantine_show({"id": item, "actor": "test"})
+
+    assert shown["claimed"]["birth_date"] == "19790329"
+    assert [(each["ins"], each["differs"]) for each in shown["candidates"]] == [
+        (PATIENT.ins, ["birth_date"])
+    ]
+    assert shown["addressees"] == ["dr.test@cabinet.mssante.test"]
+    assert (shown["type_code"], shown["code"], shown["answered"]) == ("11502-2", "904", False)
+    assert shown["document"]["title"] == "Compte rendu ZZCANARYTITRE"
+    assert record.rows("SELECT actor FROM trail_event WHERE kind = 'quarantine_shown'")
+
+
+@pytest.mark.parametrize(
+    ("hours", "late"), [(0, 0), (23, 0), (24, 24), (71, 24), (72, 72), (1000, 72)]
+)
+async def test_an_item_that_waits_a_day_or_three_is_late(
+    record: Record, hours: int, late: int
+) -> None:
+    await waiting(record)
+    record.now += timedelta(hours=hours)
+
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+
+    assert (row["age_hours"], row["late"]) == (hours, late)
+
+
+async def test_a_person_files_what_differs_in_its_traits_under_their_name(record: Record) -> None:
+    item = await waiting(record, acts=acts(follow_up("20261224")))
+
+    done = await file(record, item)
+
+    assert done == {"decision": "filed", "rows": 1, "answered": False}
+    (row,) = await record.records()
+    assert row["marks"] == ["filed_by_person"]
+    assert len(entries(record)) == 1
+    assert record.rows("SELECT state, closed_by, decision, decision_reason FROM quarantine") == [
+        ("filed", WHO["actor"], "filed", WHO["reason"])
+    ]
+    assert record.rows(
+        "SELECT actor, json_extract(facts, '$.reason') FROM trail_event"
+        " WHERE kind = 'document_filed'"
+    ) == [(WHO["actor"], WHO["reason"])]
+
+
+async def test_filing_is_undone_and_done_again_without_losing_or_doubling(record: Record) -> None:
+    raw = message(1, report(1, patients=(replace(PATIENT, ins=None),), acts=acts(follow_up(None))))
+    await record.register()
+    await record.one(raw)
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+    await file(record, row["id"])
+    assert await balance(record, raw) == (True, 1, 0, 0)
+
+    undone = await quarantine(record).quarantine_undo({"id": row["id"], **WHO})
+
+    assert undone == {"rows": 1}
+    assert await record.records() == []
+    assert entries(record) == []
+    assert await balance(record, raw) == (True, 0, 1, 0)
+    await file(record, row["id"])
+    assert await balance(record, raw) == (True, 1, 0, 0)
+    assert len(await record.records()) == 1
+    assert len(entries(record)) == 1
+
+
+@pytest.mark.parametrize("decision", ["sent_back", "set_aside"])
+async def test_what_is_not_filed_closes_with_a_reason_and_opens_again(
+    record: Record, decision: str
+) -> None:
+    raw = message(1, report(1, patients=(replace(PATIENT, birth_date="19790329"),)))
+    item = await waiting(record)
+
+    await decide(record, item, decision)
+
+    assert await record.commands.quarantine_list({"actor": "test"}) == []
+    assert await balance(record, raw) == (True, 0, 1, 0)
+    assert record.rows("SELECT decision, closed_by, decision_reason FROM quarantine") == [
+        (decision, WHO["actor"], WHO["reason"])
+    ]
+    await quarantine(record).quarantine_undo({"id": item, **WHO})
+    assert len(await record.commands.quarantine_list({"actor": "test"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "spec", "reason"),
+    [
+        ({}, OTHER, "not_for_a_person"),  # another number than the document's
+        ({"patients": (PATIENT, OTHER)}, PATIENT, "not_for_a_person"),
+    ],
+)
+async def test_no_person_files_what_the_rules_leave_to_nobody(
+    record: Record, changes: dict[str, Any], spec: PatientSpec, reason: str
+) -> None:
+    item = await waiting(record, **changes)
+    await record.register(OTHER)
+
+    with pytest.raises(RecordStateError) as raised:
+        await file(record, item, spec)
+
+    assert raised.value.reason == reason
+    assert record.count("document") == 0
+    assert len(await record.commands.quarantine_list({"actor": "test"})) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": "validee"}, {"doubtful": True}, {"fictitious": True}]
+)
+async def test_only_a_qualified_identity_beyond_doubt_takes_a_document(
+    record: Record, change: dict[str, Any]
+) -> None:
+    item = await waiting(record)
+    who = {"structure": CABINET.id, "ins": PATIENT.ins, "oid": PATIENT.oid, "actor": "test"}
+    await record.commands.patient_change({**who, **change})
+
+    with pytest.raises(RecordStateError) as raised:
+        await file(record, item)
+
+    assert raised.value.reason == "not_qualified"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"reason": "  "}, "no_reason"),
+        ({"decision": "burnt"}, "no_such_decision"),
+        ({"decision": "filed"}, "say_whose"),
+        ({"id": 99}, "no_open_row"),
+        ({"structure": "ailleurs"}, "no_open_row"),
+    ],
+)
+async def test_a_decision_that_says_too_little_is_refused(
+    record: Record, changes: dict[str, Any], reason: str
+) -> None:
+    item = await waiting(record)
+
+    with pytest.raises(RecordStateError) as raised:
+        await quarantine(record).quarantine_decide(
+            {"id": item, "decision": "set_aside", **WHO, **changes}
+        )
+
+    assert raised.value.reason == reason
+
+
+async def test_nothing_is_undone_that_nobody_decided(record: Record) -> None:
+    item = await waiting(record)
+
+    with pytest.raises(RecordStateError) as raised:
+        await quarantine(record).quarantine_undo({"id": item, **WHO})
+
+    assert raised.value.reason == "nothing_to_undo"
+
+
+# --- withdrawal ---------------------------------------------------------------------------------
+
+
+def about(**more: Any) -> dict[str, Any]:
+    return {"structure": CABINET.id, "document": DOCUMENT, **WHO, **more}
+
+
+async def filed(record: Record) -> bytes:
+    """One document with two entries, opened by its patient."""
+    known = await record.register()
+    raw = message(
+        1,
+        report(1, acts=acts(follow_up("20261224"), prescription("20261101", "20261201"))),
+        to=(PATIENT_ADDRESS,),
+    )
+    await record.one(raw)
+    read = {"patient_id": known["id"], "document_id": 1, "actor": "account:7"}
+    await record.commands.note_access(read)
+    await record.commands.note_access({**read, "actor": WHO["actor"]})
+    return raw
+
+
+async def test_a_withdrawn_document_leaves_every_list_and_stays_in_the_history(
+    record: Record,
+) -> None:
+    raw = await filed(record)
+    assert len(entries(record)) == 2
+
+    done = await leaving(record).record_withdraw(about())
+
+    assert done == {"documents": 1, "notices": 1}
+    assert entries(record) == []
+    assert [row["status"] for row in await record.records()] == ["withdrawn"]
+    assert await balance(record, raw) == (True, 1, 0, 0)
+    assert record.rows("SELECT addressee, kind FROM notice") == [("account:7", "withdrawn")]
+
+
+async def test_a_withdrawal_is_undone_with_what_the_document_says(record: Record) -> None:
+    await filed(record)
+    before = entries(record)
+    await leaving(record).record_withdraw(about())
+
+    await leaving(record).record_restore(about())
+
+    assert entries(record) == before
+    assert [row["status"] for row in await record.records()] == ["current"]
+    with pytest.raises(RecordStateError) as raised:
+        await leaving(record).record_restore(about())
+    assert raised.value.reason == "not_withdrawn"
+
+
+async def test_what_the_patient_confirmed_stays_marked(record: Record) -> None:
+    await filed(record)
+    (entry,) = record.rows("SELECT id, patient_id FROM agenda_entry WHERE kind = 'follow_up'")
+    await record.commands.agenda_decide(
+        {"entry_id": entry[0], "patient_id": entry[1], "decision": "confirmed", "actor": "x"}
+    )
+
+    await leaving(record).record_withdraw(about())
+
+    assert record.rows("SELECT kind, source_superseded FROM agenda_entry") == [("follow_up", 1)]
+
+
+async def test_a_withdrawn_version_is_not_replaced_any_more(record: Record) -> None:
+    await filed(record)
+    await leaving(record).record_withdraw(about())
+
+    result = await record.one(message(2, report(2, replaces=DOCUMENT)))
+
+    assert result.code == 900
+
+
+async def test_a_notice_is_seen_by_the_one_it_is_for(record: Record) -> None:
+    await filed(record)
+    await leaving(record).record_withdraw(about())
+    (told,) = await leaving(record).notice_list({"addressee": "account:7"})
+
+    with pytest.raises(RecordStateError):
+        await leaving(record).notice_seen({"id": told["id"], "actor": "account:8"})
+    await leaving(record).notice_seen({"id": told["id"], "actor": "account:7"})
+
+    assert [each["seen"] for each in await leaving(record).notice_list({})] == [True]
+
+
+# --- a wrong filing -----------------------------------------------------------------------------
+
+
+async def test_a_wrong_filing_moves_to_the_right_patient_whole(record: Record) -> None:
+    raw = await filed(record)
+    right = (await record.register(OTHER))["id"]
+
+    done = await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+
+    assert done == {"documents": 1, "notices": 1}
+    assert await record.records() == []
+    assert record.rows(
+        "SELECT patient_id, identity_id, visibility, marks, status FROM document"
+    ) == [(right, right, "awaiting_release", "filed_by_person", "current")]
+    assert [row[0] for row in entries(record)] == [right, right]
+    assert await balance(record, raw) == (True, 1, 0, 0)
+
+
+async def test_a_wrong_filing_goes_back_to_quarantine_and_from_there_to_its_patient(
+    record: Record,
+) -> None:
+    raw = await filed(record)
+    await record.register(OTHER)
+
+    await leaving(record).record_refile(about())
+
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+    assert (row["reason"], row["type_code"]) == ("taken_out", "11502-2")
+    assert entries(record) == []
+    assert await balance(record, raw) == (True, 0, 1, 0)
+    (keywords,) = record.rows("SELECT keywords, marked_at FROM inbox_item")
+    assert keywords == ("$Held $Quarantined", None)
+    shown = await quarantine(record).quarantine_show({"id": row["id"], "actor": "test"})
+    assert (shown["document"], shown["candidates"]) == (None, [])
+    await file(record, row["id"], OTHER)
+    assert await balance(record, raw) == (True, 1, 0, 0)
+    assert len(entries(record)) == 2
+
+
+async def test_what_was_taken_out_is_neither_filed_again_nor_replaced_by_itself(
+    record: Record,
+) -> None:
+    await filed(record)
+    await leaving(record).record_refile(about())
+
+    again = await record.one(message(3, report(1, acts=acts(follow_up("20261224")))))
+    newer = await record.one(message(4, report(4, replaces=DOCUMENT)))
+
+    assert (again.code, newer.code) == (906, 906)
+    assert await record.records() == []
+    reasons = record.rows("SELECT reason FROM quarantine WHERE state = 'open' ORDER BY id")
+    assert [row[0] for row in reasons] == ["taken_out", "taken_out", "parent_in_quarantine"]
+
+
+async def test_what_a_wrong_filing_had_replaced_is_current_again(record: Record) -> None:
+    await filed(record)
+    before = entries(record)
+    await record.one(message(2, report(2, replaces=DOCUMENT)))
+    assert entries(record) == []
+
+    await leaving(record).record_refile(about(document="1.2.250.1.213.999.2"))
+
+    assert [row["status"] for row in await record.records()] == ["current"]
+    assert entries(record) == before
