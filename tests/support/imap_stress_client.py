@@ -345,7 +345,11 @@ class Client:
             if uid is None:
                 continue
             entry = folder.entry(uid)
-            if not text:
+            if not text and not entry.must_be_there:
+                # Gone, and not told yet: a silent STORE of it was answered OK and changed
+                # nothing, so it is found with what it had when it left (RFC 2180 §4.2.1).
+                matches[uid] = EITHER
+            elif not text:
                 name = ANSWERED if flag == "ANSWERED" else flag
                 matches[uid] = entry.register(name).possible(since, self.world.clock)
             elif entry.token is None:
