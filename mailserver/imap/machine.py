@@ -80,14 +80,15 @@ REPORTS_PROGRESS: frozenset[type] = frozenset(
         c.Store,
         c.Copy,
         c.Move,
-        c.Expunge,
         c.Search,
         c.MultiSearch,
         c.Sort,
         c.Thread,
     }
 )
-"""What may take long, and says so meanwhile; each writes whole lines only (RFC 9585 §3)."""
+"""What may take long, and says so meanwhile; each writes whole lines only (RFC 9585 §3).
+
+Not EXPUNGE: what NOTIFY shows of new messages may come out in the midst of it."""
 
 PRIVATE: frozenset[type] = frozenset({c.Login, c.Authenticate})
 """They carry a secret: refused where it could be read on the way."""

@@ -6,10 +6,11 @@ the blob from an entry of a folder that the session opened (threat I6).
 Source: RFC 8970 §3.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from certs.mime import decode_outline
+from certs.mime import Part, decode_outline
 from mailserver.message.index import MessageIndex
 from mailserver.message.preview import READ_OCTETS, preview, shown_part
 from mailserver.store.blobs import Blobs
@@ -17,7 +18,7 @@ from mailserver.store.errors import NoSuchBlobError
 
 CACHE_PREVIEWS = 20_000
 """About 10 MB."""
-BATCH = 250
+BATCH = 100
 """Parts read together."""
 
 
@@ -70,12 +71,17 @@ class PreviewCache:
             for blob_id, part in shown.items()
         ]
         bodies = await self._blobs.read_many(slices) if slices else []
-        texts = dict.fromkeys(batch, b"")
-        for (blob_id, part), body in zip(shown.items(), bodies, strict=True):
-            texts[blob_id] = preview(body, part).encode("utf-8", "replace")
-        return texts
+        texts = await asyncio.to_thread(_texts, list(shown.values()), bodies)
+        return dict.fromkeys(batch, b"") | dict(zip(shown, texts, strict=True))
 
     def _keep(self, fresh: dict[int, bytes]) -> None:
         self._known.update(fresh)
         while len(self._known) > CACHE_PREVIEWS:
             self._known.popitem(last=False)
+
+
+def _texts(parts: Sequence[Part], bodies: Sequence[bytes]) -> list[bytes]:
+    return [
+        preview(body, part).encode("utf-8", "replace")
+        for part, body in zip(parts, bodies, strict=True)
+    ]

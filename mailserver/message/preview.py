@@ -8,6 +8,7 @@ Source: RFC 8970 §3.2, §3.3.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Final
@@ -46,12 +47,7 @@ def preview(octets: bytes, part: Part) -> str:
         octets = _without_half_a_token(octets, part)
         cut = replace(cut, body_end=len(octets))
     text = decode_text(octets, cut)
-    if part.type == "text/html":
-        reader = _Words()
-        reader.feed(text)
-        text = "".join(reader.words)
-    else:
-        text = _QUOTED.sub("", text)
+    text = _words(text) if part.type == "text/html" else _QUOTED.sub("", text)
     return _BLANKS.sub(" ", text).strip()[:PREVIEW_MAX].rstrip()
 
 
@@ -63,6 +59,14 @@ def _without_half_a_token(octets: bytes, part: Part) -> bytes:
     while end > len(octets) - 3 and 0x80 <= octets[end - 1] < 0xC0:
         end -= 1
     return octets[: end - 1] if octets[end - 1] >= 0xC0 else octets
+
+
+def _words(html: str) -> str:
+    """Give the text of HTML, up to where the library's reader gives up."""
+    reader = _Words()
+    with suppress(AssertionError):  # what Python 3.11 has for "<![x" and the like
+        reader.feed(html)
+    return "".join(reader.words)
 
 
 class _Words(HTMLParser):

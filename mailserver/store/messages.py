@@ -349,9 +349,9 @@ class Messages:
         if uids is not None:
             statement, parameters["uids"] = _ORIGINS_AMONG, as_list(uids)
         rows = await fetch_all(self._database, statement, parameters)
-        return {
-            row[0]: Origin(row[1], None if row[2] is None else from_micros(row[2])) for row in rows
-        }
+        if len(rows) > _MANY_ROWS:
+            return await asyncio.to_thread(_origins, rows)
+        return _origins(rows)
 
     async def indexes(self, blob_ids: Sequence[int]) -> dict[int, MessageIndex]:
         """Give the index of each body by its id; those that are gone are left out."""
@@ -467,6 +467,12 @@ class Messages:
     async def forget_expunged(self, keep: int = EXPUNGED_KEPT) -> int:
         """Cut each folder's log of what left to the newest; once a day is enough."""
         return await self._database.write(moves.forget_expunged, keep)
+
+
+def _origins(rows: Sequence[Sequence[Any]]) -> dict[int, Origin]:
+    return {
+        row[0]: Origin(row[1], None if row[2] is None else from_micros(row[2])) for row in rows
+    }
 
 
 def _entry_rows(rows: Sequence[Sequence[Any]]) -> list[EntryRow]:

@@ -4,6 +4,8 @@ import base64
 import quopri
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from certs.mime import scan
 from mailserver.message.preview import PREVIEW_MAX, READ_OCTETS, preview, shown_part
@@ -87,6 +89,21 @@ def test_the_first_plain_text_is_taken_before_html():
 )
 def test_without_a_text_of_its_own_the_preview_is_empty(raw):
     assert of(raw) == ""
+
+
+@given(st.binary(max_size=400))
+def test_whatever_html_there_is_a_preview(html):
+    # Nothing is raised, and no more than PREVIEW_MAX characters on one line come out.
+    shown = of(text(b"<![" + html, "text/html"))
+    assert len(shown) <= PREVIEW_MAX
+    assert not {"\r", "\n"} & set(shown)
+
+
+@pytest.mark.parametrize(
+    "html", [b"a<![x", b"a<![foo[b]]>", b"a<!DOCTYPE [", b"a<!-", b"a<?", b"a<!x"]
+)
+def test_declarations_that_are_none_end_the_text_at_worst(html):
+    assert of(text(html, "text/html")).startswith("a")
 
 
 def test_broken_html_costs_little():
