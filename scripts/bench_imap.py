@@ -14,12 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench_imap_client import Client, fill, message, timed
-from bench_imap_servers import Server, dovecot, indexed, memory_kb, pli_site
+from bench_imap_memory import held_memory, hostile, idle
+from bench_imap_servers import Server, dovecot, indexed, pli_site, restarted
+
+from tests.support.site import DemoSite
 
 BIG, BODIES, SMALL = "Grand", "Corps", "Petit"
 
@@ -136,41 +141,6 @@ ROWS: tuple[tuple[str, str, Measure], ...] = (
 )
 
 
-async def idle_memory(
-    server: Server, count: int, tls: ssl.SSLContext | None, *, log_in: bool = True
-) -> float:
-    """Give the kB that each of so many connections costs, in IDLE or before LOGIN."""
-    before = memory_kb(server.pid)
-    gate = asyncio.Semaphore(20)
-    held: list[Client] = []
-
-    async def one() -> None:
-        async with gate:
-            client = Client()
-            if log_in:
-                await client.open(server, tls=tls)
-                await client.select("INBOX")
-                client.send("IDLE")
-                await client.until(b"+ ")
-            else:
-                client.reader, client.writer = await asyncio.open_connection(
-                    "127.0.0.1", server.port
-                )
-                client.writer.write(b"a1 XYZ" * 100)
-            held.append(client)
-
-    results = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
-    failed = [each for each in results if isinstance(each, BaseException)]
-    if failed:
-        print(f"  {len(failed)} of {count} connections refused ({type(failed[0]).__name__})")
-    await asyncio.sleep(2)
-    after = memory_kb(server.pid)
-    for client in held:
-        client.close()
-    await asyncio.sleep(1)
-    return (after - before) / max(1, len(held))
-
-
 async def compare(servers: list[Server], rounds: int, wanted: str) -> None:
     """Measure every row on every server, turn by turn, and print medians and ratios."""
     print(f"{'':42}{'Pli':>12}{'Dovecot':>12}{'ratio':>8}")
@@ -199,32 +169,49 @@ async def flatness(server: Server, sizes: list[int]) -> None:
               f"{statistics.median(runs) / size * 1e6:.1f} us a message", flush=True)  # fmt: skip
 
 
-async def measure(options: argparse.Namespace, server: Server, peer: Server | None) -> None:
-    """Run what was asked for."""
-    servers = [server] if peer is None else [server, peer]
+async def fill_all(servers: list[Server]) -> None:
+    """Make the folders that the rows look at."""
     for each in servers:
         for box, count, octets in ((BIG, 10_000, 3000), (BODIES, 2000, 20_000), (SMALL, 1, 3000)):
             await fill(each, box, count, octets)
-    print(f"read into the search index in {await asyncio.to_thread(indexed, server):.0f} s more")
-    await compare(servers, options.rounds, options.row)
-    if options.idle:
-        plain = await idle_memory(server, options.idle, None)
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        secure = await idle_memory(server, options.idle, context)
-        silent = await idle_memory(server, 1000, None, log_in=False)
-        print(f"IDLE, {options.idle} connections: {plain:.1f} kB plain, {secure:.1f} kB TLS each")
-        print(f"before LOGIN, 1,000 connections amid a command: {silent:.1f} kB each")
-        if peer is not None:
-            print(f"Dovecot, 200 in IDLE: {await idle_memory(peer, 200, None):.1f} kB plain each")
+    waited = await asyncio.to_thread(indexed, servers[0])
+    print(f"the last message was read into the search index {waited:.0f} s later")
+
+
+async def memory(server: Server, site: DemoSite, peer: Server | None, count: int) -> None:
+    """Print what idle and hostile connections cost, each kind on a server that just started."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for kind, tls in (("plain", None), ("TLS", context)):
+        cost = await held_memory(restarted(server, site), count, partial(idle, tls=tls))
+        print(f"IDLE, {count:,} connections over {kind}: {cost:.1f} kB each", flush=True)
+    for kind, octets in (("silent", b""), ("amid a command of 8,000 octets", b"a1 X" * 2000)):
+        fresh = restarted(server, site)
+        cost = await held_memory(fresh, 1000, partial(hostile, octets=octets))
+        print(f"before LOGIN, 1,000 connections {kind}: {cost:.1f} kB each", flush=True)
+    if peer is not None:
+        cost = await held_memory(peer, 200, idle)
+        print(f"Dovecot, 200 in IDLE: {cost:.1f} kB each", flush=True)
+
+
+async def measure(
+    options: argparse.Namespace, server: Server, site: DemoSite, peer: Server | None
+) -> None:
+    """Run what was asked for."""
+    servers = [server] if peer is None else [server, peer]
+    if options.rounds:
+        await fill_all(servers)
+        await compare(servers, options.rounds, options.row)
     if options.flat:
         await flatness(server, [1000, 10_000, options.flat])
+    if options.idle:
+        await memory(server, site, peer, options.idle)
 
 
 def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(prog="scripts/bench imap", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: no rows")
     parser.add_argument("--row", default="", help="only rows whose name holds this")
     parser.add_argument("--idle", type=int, default=0, help="memory of so many idle connections")
     parser.add_argument("--flat", type=int, default=0, help="cost up to a folder of this size")
@@ -235,12 +222,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="pli-bench-"))
     folder.chmod(0o755)
     try:
-        with pli_site(folder) as (server, _):
-            if options.no_peer:
-                asyncio.run(measure(options, server, None))
-            else:
-                with dovecot(folder / "dovecot") as peer:
-                    asyncio.run(measure(options, server, peer))
+        with ExitStack() as stack:
+            server, site = stack.enter_context(pli_site(folder))
+            peer = None if options.no_peer else stack.enter_context(dovecot(folder / "dovecot"))
+            asyncio.run(measure(options, server, site, peer))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

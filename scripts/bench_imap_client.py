@@ -85,6 +85,12 @@ class Client:
         found = _EXISTS.search(await self.run(f"SELECT {box}"))
         return int(found[1]) if found else 0
 
+    async def stop(self) -> None:
+        """Leave IDLE and let it go."""
+        self.writer.write(b"DONE\r\n")
+        await self.until(b"\r\n")
+        self.close()
+
     def close(self) -> None:
         """Let it go."""
         self.writer.transport.abort()

@@ -14,7 +14,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
@@ -113,6 +113,7 @@ def pli_site(folder: Path) -> Iterator[tuple[Server, DemoSite]]:
     site = DemoSite.create(folder / "site", base=free_base())
     settings = tomllib.loads((site.root / "pli.toml").read_text())
     settings["plaintext_on_loopback"] = True
+    settings["fair_use"] = {"imap_connections_per_account": 0}  # one account idles 2,000 times
     (site.root / "pli.toml").write_text(tomli_w.dumps(settings))
     site.start()
     try:
@@ -130,6 +131,13 @@ def pli_site(folder: Path) -> Iterator[tuple[Server, DemoSite]]:
         )
     finally:
         site.stop()
+
+
+def restarted(server: Server, site: DemoSite) -> Server:
+    """Give the same site as a process that did nothing yet."""
+    site.stop()
+    site.start()
+    return replace(server, pid=site.pid)
 
 
 def indexed(server: Server) -> float:
@@ -156,18 +164,3 @@ def _wait_for(port: int) -> None:
             time.sleep(0.1)
         else:
             return
-
-
-def memory_kb(root: int) -> int:
-    """Give the proportional set size of a process and its descendants, in kB."""
-    total, pending = 0, [root]
-    while pending:
-        pid = pending.pop()
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            tasks = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
-            pending += [int(child) for task in tasks for child in task.read_text().split()]
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
-    return total
