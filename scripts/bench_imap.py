@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bench_imap_client import Client, fill, message, timed
 from bench_imap_memory import held_memory, hostile, idle
 from bench_imap_servers import Server, dovecot, indexed, pli_site, restarted
+from bench_peer import tree_cpu_s
 
 from tests.support.site import DemoSite
 
@@ -158,15 +159,25 @@ async def compare(servers: list[Server], rounds: int, wanted: str) -> None:
 
 
 async def flatness(server: Server, sizes: list[int]) -> None:
-    """Print what one message costs in folders of several sizes."""
+    """Print what one message costs in folders of several sizes, once they were looked at."""
     for size in sizes:
         await fill(server, f"F{size}", size, 1500)
-        client = await Client().open(server)
-        await client.select(f"F{size}")
-        runs = [await timed(client.run("FETCH 1:* (FLAGS ENVELOPE)")) for _ in range(5)]
-        client.close()
-        print(f"FETCH FLAGS ENVELOPE, {size:>7,} in the folder: "
-              f"{statistics.median(runs) / size * 1e6:.1f} us a message", flush=True)  # fmt: skip
+        await asyncio.to_thread(indexed, server)
+    for items in ("FLAGS", "FLAGS ENVELOPE", "ENVELOPE BODYSTRUCTURE"):
+        for size in sizes:
+            client = await Client().open(server)
+            await client.select(f"F{size}")
+            await client.run(f"FETCH 1:* ({items})")
+            runs = max(5, 2 * sizes[-1] // size)
+            cpu = tree_cpu_s(server.pid)
+            times = [await timed(client.run(f"FETCH 1:* ({items})")) for _ in range(runs)]
+            cpu = tree_cpu_s(server.pid) - cpu
+            client.close()
+            print(
+                f"FETCH {items}, {size:,} in the folder: {cpu / runs / size * 1e6:.2f} us of CPU"
+                f" a message, {statistics.median(times) / size * 1e6:.2f} us in all",
+                flush=True,
+            )
 
 
 async def fill_all(servers: list[Server]) -> None:

@@ -138,7 +138,7 @@ def prepare(raw: bytes, authserv_id: str) -> Prepared | Refused:
         # Another reader may see the package that this one does not (S20).
         packages = 1
     if bool(packages) != indexed.has_package:
-        indexed = replace(indexed, has_package=bool(packages))
+        indexed = indexed._replace(has_package=bool(packages))
     return Prepared(raw, blob, outline, indexed, packages)
 
 
@@ -198,7 +198,7 @@ async def look_inside(message: Prepared, workers: Workers) -> Prepared:
         return message
     if not packages:
         return message
-    return replace(message, packages=packages, index=replace(message.index, has_package=True))
+    return replace(message, packages=packages, index=message.index._replace(has_package=True))
 
 
 Stage = Callable[[bytes, int], Awaitable[StagedBlob]]

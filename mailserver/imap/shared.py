@@ -28,7 +28,8 @@ from mailserver.store.model import Changes, Folder
 
 APPEND_LIMIT = 35 * 1024 * 1024
 """Octets of one appended message: 25 MB of attachments in base64."""
-CACHE_OCTETS = 128 * 1024 * 1024
+CACHE_OCTETS = 256 * 1024 * 1024
+"""Of message indexes: a folder of 100,000 letters takes 200 MB, and is answered from memory."""
 HISTORY = 64
 """Readings of changes that are remembered for sessions that have not taken them yet."""
 CACHE_ROWS = 500_000
@@ -98,7 +99,7 @@ class ImapBind:
 
 
 class IndexCache:
-    """Message indexes by blob, the least used dropped first."""
+    """Message indexes by blob, those that came first dropped first."""
 
     def __init__(self, store: MailStore, most: int = CACHE_OCTETS) -> None:
         self._store = store
@@ -249,8 +250,9 @@ class FolderCache:
 
 
 def _weight(index: MessageIndex) -> int:
+    """Give what an index takes: 900 for its objects and its place in the cache, and its octets."""
     return (
-        1000
+        900
         + len(index.outline)
         + len(index.envelope)
         + len(index.body)

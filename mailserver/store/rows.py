@@ -109,7 +109,7 @@ def entry_row(row: Sequence[Any]) -> EntryRow:
 
 def message_index(row: Sequence[Any]) -> MessageIndex:
     """Build the index from INDEX_COLUMNS."""
-    return MessageIndex(*[*row[:10], bool(row[10])])
+    return MessageIndex._make((*row[:10], bool(row[10])))
 
 
 def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
