@@ -115,6 +115,8 @@ class QueueCommands:
         return [
             {
                 "receipt": each.receipt_id,
+                "sender": each.sender,
+                "sent_by": each.person or each.sender,
                 "recipient": each.address,
                 "state": each.progress.state,
                 "transport": each.progress.transport.value,

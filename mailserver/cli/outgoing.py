@@ -147,6 +147,7 @@ def track(
     rows = run(ask(opened(site), Owner.MAIL, "message_track", {"name": name}))
     columns = {
         "recipient": "recipient",
+        "sent_by": "sent by",
         "state": "state",
         "transport": "carried",
         "verdict": "record",

@@ -10,7 +10,7 @@ Source: RFC 6409 §6, RULES §4, RULES §11, RULES §12, DESIGN §3.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -29,10 +29,9 @@ from mailserver.delivery import errors
 from mailserver.delivery.authorship import (
     Author,
     Completion,
+    Speaker,
     complete,
-    is_null,
-    judge_author,
-    judge_reverse_path,
+    may_send,
 )
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.inbound import (
@@ -94,7 +93,8 @@ class SubmissionMessage:
         raw: as the client wrote it.
         reverse_path: "" or "<>" for the null one.
         recipients: forward paths, without brackets.
-        mailbox: who authenticated.
+        mailbox: whose password was given, or whose page of the webmail it was written on.
+        person: who gave it, where several share the mailbox.
         via: the webmail's messages are also put into Sent.
         wishes: parameters of RCPT by the recipient's key.
     """
@@ -108,6 +108,12 @@ class SubmissionMessage:
     helo: str | None = None
     options: MailOptions = PLAIN_MAIL
     wishes: Mapping[str, RecipientOptions] = field(default_factory=dict)
+    person: Mailbox | None = None
+
+    @property
+    def who(self) -> Mailbox:
+        """Whose doing it is, as the trail says it."""
+        return self.person or self.mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ class Submissions:
             return await self._refused(message, destinations)
         message_id = author.message_id or self._new_message_id(author.address)
         marks = await self._marks(message.raw, outline)
-        completion = Completion(message_id, message.at, self._settings.authserv_id, marks)
+        completion = Completion(author, message_id, message.at, self._settings.authserv_id, marks)
         completed = complete(message.raw, outline, completion)
         ready = await self._signed(completed, author, message)
         if isinstance(ready, Refused):
@@ -184,16 +190,31 @@ class Submissions:
         return marks
 
     async def _judge(self, message: SubmissionMessage, outline: Outline) -> Author | Refused:
-        refused = refusal(message.raw, outline) or judge_reverse_path(
-            message.reverse_path, message.mailbox
-        )
+        refused = refusal(message.raw, outline)
         if refused is not None:
             return refused
-        others = {}
-        if self._is_the_application(message.mailbox):
-            same = await self._store.accounts.mailboxes(message.mailbox.structure_id)
-            others = {mailbox.address.lower(): mailbox for mailbox in same}
-        return judge_author(outline, message.mailbox, others)
+        speaker = await self.speaker(message.mailbox, message.person)
+        return may_send(speaker, message.reverse_path, message.raw, outline)
+
+    async def speaker(self, login: Mailbox, person: Mailbox | None = None) -> Speaker:
+        """Find under which addresses somebody who logged in may write.
+
+        A password of a shared mailbox opens that one alone: its holder writes under its address,
+        when they post for it, and under no other.
+        """
+        accounts, sharing = self._store.accounts, self._store.sharing
+        if person is not None:
+            posts = login.id in (await sharing.grants(person.id)).posting
+            return Speaker(login, person, shared=_by_address([login] if posts else []))
+        if self._is_the_application(login):
+            same = await accounts.mailboxes(login.structure_id)
+            return Speaker(login, structure=_by_address(same))
+        if login.type is not MailboxType.PER:
+            return Speaker(login)
+        grants = await sharing.grants(login.id)
+        shared = [await accounts.mailbox_by_id(each) for each in sorted(grants.posting)]
+        principals = [await accounts.mailbox_by_id(each) for each in sorted(grants.principals)]
+        return Speaker(login, shared=_by_address(shared), delegated=_by_address(principals))
 
     def _is_the_application(self, mailbox: Mailbox) -> bool:
         """Whether a mailbox is its structure's own: no other speaks for the structure's people."""
@@ -208,7 +229,7 @@ class Submissions:
         event = AuditEvent(
             kind="submission_refused",
             at=message.at,
-            actor=f"mailbox:{message.mailbox.id}",
+            actor=f"mailbox:{message.who.id}",
             structure_id=message.mailbox.structure_id,
             facts={"code": refused.reply.code, "enhanced": refused.reply.enhanced},
         )
@@ -294,9 +315,9 @@ class Submissions:
     ) -> Submitted:
         author, message_id, destinations = known
         ready, verdict = signed.message, signed.verdict
-        mailbox = message.mailbox
+        mailbox, envelope = message.mailbox, author.envelope
         receipt_id = new_receipt_id()
-        path = "" if is_null(message.reverse_path) else mailbox.address
+        path = "" if envelope is None else envelope.address
         trace = Trace(
             receipt_id=receipt_id,
             host=self._settings.host,
@@ -326,14 +347,14 @@ class Submissions:
             for item in planned.entries
         ]
         if _via(message.via) is Via.WEBMAIL:
-            entries.append(_sent_copy(mailbox, trace))
+            entries.append(_sent_copy(author.mailbox, trace))
         outbox = None
         if destinations.remote:
             outbox = OutboxMessage(
                 reverse_path=path,
                 prefix=received(trace),
                 recipients=destinations.remote,
-                mailbox_id=mailbox.id if path else None,
+                mailbox_id=None if envelope is None else envelope.id,
                 options=message.options,
             )
         occurrences = ready.packages
@@ -355,7 +376,7 @@ class Submissions:
                     AuditEvent(
                         kind="message_submitted",
                         at=message.at,
-                        actor=f"mailbox:{mailbox.id}",
+                        actor=f"mailbox:{message.who.id}",
                         structure_id=mailbox.structure_id,
                         subject=f"receipt:{receipt_id}",
                         facts={
@@ -363,14 +384,16 @@ class Submissions:
                             "octets": len(ready.blob),
                             "local": len(destinations.local),
                             "remote": len(destinations.remote),
-                            "on_behalf": author.address.key != mailbox.address.lower(),
+                            "on_behalf": author.mailbox.id != message.who.id,
+                            "as": f"mailbox:{author.mailbox.id}",
+                            "capacity": author.capacity.value,
                         },
                     ),
                 ),
                 at=message.at,
                 octets=len(ready.blob),
                 whole_key=_whole_key(mailbox, author.message_id, message.recipients),
-                tracked=_tracked(mailbox, message_id, destinations) if path else (),
+                tracked=_tracked(envelope, message.who, message_id, destinations),
                 observed=observed(
                     ready.raw,
                     ready.outline,
@@ -379,7 +402,7 @@ class Submissions:
                 ),
             )
         )
-        await self._tell_of_arrivals(message, ready, destinations.local, delivered.receipt_id)
+        await self._tell_of_arrivals(message, signed, known, delivered.receipt_id)
         return Submitted(delivered.receipt_id, message_id, delivered.new)
 
     def _is_of(self, domain: str, structure_id: str) -> bool:
@@ -387,40 +410,52 @@ class Submissions:
         return here is not None and here[0].id == structure_id
 
     async def _tell_of_arrivals(
-        self, message: SubmissionMessage, ready: Prepared, local: tuple[Mailbox, ...], receipt: str
+        self,
+        message: SubmissionMessage,
+        signed: _Signed,
+        known: tuple[Author, str, _Destinations],
+        receipt: str,
     ) -> None:
         """Tell the sender of the recipients of this site that they asked about."""
-        if self._tell is None or is_null(message.reverse_path):
+        author, _, destinations = known
+        if self._tell is None or author.envelope is None:
             return
-        for mailbox in local:
+        for mailbox in destinations.local:
             options = message.wishes.get(mailbox.address.lower(), PLAIN_RECIPIENT)
             if options.notify is None or not options.wants(Notify.SUCCESS):
                 continue
             await self._tell(
                 Arrival(
                     key=f"arrived:{receipt}:{mailbox.id}".encode(),
-                    reverse_path=message.mailbox.address,
+                    reverse_path=author.envelope.address,
                     options=message.options,
                     at=message.at,
                     failure=Failure(
                         mailbox.address, "", action=Action.DELIVERED, original=options.orcpt
                     ),
-                    original=ready.outline,
-                    sender=message.mailbox,
+                    original=signed.message.outline,
+                    sender=author.envelope,
                 )
             )
 
 
 def _tracked(
-    mailbox: Mailbox, message_id: str, destinations: _Destinations
+    envelope: Mailbox | None, who: Mailbox, message_id: str, destinations: _Destinations
 ) -> tuple[Tracked, ...]:
-    """What the sender can ask about later."""
+    """What can be asked about later: by the mailbox that reports come back to."""
+    if envelope is None:
+        return ()
+    person_id = None if who.id == envelope.id else who.id
     here = [(each.address.lower(), Transport.DELIVERED) for each in destinations.local]
     away = [(each.forward_path.lower(), Transport.SUBMITTED) for each in destinations.remote]
     return tuple(
-        Tracked(mailbox.id, message_id, address, Progress(transport))
+        Tracked(envelope.id, message_id, address, Progress(transport), person_id)
         for address, transport in here + away
     )
+
+
+def _by_address(mailboxes: Iterable[Mailbox | None]) -> dict[str, Mailbox]:
+    return {each.address.lower(): each for each in mailboxes if each is not None}
 
 
 def _via(via: Via | str) -> Via:

@@ -94,16 +94,6 @@ def judge_inbound_recipient(destination: Destination) -> Reply | None:
             return replies.RELAYING_DENIED
 
 
-def judge_own_sender(own: Address, sender: Address | None) -> Reply | None:
-    """Say why an authenticated mailbox may not use this MAIL FROM: it has one address.
-
-    The null sender is for receipts that a client must send so. Source: RFC 8098 §3.
-    """
-    if sender is None or sender.key == own.key:
-        return None
-    return replies.NOT_YOUR_ADDRESS
-
-
 class Writer(Enum):
     """Who submits (RULES §11)."""
 

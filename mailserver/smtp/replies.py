@@ -61,7 +61,6 @@ BAD_SENDER_ADDRESS = Reply(553, "5.1.7", "Malformed sender address")
 NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "This address needs SMTPUTF8")
 BAD_RECIPIENT_ADDRESS = errors.BAD_RECIPIENT
 SOURCE_ROUTE = Reply(550, "5.7.1", "Source routes are refused")
-NOT_YOUR_ADDRESS = errors.NOT_YOUR_ADDRESS
 PATIENT_MAIL_STAYS = errors.PATIENTS_STAY
 PROTOCOL_ABUSE = Reply(554, "5.5.0", "Commands sent ahead of their turn")
 BARE_CONTROL = Reply(554, "5.6.0", "Bare CR, bare LF or NUL in the message")

@@ -1,8 +1,9 @@
 """What a user's mail client may do on ports 587 and 465.
 
 Invariants: nothing before AUTH, AUTH only under TLS (but from the addresses the site names);
-a device password opens one mailbox, and that mailbox sends under its own address only; each
-recipient is judged at its RCPT, so that a client learns of it while its user is there.
+a device password opens one mailbox, and ``delivery.authorship`` alone says under which addresses
+its holder writes; each recipient is judged at its RCPT, so that a client learns of it while its
+user is there.
 
 Source: RFC 6409 §6.1, RFC 6409 §4.3, RFC 4954 §4; RULES §11, RULES §12.
 """
@@ -13,9 +14,10 @@ from typing import BinaryIO
 
 import structlog
 
-from certs.addresses import Address, parse_addr_spec
+from certs.addresses import parse_addr_spec
 from directory.codes import MailboxType
 from directory.trail import AuditEvent
+from mailserver.delivery.authorship import judge_reverse_path
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.submission import SubmissionMessage, Via
 from mailserver.message.envelope import RecipientOptions
@@ -40,7 +42,7 @@ class SubmissionTransaction:
         self._services = services
         self._destinations = Destinations(services)
         self._mailbox: Mailbox | None = None
-        self._own: Address | None = None
+        self._person: Mailbox | None = None
         self._command: MailCommand | None = None
         self._recipients: dict[str, str] = {}
         self._wishes: dict[str, RecipientOptions] = {}
@@ -59,7 +61,7 @@ class SubmissionTransaction:
 
     def forget(self) -> None:
         """Forget who logged in. Source: RFC 3207 §4.2."""
-        self._mailbox = self._own = None
+        self._mailbox = self._person = None
 
     def mechanisms(self, channel: Channel) -> tuple[str, ...]:
         """Give what a client may log in by."""
@@ -73,7 +75,7 @@ class SubmissionTransaction:
             log.debug("login_refused", phase="auth")
             return opened
         mailbox = opened.mailbox
-        self._mailbox, self._own = mailbox, parse_addr_spec(mailbox.address)
+        self._mailbox, self._person = mailbox, opened.person
         event = AuditEvent(
             kind="smtp_login",
             at=at,
@@ -85,13 +87,17 @@ class SubmissionTransaction:
         return Outcome.ACCEPTED
 
     async def mail(self, caller: Caller, command: MailCommand) -> Reply:
-        """Judge MAIL FROM: the mailbox's own address, or the null sender of a receipt."""
+        """Judge MAIL FROM: an address the user may write under, or a receipt's null sender.
+
+        It is asked anew at each message: what a person may do can change meanwhile.
+        """
         del caller
-        if self._own is None:
+        if self._mailbox is None:
             return replies.AUTHENTICATE_FIRST
-        refusal = policy.judge_own_sender(self._own, command.reverse_path)
-        if refusal is not None:
-            return await self._refuse(refusal, "mail")
+        speaker = await self._services.submissions.speaker(self._mailbox, self._person)
+        refused = judge_reverse_path(speaker, command.wire_path)
+        if refused is not None:
+            return await self._refuse(refused.reply, "mail")
         if not self._may_ask(self._services.fairness.account_message):
             return await self._refuse(replies.TOO_MANY_MESSAGES, "mail")
         self._command = command
@@ -143,6 +149,7 @@ class SubmissionTransaction:
                 helo=caller.helo,
                 options=self._command.options,
                 wishes=dict(self._wishes),
+                person=self._person,
             )
         )
         spent_ms = round((time.perf_counter() - started) * 1000, 1)
@@ -164,7 +171,8 @@ class SubmissionTransaction:
         log.debug("message_refused", reply=reply.code, phase=phase)
         if self._mailbox is not None and reply not in self._told:
             self._told.add(reply)
-            await record_refusal(self._services, f"mailbox:{self._mailbox.id}", reply, phase)
+            who = self._person or self._mailbox
+            await record_refusal(self._services, f"mailbox:{who.id}", reply, phase)
         return reply
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from certs.mime import scan
 from mailserver.message.progress import Event, Progress, Source, Transport, Verdict, advance
 from mailserver.webmail.text_fr import standing
 from tests.support.mailsite import DOCTOR, PATIENT
@@ -82,3 +83,51 @@ def test_of_several_recipients_the_one_that_needs_attention_is_told():
     assert standing([]) == ""
     assert all(standing([each.value]) for each in Transport)
     assert all(standing([each.value]) for each in Verdict if each.value)
+
+
+async def test_nothing_a_form_says_beside_its_text_changes_who_writes(site):
+    path = await deliver(site)
+    bob = "dr.noir@cabinet.mssante.test"
+    async with site.signed_in() as client:
+        page = (await client.get(path)).text
+        nonce = page.split('name="nonce" value="', 1)[1].split('"', 1)[0]
+        form = {
+            "csrf": token_of(page),
+            "nonce": nonce,
+            "text": f"Merci\r\nFrom: {bob}\r\nBcc: x@evil.test\r\n\r\nFrom: {bob}",
+            **dict.fromkeys(("from", "From", "sender", "mail_from", "author", "to", "cc"), bob),
+        }
+        assert (await client.post(f"{path}/repondre", data=form)).status_code == 303
+
+    (entry,) = await site.mail.inbox(DOCTOR)
+    outline = scan(await site.mail.raw(entry))
+    assert outline.text("from") == PATIENT
+    assert not any(outline.fields(name) for name in ("sender", "bcc", "cc", "resent-from"))
+    assert await site.mail.inbox(bob) == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Subject: x\r\nReply-To: dr.noir@cabinet.mssante.test, x@evil.test",
+        "Subject: =?utf-8?q?x=0D=0AFrom:_dr.noir=40cabinet.mssante.test?=",
+        "Subject: x\r\nReferences: <1@a>\r\n\tFrom:dr.noir@cabinet.mssante.test <2@a>",
+    ],
+)
+async def test_nothing_in_the_message_that_is_answered_changes_who_writes(site, header):
+    raw = LETTER.replace(b"Subject: Essai", header.encode()) % PATIENT.encode()
+    await site.mail.receive(raw, PATIENT)
+    mailbox = await site.mail.mailbox(PATIENT)
+    inbox = await site.mail.store.folders.get(mailbox.id, "INBOX")
+    path = f"/messagerie/{mailbox.id}/{inbox.id}/1"
+    async with site.signed_in() as client:
+        page = (await client.get(path)).text
+        nonce = page.split('name="nonce" value="', 1)[1].split('"', 1)[0]
+        form = {"csrf": token_of(page), "nonce": nonce, "text": "Merci"}
+        assert (await client.post(f"{path}/repondre", data=form)).status_code == 303
+
+    (entry,) = await site.mail.inbox(DOCTOR)
+    outline = scan(await site.mail.raw(entry))
+    assert outline.text("from") == PATIENT
+    assert len(outline.fields("from")) == 1
+    assert not outline.fields("sender")

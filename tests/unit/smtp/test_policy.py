@@ -16,7 +16,6 @@ from mailserver.smtp.policy import (
     Writer,
     judge_inbound_recipient,
     judge_mail,
-    judge_own_sender,
     judge_submitted_recipient,
 )
 
@@ -118,18 +117,3 @@ def test_where_a_professional_and_a_patient_may_write() -> None:
         (writer, each): judge_submitted_recipient(writer, each)
         for writer, each in product(Writer, Destination)
     }
-
-
-@pytest.mark.parametrize(
-    ("sender", "reply"),
-    [
-        (Address("dr", "a.test"), None),
-        (Address("DR", "a.test"), None),
-        (None, None),
-        (Address("bob", "a.test"), replies.NOT_YOUR_ADDRESS),
-        (Address("dr", "b.test"), replies.NOT_YOUR_ADDRESS),
-        (Address("dr+x", "a.test"), replies.NOT_YOUR_ADDRESS),
-    ],
-)
-def test_a_mailbox_sends_as_itself(sender: Address | None, reply: object) -> None:
-    assert reply == judge_own_sender(Address("dr", "a.test"), sender)
