@@ -24,7 +24,6 @@ from tests.support.mail_site import (
 from tests.support.sending_forms import (
     BEFORE_MAIL,
     DENIED,
-    EIGHT_BITS,
     FORMS,
     HEADER,
     HONEST_RECIPIENTS,
@@ -131,9 +130,7 @@ def expected(who: str) -> dict[str, str]:
     """Say what each form is told, by who says it."""
     told = {name: reply for name, (_, reply) in RELAYS.items()}
     if who in {"a stranger", "nobody"}:
-        return {
-            name: reply if reply == EIGHT_BITS else BEFORE_MAIL for name, reply in told.items()
-        }
+        return dict.fromkeys(told, BEFORE_MAIL)
     if who == "a client":
         return {name: NOT_LISTED if reply == DENIED else reply for name, reply in told.items()}
     return told

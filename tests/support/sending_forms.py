@@ -101,7 +101,7 @@ DENIED = "550 5.7.1 Relaying denied"
 NOT_LISTED = "550 5.7.1 The recipient's domain is not on the list of operators"
 BEFORE_MAIL = "503 5.5.1 Bad sequence of commands"
 """Whoever may not send at all is refused at MAIL, and RCPT comes out of order."""
-EIGHT_BITS = "500 5.5.2 Syntax error"
+EIGHT_BITS = "553 5.6.7 This address needs SMTPUTF8"
 RELAYS = {
     "another domain": ("<x@evil.test>", DENIED),
     "in capitals": ("<X@EVIL.TEST>", DENIED),
