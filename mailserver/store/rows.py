@@ -113,7 +113,7 @@ def message_index(row: Sequence[Any]) -> MessageIndex:
 
 
 def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-    """Say that a column is in a JSON list of numbers: one parameter, whatever its length.
+    """Say that a column is in a JSON list: one parameter, whatever its length.
 
     On PostgreSQL this one place becomes ``= ANY(:list)``.
     """

@@ -7,6 +7,7 @@ A report moves only rows of the mailbox it was delivered to.
 Source: RULES §9.
 """
 
+import json
 import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from sqlalchemy import bindparam, select
 from directory.database import Database
 from mailserver.message.progress import Event, Progress, Transport, Verdict, advance
 from mailserver.store.model import Delivery, SentRecipient, from_micros, to_micros
-from mailserver.store.rows import fetch_all
+from mailserver.store.rows import among, fetch_all
 from mailserver.store.schema import MAILBOX, SENT_RECIPIENT
 
 _INSERT = (
@@ -70,7 +71,7 @@ _OF_MESSAGE = _SENT.where(SENT_RECIPIENT.c.message_id == bindparam("name"))
 _OF_MAILBOX = _OF_MESSAGE.where(SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"))
 _AMONG = _SENT.where(
     SENT_RECIPIENT.c.mailbox_id == bindparam("mailbox_id"),
-    SENT_RECIPIENT.c.message_id.in_(bindparam("names", expanding=True)),
+    among(SENT_RECIPIENT.c.message_id, "names"),
 )
 
 
@@ -97,7 +98,7 @@ class Tracking:
     ) -> dict[str, list[SentRecipient]]:
         """Give the recipients of those of these messages that this mailbox sent, by Message-ID."""
         found: dict[str, list[SentRecipient]] = {}
-        values = {"mailbox_id": mailbox_id, "names": list(message_ids)}
+        values = {"mailbox_id": mailbox_id, "names": json.dumps(list(message_ids))}
         for each in await self._read(_AMONG, values):
             found.setdefault(each.message_id, []).append(each)
         return found

@@ -5,9 +5,10 @@ import re
 import pytest
 
 from certs.mime import scan
+from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.message.progress import Event, Progress, Source, Transport, Verdict, advance
 from mailserver.webmail.text_fr import standing
-from tests.support.mailsite import DOCTOR, PATIENT
+from tests.support.mailsite import AT, DOCTOR, PATIENT
 from tests.support.webmail import token_of, webmail
 
 LETTER = (
@@ -22,9 +23,16 @@ async def site(tmp_path):
         yield opened
 
 
+async def write(site, raw: bytes) -> None:
+    """Let the doctor write to the patient."""
+    doctor = await site.mail.mailbox(DOCTOR)
+    letter = SubmissionMessage(raw, DOCTOR, (PATIENT,), doctor, AT)
+    assert isinstance(await site.mail.submissions.submit(letter), Submitted)
+
+
 async def deliver(site) -> str:
     """Put a letter into the patient's INBOX; give its page's path."""
-    await site.mail.receive(LETTER % PATIENT.encode(), PATIENT)
+    await write(site, LETTER % PATIENT.encode())
     mailbox = await site.mail.mailbox(PATIENT)
     inbox = await site.mail.store.folders.get(mailbox.id, "INBOX")
     return f"/messagerie/{mailbox.id}/{inbox.id}/1"
@@ -116,7 +124,7 @@ async def test_nothing_a_form_says_beside_its_text_changes_who_writes(site):
 )
 async def test_nothing_in_the_message_that_is_answered_changes_who_writes(site, header):
     raw = LETTER.replace(b"Subject: Essai", header.encode()) % PATIENT.encode()
-    await site.mail.receive(raw, PATIENT)
+    await write(site, raw)
     mailbox = await site.mail.mailbox(PATIENT)
     inbox = await site.mail.store.folders.get(mailbox.id, "INBOX")
     path = f"/messagerie/{mailbox.id}/{inbox.id}/1"
