@@ -44,6 +44,7 @@ log = structlog.get_logger("mailserver")
 
 MAX_INS: Final = 15
 MAX_REASON: Final = 500
+EMERGENCIES_SHOWN: Final = 20
 DECLARED: Final = (GrantKind.CARE_TEAM, GrantKind.CONSENT, *EMERGENCIES)
 """What a professional may declare of themselves."""
 
@@ -74,18 +75,20 @@ async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) 
     emergencies = []
     for professional in await wanted_professionals(request, visitor):
         for right in await services.queries.rights.held_by(professional.viewer):
-            record = await _record(request, professional, right.patient_id)
-            if record is not None and record.opening.is_shown:
-                followed[record.patient.id] = record.patient
-                if right.kind is GrantKind.ATTENDING:
-                    rights = await services.queries.rights.of(right.patient_id)
-                    emergencies += [
-                        (record.patient, each) for each in rights if each.kind in EMERGENCIES
-                    ]
+            key = right.patient_id
+            opening = await services.queries.rights.may_open(key, professional.viewer)
+            known = followed.get(key) or await services.queries.patient(key)
+            if known is None or opening is None or not opening.is_shown:
+                continue
+            followed[key] = known
+            if right.kind is GrantKind.ATTENDING:
+                rights = await services.queries.rights.of(key)
+                emergencies += [(known, each) for each in rights if each.kind in EMERGENCIES]
+    emergencies.sort(key=lambda told: told[1].since, reverse=True)
     values = {
         "section": "care",
         "patients": sorted(followed.values(), key=lambda each: (each.family, each.given)),
-        "emergencies": emergencies[:20],
+        "emergencies": emergencies[:EMERGENCIES_SHOWN],
         "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
         "ins": "",
         **more,
