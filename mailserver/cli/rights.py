@@ -98,7 +98,7 @@ def list_access(
     place, given = opened_for_reading(site, reason)
     wanted = _of(patient, oid, structure, given) | {"as": seen_by}
     rows = run(ask(place, Owner.BRIDGE, "access_list", wanted))
-    columns: tuple[str, ...] = ("id", "kind", "holder", "holds", "until", "ended", "said_by")
+    columns: tuple[str, ...] = ("id", "kind", "holder", "holds", "until", "ended", "told")
     if seen_by is not None:
         columns = ("unique_id", "type_code", "title", "status", "visibility", "rule")
     show_rows(rows, dict(zip(columns, columns, strict=True)), as_json=as_json)

@@ -37,6 +37,11 @@ RELATIVES_PAGES: Final = {
 """What a relative may open, and what their delegation must cover; they change nothing."""
 
 
+PATIENT_ONLY: Final = frozenset({"/dossier/applications"})
+"""What nobody does for a patient: a key of an application reads all that the patient reads, also
+what is hidden from representatives, and outlives majority."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relative:
     """Somebody whose record the visitor may open: a child, or who asked for their help."""
@@ -100,14 +105,16 @@ async def _open_parts(
 
 
 def refuse_a_relative(relative: Relative, method: str, path: str) -> None:
-    """Keep a relative to what they may read.
+    """Keep a relative to what they may read, and a representative from keys of applications.
 
     Raises:
         HTTPException: 404 for a page that is not theirs, 403 for a change.
     """
+    page = "/".join(path.split("/")[:3])
+    if page in PATIENT_ONLY:
+        raise HTTPException(404)
     if relative.viewer.kind != ViewerKind.DELEGATE:
         return
-    page = "/".join(path.split("/")[:3])
     if not RELATIVES_PAGES.get(page, frozenset()) & relative.parts:
         raise HTTPException(404)
     if method == "POST" and page != "/dossier/recherche":

@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,14 @@ DAV_SYNC = (
     b'<sync-collection xmlns="DAV:"><sync-token/><sync-level>1</sync-level><prop><getetag/>'
     b'<calendar-data xmlns="urn:ietf:params:xml:ns:caldav"/></prop></sync-collection>'
 )
+KEYS = {"doctor": DOCTOR, "colleague": UNFILED}
+"""Professionals whose software has a key of the FHIR interface."""
 RANDOM = (
     (re.compile(rb'name="(csrf|nonce)" value="[^"]*"'), b"TOKEN"),
     (re.compile(rb"/calendrier/[\w-]+\.ics"), b"FEED"),
     (re.compile(rb'class="secret">(<strong>)?[^<]*<'), b"SECRET<"),
     (re.compile(rb"agenda-[a-z0-9]{10}"), b"LOGIN"),
+    (re.compile(rb"pli_[\w-]{20,}"), b"KEY"),
 )
 
 
@@ -177,6 +181,8 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
         await w.post("/dossier/recherche", words=words)
     await _changes(w, hidden, entry)
     await _calendars(w)
+    if any(route.path == "/fhir" for route in site.app.routes):
+        await _fhir(w)
     for path in ("/accueil", "/dossier", "/agenda", "/dossier/acces", "/dossier/historique",
                  "/dossier/archive", "/dossier/droits"):  # fmt: skip
         await w.get(path)
@@ -271,6 +277,39 @@ async def _calendars(w: Walk) -> None:
     await w.post("/agenda/calendriers/{key:int}/arreter", "/agenda/calendriers/1/arreter")
 
 
+async def _fhir(w: Walk) -> None:
+    """The FHIR interface, with a key of this viewer; a representative is given none."""
+    whose, mine = w.site.patients[w.case.whose], "/dossier/applications"
+    await w.get(mine)
+    made = (await w.post(mine, name="App", DocumentReference="oui", Appointment="oui",
+                         Immunization="oui", AuditEvent="oui", Patient="oui")).text  # fmt: skip
+    key = re.search(r"pli_[\w-]{20,}", made)
+    token = key[0] if key else "none"
+    if w.case.login in KEYS:
+        rpps = RPPS[KEYS[w.case.login]]
+        given = await w.site.commands_table["api_token_make"](
+            {"structure": "cabinet", "rpps": rpps, "name": "Logiciel", "actor": "cli:test"}
+        )
+        token = given["token"]
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/fhir+json"}
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        await w.ask(method, "/fhir", headers=headers)
+    below = "/fhir/{path:path}"
+    for kind in ("DocumentReference", "Appointment", "Immunization", "AuditEvent", "Patient"):
+        asked = "_id" if kind == "Patient" else "patient"
+        await w.ask("GET", below, f"/fhir/{kind}?{asked}={whose}", headers=headers)
+    await w.ask("GET", below, "/fhir/metadata", headers=headers)
+    for unique_id in (SHOWN, HIDDEN):
+        name = f"{whose}-d{sha256(unique_id.encode()).hexdigest()[:32]}"
+        for kind in ("DocumentReference", "Binary"):
+            await w.ask("GET", below, f"/fhir/{kind}/{name}", headers=headers)
+    search = {"patient.identifier": f"urn:oid:{OID_TEST}|{INS}"}
+    await w.ask("POST", below, "/fhir/DocumentReference/_search", headers=headers, data=search)
+    for method in ("PUT", "PATCH", "DELETE"):
+        await w.ask(method, below, "/fhir/DocumentReference", headers=headers)
+    await w.post(f"{mine}/{{token:int}}/arreter", f"{mine}/1/arreter")
+
+
 Pair = Callable[[Case], Awaitable[tuple[Walk, Walk]]]
 
 
@@ -317,6 +356,7 @@ async def test_a_hidden_document_changes_no_octet_of_any_answer(both: Pair, case
     one, other = await both(case)
 
     assert routes_of(one.site) - one.asked == set(), "say here how a new route is asked"
+    assert one.asked - routes_of(one.site) == set(), "a route that is gone"
     assert one.asked == other.asked
     for (route, status, headers, content), expected in zip(
         one.answers, other.answers, strict=True
