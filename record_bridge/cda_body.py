@@ -182,7 +182,7 @@ class _Reader:
             for child in element.iterchildren(*_FOLLOWED):  # filtered in C: half the time
                 tag = child.tag
                 if tag in _LINKS:
-                    denied = child.get("negationInd") == "true"
+                    denied = _is_negated(child)
                     code = _section_code(child) if tag == HL7 + "section" else section
                     inside.append((child, void or denied, code))
                 else:
@@ -274,8 +274,13 @@ class _Reader:
         return text_of(self.narrative.get((reference.get("value") or "").lstrip("#")), MAX_LABEL)
 
 
+def _is_negated(element: etree._Element) -> bool:
+    """Whether negationInd holds; ``1`` is true as well (XML Schema 2 §3.2.2.1)."""
+    return (element.get("negationInd") or "").strip() in ("true", "1")
+
+
 def _is_void(element: etree._Element) -> bool:
-    if element.get("negationInd") == "true":
+    if _is_negated(element):
         return True
     status = element.find(HL7 + "statusCode")
     return status is not None and (status.get("code") or "").lower() in _VOID_STATUS
@@ -337,7 +342,7 @@ def _time(element: etree._Element | None) -> str | None:
 def _period(element: etree._Element) -> tuple[str | None, str | None]:
     """Start and end as written, from the first effectiveTime that says either."""
     for when in element.iterfind(HL7 + "effectiveTime"):
-        low = _time(when) or _time(when.find(HL7 + "low"))
+        low = _time(when) or _time(when.find(HL7 + "low")) or _time(when.find(HL7 + "center"))
         high = _time(when.find(HL7 + "high"))
         if low or high:
             return low, high
