@@ -21,14 +21,17 @@ from directory.errors import DirectoryError
 from directory.identifiers import Rpps
 from directory.lookup import Directory
 from directory.model import DirectoryMailbox, MailboxType, Practitioner, Structure
+from mailserver.authentication import subject_bearer
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.login_authorities import client_certificate
 from mailserver.people_commands import PeopleCommands, checked_profession, new_password
 from mailserver.queue_commands import QueueCommands
+from mailserver.sasl.tokens import SUBJECT_CHARACTERS
 from mailserver.settings import Environment, Settings, Site, write_private
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
-from mailserver.store.model import Mailbox, NewMailbox
+from mailserver.store.model import Bearer, DeviceKind, DevicePassword, Mailbox, NewMailbox
 from mailserver.trust_commands import TrustCommands
 
 Args = Mapping[str, Any]
@@ -246,24 +249,55 @@ class MailCommands:
         return mailbox
 
     async def device_add(self, args: Args) -> dict[str, Any]:
-        """Make a device password; its secret is in this answer only."""
+        """Let a device in: by a password, in this answer only, or by what it will show."""
         mailbox = await self._mailbox(args["address"])
         now = self.clock()
-        try:
-            device = await self.store.accounts.add_device(
-                mailbox.id, args["name"], args.get("secret"), now, now + DEVICE_LIFE
-            )
-        except StoreError as error:
-            raise CommandError(
-                "weak_password",
-                "A device password needs 20 characters or more: give another, or let pli make it.",
-            ) from error
+        if args.get("certificate") is not None:
+            fingerprint, until = client_certificate(self.site, args["certificate"], now)
+            bearer = Bearer(DeviceKind.CERTIFICATE, fingerprint)
+            device = await self._add_bearer(mailbox, args["name"], bearer, until)
+        elif args.get("subject") is not None:
+            bearer = self._subject(args["subject"])
+            device = await self._add_bearer(mailbox, args["name"], bearer, now + DEVICE_LIFE)
+        else:
+            device = await self._add_password(mailbox, args["name"], args.get("secret"))
         return {
             "id": device.id,
             "login": mailbox.address,
             "password": device.secret,
             "expires_at": _date(device.expires_at),
         }
+
+    async def _add_password(
+        self, mailbox: Mailbox, name: str, secret: str | None
+    ) -> DevicePassword:
+        now = self.clock()
+        try:
+            return await self.store.accounts.add_device(
+                mailbox.id, name, secret, now, now + DEVICE_LIFE
+            )
+        except StoreError as error:
+            raise CommandError(
+                "weak_password",
+                "A device password needs 20 characters or more: give another, or let pli make it.",
+            ) from error
+
+    async def _add_bearer(
+        self, mailbox: Mailbox, name: str, bearer: Bearer, until: datetime
+    ) -> DevicePassword:
+        now = self.clock()
+        return await self.store.accounts.add_bearer(
+            mailbox.id, name, bearer, now, min(until, now + DEVICE_LIFE)
+        )
+
+    def _subject(self, subject: str) -> Bearer:
+        if self.settings.tokens is None:
+            raise CommandError(
+                "no_token_issuer", "No identity provider: write [tokens] in pli.toml first."
+            )
+        if not 0 < len(subject) <= SUBJECT_CHARACTERS:
+            raise CommandError("bad_subject", "A subject has 1 to 255 characters.")
+        return subject_bearer(self.settings.tokens.issuer, subject)
 
     async def device_list(self, args: Args) -> list[dict[str, Any]]:
         """List a mailbox's devices."""
@@ -272,6 +306,8 @@ class MailCommands:
             {
                 "id": device.id,
                 "name": device.name,
+                "by": device.kind.value,
+                "scram": device.scram,
                 "created_at": _date(device.created_at),
                 "expires_at": _date(device.expires_at),
             }

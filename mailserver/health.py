@@ -16,13 +16,17 @@ from pathlib import Path
 
 from cryptography import x509
 
+from certs.errors import KeyStoreError
+from certs.tls import load_crls
 from directory.database import check_schema
 from directory.errors import DirectoryError
 from directory.lookup import Directory
 from directory.trust_list import Freshness
 from mailserver.control import call
+from mailserver.databases import open_store
 from mailserver.errors import CommandError, SiteError
 from mailserver.installation import databases
+from mailserver.login_authorities import client_authority, token_issuer
 from mailserver.practice import refuse_practice
 from mailserver.settings import Settings, Site
 
@@ -64,6 +68,7 @@ async def check_site(site: Site, *, at: datetime) -> list[Finding]:
     findings = await asyncio.to_thread(lambda: [*_permissions(site), *_schemas(site)])
     findings += await asyncio.to_thread(lambda: [*_certificates(site, at), *_lists(site, at)])
     findings += await check_trust(site, at=at)
+    findings += await check_logins(site, at=at)
     findings += await _ports(site, settings)
     findings.append(_disk(site))
     return findings
@@ -194,6 +199,58 @@ def _age(freshness: Freshness, refusal: str | None, made: str) -> Finding:
             return Finding("trust list", State.WARNING, f"stale: {made}")
         case Freshness.EXPIRED:
             return Finding("trust list", State.PROBLEM, f"too old, nobody is accepted: {made}")
+
+
+async def check_logins(site: Site, *, at: datetime) -> list[Finding]:
+    """Look at what mail clients may log in by; never changes anything.
+
+    Args:
+        site: an existing site.
+        at: aware UTC now.
+    """
+    settings = site.settings()
+    findings = [
+        await asyncio.to_thread(_client_authority, site, at),
+        await asyncio.to_thread(_token_issuer, site, settings),
+    ]
+    try:
+        store = await open_store(site, read_only=True)
+    except (OSError, DirectoryError):
+        return findings  # said of the database already
+    async with store:
+        passwords, with_scram = await store.accounts.count_passwords(at)
+    text = f"{with_scram} of {passwords} may be used with SCRAM"
+    if with_scram < passwords:
+        text += "; the others are older or given: make new ones for clients that insist on it"
+    return [*findings, Finding("device passwords", State.OK, text)]
+
+
+def _client_authority(site: Site, at: datetime) -> Finding:
+    check, bundle = "mail clients' authority", client_authority(site)
+    if bundle is None:
+        return Finding(check, State.OK, "none: no client logs in by certificate")
+    try:
+        found = x509.load_pem_x509_certificates(bundle.read_bytes())
+        lists = load_crls(site.pki)
+    except (OSError, ValueError, KeyStoreError):
+        return Finding(check, State.PROBLEM, f"{bundle} or a list beside it cannot be read")
+    known = {each.issuer for each in lists}
+    issuing = [each for each in found if each.issuer != each.subject] or found
+    if any(each.subject not in known for each in issuing):
+        text = f"no revocation list of it in {site.pki}: every certificate is refused"
+        return Finding(check, State.PROBLEM, text)
+    return _expiry(check, min(each.not_valid_after_utc for each in found), at)
+
+
+def _token_issuer(site: Site, settings: Settings) -> Finding:
+    check = "identity provider"
+    try:
+        issuer = token_issuer(site, settings)
+    except SiteError as refusal:
+        return Finding(check, State.PROBLEM, str(refusal))
+    if issuer is None:
+        return Finding(check, State.OK, "none: no client logs in by token")
+    return Finding(check, State.OK, f"signs with {issuer.algorithm}, key in {site.token_key}")
 
 
 async def _ports(site: Site, settings: Settings) -> list[Finding]:

@@ -38,6 +38,7 @@ from mailserver.delivery.submission import Submissions
 from mailserver.fairness import Fairness
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.installation import mail_service
+from mailserver.login_authorities import client_authority, token_issuer
 from mailserver.outbound.peer import OutboundSettings
 from mailserver.outbound.resolver import DnsResolver, NameServer
 from mailserver.outbound.worker import OutboundWorker
@@ -159,11 +160,19 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
             crls=parts.keystore.crls,
         )
         tasks.start(every(RENEW_EVERY_S, partial(_renew_practice, parts), "renew"))
-        contexts = (smtp_tls, parts.outbound_tls)
-        revocations = Revocations(parts.keystore, site.peers_ca, contexts, now)
+        authority = client_authority(site)
+        client_tls = server_context(
+            parts.keystore.server_cert,
+            parts.keystore.server_key,
+            client_ca=authority,
+            crls=None if authority is None else parts.keystore.crls,
+        )
+        contexts = (smtp_tls, parts.outbound_tls, *((client_tls,) if authority else ()))
+        authorities = (site.peers_ca, *((authority,) if authority else ()))
+        revocations = Revocations(parts.keystore, authorities, contexts, now)
         tasks.start(every(LOOK_EVERY_S, revocations.renew, "revocations"))
         ports = await _open_hl7_doors(stack, parts, tasks) if settings.hl7v2 else {}
-        yield {**ports, **await _listen(stack, parts, smtp_tls)}
+        yield {**ports, **await _listen(stack, parts, smtp_tls, client_tls)}
         log.info("mail_stopping")
 
 
@@ -263,11 +272,11 @@ def _outbound(parts: _Parts, bounces: Bounces) -> OutboundWorker:
 
 
 async def _listen(
-    stack: AsyncExitStack, parts: _Parts, smtp_tls: ssl.SSLContext
+    stack: AsyncExitStack, parts: _Parts, smtp_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> dict[str, int]:
     """Start every listener; the webmail first, SMTP last."""
     settings, keystore = parts.settings, parts.keystore
-    client_tls = server_context(keystore.server_cert, keystore.server_key)
+    tokens = token_issuer(parts.site, settings)
     loopback = LOOPBACK if settings.plaintext_on_loopback else frozenset()
     ports: dict[str, int] = {}
     server = Signer.from_pem(keystore.server_cert.read_bytes(), keystore.server_key.read_bytes())
@@ -300,7 +309,7 @@ async def _listen(
             keystore.server_key,
         )
     )
-    imap = ImapServices(parts.store, now, parts.fairness)
+    imap = ImapServices(parts.store, now, parts.fairness, tokens)
     for name, implicit in (("imap", False), ("imaps", True)):
         ports[name] = await stack.enter_async_context(
             serve_imap(
@@ -322,6 +331,7 @@ async def _listen(
         parts.submissions,
         now,
         fairness=parts.fairness,
+        tokens=tokens,
     )
     for name, implicit in (("submission", False), ("submissions", True)):
         bind = _smtp_bind(parts, getattr(settings.ports, name), client_tls, loopback)

@@ -60,11 +60,12 @@ def refuse_practice(site: Site, settings: Settings) -> None:
 
     Raises:
         SiteError: production, and a practice or test certificate may vouch for operators, for
-            the list or for where it is published; or no issuing authority is pinned at all.
+            mail clients, for the list or for where it is published; or no issuing authority is
+            pinned at all.
     """
     if settings.environment is not Environment.PRODUCTION:
         return
-    for path in (site.peers_ca, site.trust_signer, site.trust_anchors):
+    for path in (site.peers_ca, site.trust_signer, site.trust_anchors, site.clients_ca):
         try:
             found = x509.load_pem_x509_certificates(path.read_bytes())
         except FileNotFoundError:

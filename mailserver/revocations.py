@@ -27,11 +27,12 @@ LOOK_EVERY_S = 30.0
 
 
 class Revocations:
-    """What the listener for operators and the queue know of revocations.
+    """What the listeners and the queue know of revocations.
 
     Args:
         keystore: whose directory holds the lists.
-        peers_ca: who may vouch for operators, and so may sign such a list.
+        authorities: bundles of who may vouch for operators and mail clients, and so may sign
+            such a list.
         contexts: to be kept up.
         clock: now.
     """
@@ -39,11 +40,12 @@ class Revocations:
     def __init__(
         self,
         keystore: KeyStore,
-        peers_ca: Path,
+        authorities: Iterable[Path],
         contexts: Iterable[SSLContext],
         clock: Callable[[], datetime],
     ) -> None:
-        anchors = TrustAnchors.from_pem(keystore.root.read_bytes(), peers_ca.read_bytes())
+        bundles = b"".join(path.read_bytes() for path in authorities)
+        anchors = TrustAnchors.from_pem(keystore.root.read_bytes(), bundles)
         known = keystore.anchors()
         self._lists = CrlCache(
             keystore.crls,

@@ -211,6 +211,15 @@ class TrustSettings(_Strict):
     """Stale for longer than this, nobody is accepted: 451 4.7.5 (DERIVED, facts §1.3)."""
 
 
+class TokenSettings(_Strict):
+    """The identity provider whose tokens open mailboxes; its key is ``trust/token-issuer.pem``."""
+
+    issuer: str = Field(min_length=1, max_length=255)
+    """What ``iss`` of its tokens says, to the letter."""
+    audience: str = Field(min_length=1, max_length=255)
+    """What ``aud`` of its tokens must say, or hold."""
+
+
 class Settings(_Strict):
     """Everything ``pli.toml`` may say."""
 
@@ -229,6 +238,8 @@ class Settings(_Strict):
     limits: Limits = Limits()
     fair_use: FairUse = FairUse()
     trust: TrustSettings = TrustSettings()
+    tokens: TokenSettings | None = None
+    """Off when absent: no OAUTHBEARER and no XOAUTH2."""
     purge_after_days: int = Field(default=30, ge=1, le=3650)
     """Days that the application mailbox keeps a message after its outcome (RULES §3)."""
     outbound: OutboundLimits = OutboundLimits()
@@ -284,10 +295,12 @@ class Site:
         self.pki = self.root / "pki"
         self.peers_ca = self.pki / "peers.pem"
         self.hl7_ca = self.pki / "hl7-clients.pem"
+        self.clients_ca = self.pki / "mail-clients.pem"
         self.trust = self.root / "trust"
         self.trust_list = self.trust / "list.xml"
         self.trust_signer = self.trust / "signer.pem"
         self.trust_anchors = self.trust / "https.pem"
+        self.token_key = self.trust / "token-issuer.pem"
         self.trust_signer_key = self.trust / "signer.key"
         self.secrets = self.root / "secrets"
         self.hash_key = self.secrets / "hash.key"

@@ -27,7 +27,9 @@ from mailserver.settings import Site
 
 structures = typer.Typer(help="The structures hosted on this site.", no_args_is_help=True)
 accounts = typer.Typer(help="Mailboxes of professionals and services.", no_args_is_help=True)
-devices = typer.Typer(help="Passwords of mail clients, one a device.", no_args_is_help=True)
+devices = typer.Typer(
+    help="What lets mail clients in: passwords, certificates, tokens.", no_args_is_help=True
+)
 patients = typer.Typer(help="Patients registered in a structure.", no_args_is_help=True)
 
 _STRUCTURE_COLUMNS = {
@@ -60,7 +62,14 @@ _PATIENT_COLUMNS = {
     "status": "status",
     "merged_into": "merged into",
 }
-_DEVICE_COLUMNS = {"id": "id", "name": "name", "created_at": "made", "expires_at": "expires"}
+_DEVICE_COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "by": "by",
+    "scram": "SCRAM",
+    "created_at": "made",
+    "expires_at": "expires",
+}
 
 
 class AccountType(Enum):
@@ -269,26 +278,46 @@ def add_device(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password instead of making one.")
     ] = False,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Let in who shows this certificate (PEM), by EXTERNAL, instead of a password.",
+        ),
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(help="Let in whom the identity provider's tokens call so, instead."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a password for one mail client; it is shown once."""
+    """Let one mail client in: by a password that is shown once, a certificate or a token."""
+    if sum((password_stdin, certificate is not None, subject is not None)) > 1:
+        raise typer.BadParameter("give one of --password-stdin, --certificate and --subject")
     secret = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
-    result = run(
-        ask(
-            opened(site),
-            Owner.MAIL,
-            "device_add",
-            {"address": address, "name": name, "secret": secret},
-        )
-    )
+    device = {
+        "address": address,
+        "name": name,
+        "secret": secret,
+        "certificate": None if certificate is None else certificate.read_text("ascii", "replace"),
+        "subject": subject,
+    }
+    result = run(ask(opened(site), Owner.MAIL, "device_add", device))
     if as_json:
         print_json(result)
         return
+    until = f"it expires {result['expires_at']}"
     say(f"Login:    {result['login']}")
-    if secret is None:
-        say(f"Password: {result['password']}   (shown once; it expires {result['expires_at']})")
+    if certificate is not None:
+        say(f"By:       this certificate, EXTERNAL ({until})")
+    elif subject is not None:
+        say(f"By:       tokens of this subject, OAUTHBEARER or XOAUTH2 ({until})")
+    elif secret is None:
+        say(f"Password: {result['password']}   (shown once; {until})")
     else:
-        say(f"Password: the one given (it expires {result['expires_at']})")
+        say(f"Password: the one given ({until})")
 
 
 @devices.command("list")
@@ -298,7 +327,7 @@ def list_devices(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List the device passwords of a mailbox; never the passwords themselves."""
+    """List what opens a mailbox; never the passwords themselves."""
     rows = run(ask(opened(site), Owner.MAIL, "device_list", {"address": address}))
     show_rows(rows, _DEVICE_COLUMNS, as_json=as_json)
 
@@ -309,7 +338,7 @@ def revoke_device(
     address: Annotated[str, typer.Argument(metavar="ADDRESS")],
     device: Annotated[int, typer.Argument(metavar="ID", help="From 'pli device list'.")],
 ) -> None:
-    """Take one device's password away."""
+    """Let one device in no more: its password, certificate or subject opens nothing."""
     run(ask(opened(site), Owner.MAIL, "device_revoke", {"address": address, "id": device}))
     say("Revoked.")
 

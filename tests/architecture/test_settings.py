@@ -47,6 +47,12 @@ def test_ports_alone_make_a_site(tmp_path: Path) -> None:
         pytest.param({"trust": {"url": "http://list.test/"}}, id="trust list in clear"),
         pytest.param({"trust": {"url": "list.test"}}, id="trust list of no scheme"),
         pytest.param({"trust": {"fetch_hours": 0}}, id="trust list fetched all the time"),
+        pytest.param({"tokens": {"issuer": "x"}}, id="provider without audience"),
+        pytest.param({"tokens": {"issuer": "", "audience": "x"}}, id="provider without name"),
+        pytest.param({"tokens": {"issuer": "x" * 256, "audience": "x"}}, id="provider too long"),
+        pytest.param(
+            {"tokens": {"issuer": "x", "audience": "x", "alg": "none"}}, id="algorithm of a token"
+        ),
         pytest.param({"routes": {"a.test": "host"}}, id="route without port"),
         pytest.param({"routes": {"a.test": ":25"}}, id="route without host"),
         pytest.param({"routes": {"a.test": "host:smtp"}}, id="route to a named port"),

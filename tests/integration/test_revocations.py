@@ -41,7 +41,10 @@ class Opened:
         )
         self.path = folder / "operators-ca.crl"
         self.revocations = Revocations(
-            KeyStore(folder), folder / "peers.pem", [self.context], lambda: NOW + timedelta(days=1)
+            KeyStore(folder),
+            [folder / "peers.pem"],
+            [self.context],
+            lambda: NOW + timedelta(days=1),
         )
 
     def revoked(self) -> frozenset[int]:

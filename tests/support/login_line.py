@@ -49,6 +49,10 @@ class LoginLine(ABC):
         """Send a line, give the next one without its tag; a challenge begins with "+ "."""
 
     @abstractmethod
+    async def open(self) -> bool:
+        """Say whether the server still listens on this connection."""
+
+    @abstractmethod
     async def is_in(self) -> bool:
         """Say whether somebody is logged in."""
 
@@ -97,6 +101,12 @@ class _ImapLine(LoginLine):
         self.peer.send(line.encode("latin-1") + b"\r\n")
         return (await self.peer.raw_line()).decode().removeprefix("t ")
 
+    async def open(self) -> bool:
+        try:
+            return (await self.say("t NOOP")).startswith("OK")
+        except ConnectionError:
+            return False
+
     async def is_in(self) -> bool:
         return (await self.peer.do("SELECT INBOX"))[1].startswith(b"OK")
 
@@ -135,6 +145,12 @@ class _SmtpLine(LoginLine):
         said = await self._line.reply()
         return said.replace("334 ", "+ ", 1) if said.startswith("334") else said
 
+    async def open(self) -> bool:
+        try:
+            return (await self.say("NOOP")).startswith("250")
+        except ConnectionError:
+            return False
+
     async def is_in(self) -> bool:
         return not (await self._line.say("MAIL FROM:<>")).startswith("530")
 
@@ -168,6 +184,7 @@ class Door:
         certificate: the server's, PEM.
     """
 
+    front: str
     store: MailStore
     login: str
     other: str
@@ -177,24 +194,35 @@ class Door:
     port: int
     tls_port: int
     peers: list[ImapPeer] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
     async def line(self, tls: ssl.SSLContext | None = None) -> LoginLine:
         """Connect with TLS first; by default without a client certificate."""
-        if self.login == ALICE:
+        if self.front == "imap":
             return await self._imap(self.tls_port, tls or self.client_tls)
-        line = await Line.open(self.tls_port, tls or self.client_tls)
-        return _SmtpLine(line, await line.say("EHLO poste.test"))
+        return await self._smtp(self.tls_port, tls or self.client_tls)
 
     async def plain_line(self) -> LoginLine:
         """Connect in clear."""
-        if self.login == ALICE:
+        if self.front == "imap":
             return await self._imap(self.port, None)
-        line = await Line.open(self.port)
-        return _SmtpLine(line, await line.say("EHLO poste.test"))
+        return await self._smtp(self.port, None)
+
+    async def forget(self) -> None:
+        """Close every connection."""
+        while self.peers:
+            await self.peers.pop().close()
+        while self.lines:
+            self.lines.pop().close()
 
     async def _imap(self, port: int, tls: ssl.SSLContext | None) -> LoginLine:
         self.peers.append(await ImapPeer.connect(port, tls))
         return _ImapLine(self.peers[-1])
+
+    async def _smtp(self, port: int, tls: ssl.SSLContext | None) -> LoginLine:
+        line = await Line.open(port, tls)
+        self.lines.append(line)
+        return _SmtpLine(line, await line.say("EHLO poste.test"))
 
 
 @asynccontextmanager
@@ -220,12 +248,11 @@ async def doors(
         limits = ImapLimits(login_delay_s=0.001)
         async with imap_site(limits, **given) as site:
             door = Door(
-                site.store, ALICE, BOB, SECRET, site.ca_file, site.client_tls, site.port,
+                front, site.store, ALICE, BOB, SECRET, site.ca_file, site.client_tls, site.port,
                 site.tls_port,
             )  # fmt: skip
             yield door
-            for peer in door.peers:
-                await peer.close()
+            await door.forget()
         return
     where = world(root)
     files = root / "site"
@@ -233,6 +260,6 @@ async def doors(
     quick = Deadlines(login_delay_s=0.001)
     async with mail_site(where, files, deadlines=quick, **given) as opened:
         yield Door(
-            opened.store, DR, SMTP_BOB, SMTP_SECRET, where.ours.cert, where.client_tls(None),
+            front, opened.store, DR, SMTP_BOB, SMTP_SECRET, where.ours.cert, where.client_tls(None),
             opened.submission, opened.submissions,
         )  # fmt: skip
