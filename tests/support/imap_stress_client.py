@@ -28,6 +28,7 @@ from tests.support.imap_view import Row, View
 from tests.support.imap_wire import Gone, Wire, settled_part
 
 FOLDERS = ("INBOX", "Archive", "Sent")
+EVENTS = "MessageNew MessageExpunge FlagChange"
 ANSWER_S = 30.0
 """A command that takes longer is stuck."""
 FEW, MANY = 12, 70
@@ -113,6 +114,9 @@ class Client:
         await self.ok(f"LOGIN {ALICE} {SECRET}")
         if self.style is Style.QRESYNC:
             await self.ok("ENABLE QRESYNC")
+        if self.style is Style.CONDSTORE:
+            # News come between its commands too; EXPUNGE does not.
+            await self.ok(f"NOTIFY SET (selected-delayed ({EVENTS}))")
 
     def start(self, command: str) -> bytes:
         """Send a command."""
@@ -212,6 +216,8 @@ class Client:
         start = self.world.tick()
         told: list[Reply] = []
         self.must(await self.until(self.start(command), told.append), command)
+        closed = next((at for at, each in enumerate(told) if each.code == b"CLOSED"), -1)
+        told = told[closed + 1 :]  # what came before is of the folder that was open
         codes = {reply.code: reply for reply in told if reply.kind == b"OK"}
         folder = self.world.folder(name, int(codes[b"UIDVALIDITY"].argument), self.who)
         highest = int(codes[b"HIGHESTMODSEQ"].argument)
@@ -260,20 +266,44 @@ class Client:
         self.must(reply, command)
         return reply.kind == b"OK"
 
-    async def append(self) -> None:
-        """Store a new message, in any folder."""
+    def any_folder(self) -> str:
+        """Choose a folder that somebody opened already."""
         name = self.rng.choice(FOLDERS)
-        if name not in self.world.folders:
-            name = self.opened.folder.name
+        return name if name in self.world.folders else self.opened.folder.name
+
+    def new_message(self) -> tuple[int, frozenset[str], str]:
+        """Give the token and flags of a message to add, and how APPEND and REPLACE have it."""
         token = self.stress.next_token()
         flags = self.rng.choice([frozenset[str](), frozenset({self.keyword, "\\Seen"})])
-        asked = self.world.ask(name)
         raw = content(token).decode("ascii")
-        words = f"APPEND {name} ({' '.join(flags)}) {{{len(raw)}+}}\r\n{raw}"
-        reply = await self.run(words)
+        return token, flags, f" ({' '.join(flags)}) {{{len(raw)}+}}\r\n{raw}"
+
+    async def append(self) -> None:
+        """Store one or more new messages, in any folder."""
+        name = self.any_folder()
+        new = [self.new_message() for _ in range(self.rng.choice([1, 1, 1, 3]))]
+        asked = self.world.ask(name)
+        reply = await self.run(f"APPEND {name}" + "".join(words for _, _, words in new))
         self.must(reply, "APPEND")
         if reply.code == b"APPENDUID":
-            self.world.appended(asked, int(reply.argument.split()[1]), token, flags)
+            uids = numbers(reply.argument.split()[1])
+            for uid, (token, flags, _) in zip(uids, new, strict=True):
+                self.world.appended(asked, uid, token, flags)
+
+    async def replace(self) -> None:
+        """Put a new message in another's place, in any folder."""
+        view, (uid,) = self.opened, self.some(1)
+        name = self.any_folder()
+        token, flags, words = self.new_message()
+        asked = self.world.ask(name)
+        entry = view.folder.entry(uid)
+        entry.movable = entry.movable or asked.start
+        told: list[Reply] = []
+        reply = await self.run(f"UID REPLACE {uid} {name}{words}", told.append)
+        if self.passed(reply, "REPLACE"):
+            made = next(each for each in told if each.code == b"APPENDUID")
+            self.world.appended(asked, int(made.argument.split()[1]), token, flags)
+            self.world.removed(view.folder, uid)
 
     async def store(self) -> None:
         """Set or clear this client's keyword, or add what everybody only adds."""
@@ -460,6 +490,7 @@ class Client:
             return
         actions: list[tuple[Callable[[], Coroutine[Any, Any, None]], int]] = [
             (self.append, 6 if size < MANY else 0),
+            (self.replace, 2),
             (self.store, 16),
             (self.toggle, 6),
             (self.fetch, 14),

@@ -145,3 +145,10 @@ def test_strings_cannot_forge_a_response(octets, written):
 )
 def test_folder_names_are_written_as_astrings(name, written):
     assert mailbox_name(name) == written
+
+
+def test_what_apple_mail_wants_before_it_turns_uidonly_on_is_there():
+    words = capabilities(
+        before_login=False, mechanisms=(), tls_offered=False, compressed=False, limit=7
+    ).split()
+    assert {b"PARTIAL", b"UIDBATCHES", b"ENABLE", b"UIDONLY", b"ESEARCH"} <= set(words)
