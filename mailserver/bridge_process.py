@@ -33,6 +33,7 @@ log = structlog.get_logger("mailserver.bridge_process")
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 REFUSALS = {
+    "no_such_token": "No such token in force; see 'pli token list DIR'.",
     "patient_exists": "A patient with this INS is registered in this structure already.",
     "no_such_patient": "No such patient in this structure; see 'pli patient list DIR'.",
     "no_such_document": "No such document in this structure; see 'pli record list DIR'.",

@@ -397,6 +397,14 @@ class RecordCommands:
         """The time of this site."""
         return self._context.clock()
 
+    def structure(self, arguments: Arguments) -> Structure:
+        """Give the structure that a command names, or the only one.
+
+        Raises:
+            RecordStateError: there is none, or several.
+        """
+        return self._structure(arguments)
+
     def _structure(self, arguments: Arguments) -> Structure:
         """The structure named, or the only one."""
         known = {structure.id: structure for structure in self._context.structures()}

@@ -14,11 +14,13 @@ from typing import Any
 from sqlalchemy import select
 
 from directory.database import Database
+from record_bridge.api_token import ApiToken
 from record_bridge.calendar_objects import Detail
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.repository import micros, moment, moment_or_none
 from record_bridge.schema import (
     TRAIL,
+    api_token,
     calendar_key,
     deposit,
     deposit_chunk,
@@ -212,6 +214,30 @@ class LifeQueries:
         )
         return None if row is None else _key(row._asdict())
 
+    async def api_token(self, digest: bytes, at: datetime) -> ApiToken | None:
+        """Give the token with this SHA-256, when it is in force."""
+        row = await self._database.first(
+            select(api_token).where(
+                api_token.c.digest == digest,
+                api_token.c.stopped_at.is_(None),
+                api_token.c.expires_at > micros(at),
+            )
+        )
+        return None if row is None else _token(row._asdict())
+
+    async def api_tokens(self, patient_id: int, at: datetime) -> Sequence[ApiToken]:
+        """List the patient's tokens that are in force."""
+        rows = await self._database.all(
+            select(api_token)
+            .where(
+                api_token.c.patient_id == patient_id,
+                api_token.c.stopped_at.is_(None),
+                api_token.c.expires_at > micros(at),
+            )
+            .order_by(api_token.c.id)
+        )
+        return [_token(row._asdict()) for row in rows]
+
     async def deposits(self, patient_id: int) -> Sequence[Deposit]:
         """List the files that the patient added, newest first."""
         rows = await self._database.all(
@@ -311,6 +337,19 @@ def _own_entry(row: Mapping[str, Any]) -> OwnEntry:
         organizer=row["organizer"],
         cancelled=bool(row["cancelled"]),
         changed_at=moment(row["changed_at"]),
+    )
+
+
+def _token(row: Mapping[str, Any]) -> ApiToken:
+    return ApiToken(
+        row["id"],
+        row["structure_id"],
+        row["patient_id"],
+        row["rpps"],
+        row["name"],
+        frozenset(row["scopes"].split()),
+        moment(row["created_at"]),
+        moment(row["expires_at"]),
     )
 
 

@@ -70,6 +70,8 @@ ACCESS_KINDS = frozenset(
         "record_exported",
         "calendar_key_made",
         "calendar_key_stopped",
+        "api_token_made",
+        "api_token_stopped",
         "access_refused",
         "emergency_opened",
         "right_given",
@@ -143,6 +145,7 @@ class DocumentView:
     visibility: tuple[str, ...]
     marks: tuple[str, ...]
     octets: int
+    parent_unique_id: str = ""
 
     @property
     def number(self) -> int:
@@ -258,6 +261,19 @@ class RecordQueries:
             select(patient)
             .join(named, patient.c.id == func.coalesce(named.c.merged_into, named.c.id))
             .where(named.c.address == address.lower(), named.c.structure_id == structure_id)
+        )
+        return None if row is None else _patient(row._asdict())
+
+    async def patient_by_identity(
+        self, structure_id: str, matricule: str, oid: str
+    ) -> PatientView | None:
+        """Give the patient of a structure with this INS."""
+        row = await self._database.first(
+            select(patient).where(
+                patient.c.structure_id == structure_id,
+                patient.c.matricule == matricule.upper(),
+                patient.c.oid == oid,
+            )
         )
         return None if row is None else _patient(row._asdict())
 
@@ -472,6 +488,7 @@ def _document(row: Mapping[str, Any]) -> DocumentView:
         visibility=tuple(sorted(row["visibility"].split())),
         marks=tuple(sorted(row["marks"].split())),
         octets=row["octets"],
+        parent_unique_id=row["parent_unique_id"] or "",
     )
 
 

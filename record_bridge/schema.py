@@ -489,6 +489,23 @@ calendar_key = Table(
     Index("calendar_key_patient", "patient_id"),
 )
 
+api_token = Table(
+    "api_token",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), comment="NULL: a structure's software"),
+    Column("rpps", Text, nullable=False, server_default="", comment="for whom it works"),
+    Column("digest", BLOB, nullable=False, comment="SHA-256 of 256 random bits"),
+    Column("name", Text, nullable=False),
+    Column("scopes", Text, nullable=False, comment="types of resources, space separated"),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("stopped_at", Integer),
+    UniqueConstraint("digest", name="api_token_digest"),
+    Index("api_token_holder", "structure_id", "patient_id"),
+)
+
 deposit = Table(
     "deposit",
     METADATA,

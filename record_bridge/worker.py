@@ -23,6 +23,7 @@ from certs.sandbox import SandboxPool
 from certs.tls import client_context
 from directory.database import Database
 from directory.lookup import Directory
+from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
@@ -175,6 +176,7 @@ class BridgeWorker:
             | LifeCommands(self._record, _now).table()
             | RightsCommands(self.commands, self._directory.practitioner).table()
             | MaskingCommands(self.commands).table()
+            | ApiTokenCommands(self.commands, self._directory.practitioner).table()
             | HandoverCommands(self.commands).table()
             | ArchiveCommands(self.commands, self._settings.record).table()
             | IdentityCommands(self.commands).table()

@@ -12,6 +12,7 @@ from mailserver.cli import (
     records,
     rights,
     site,
+    tokens,
     trust,
 )
 
@@ -34,6 +35,7 @@ app.add_typer(records.record, name="record")
 app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
+app.add_typer(tokens.tokens, name="token")
 app.add_typer(handover.handover, name="handover")
 app.add_typer(outgoing.queue, name="queue")
 app.add_typer(outgoing.message, name="message")

@@ -31,12 +31,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from certs.tls import server_context
 from mailserver.webmail import (
     agenda_pages,
+    application_pages,
     archive_page,
     autoconfig,
     caldav,
     calendar_pages,
     care_pages,
     family_pages,
+    fhir,
     life_pages,
     login,
     mail_pages,
@@ -93,6 +95,8 @@ UPLOAD_PATH: Final = "/dossier/fichiers"
 """The one page whose form carries a file; it is read after its sender has signed in."""
 MAX_UPLOAD: Final = MAX_FILE + 64 * 1024
 UPLOAD_WITHIN_S: Final = 180
+FHIR_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""All of them: what only writes is refused in FHIR's own words."""
 KEEP_ALIVE_S: Final = 15
 STOP_WITHIN_S: Final = 5
 
@@ -247,6 +251,12 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/.well-known/caldav", caldav.well_known, methods=[*caldav.METHODS]),
             Route("/caldav", caldav.serve, methods=[*caldav.METHODS]),
             Route("/caldav/{path:path}", caldav.serve, methods=[*caldav.METHODS]),
+            Route("/dossier/applications", application_pages.applications, methods=["GET"]),
+            Route("/dossier/applications", application_pages.make, methods=["POST"]),
+            Route("/dossier/applications/{token:int}/arreter", application_pages.stop,
+                  methods=["POST"]),
+            Route("/fhir", fhir.serve, methods=[*FHIR_METHODS]),
+            Route("/fhir/{path:path}", fhir.serve, methods=[*FHIR_METHODS]),
             Route("/.well-known/autoconfig/mail/config-v1.1.xml", autoconfig.config),
             Route("/mail/config-v1.1.xml", autoconfig.config),
             Route("/autodiscover/autodiscover.xml", autoconfig.autodiscover, methods=["POST"]),

@@ -105,6 +105,8 @@ _ACCESS_KINDS: Final = {
     "calendar_read": "lecture de l'agenda",
     "record_exported": "copie de tout le dossier",
     "calendar_key_made": "accès d'un calendrier à l'agenda",
+    "api_token_made": "accès d'une application au dossier",
+    "api_token_stopped": "fin de l'accès d'une application au dossier",
     "calendar_key_stopped": "accès d'un calendrier arrêté",
     "document_pdf": "téléchargement d'un document",
     "access_refused": "accès refusé",
@@ -323,3 +325,13 @@ def standing(states: Iterable[str]) -> str:
     """
     known = set(states)
     return next((text for state, text in _STANDINGS.items() if state in known), "")
+
+
+FHIR_SCOPES: Final = {
+    "DocumentReference": "les documents",
+    "Appointment": "l'agenda",
+    "Immunization": "les vaccinations",
+    "Patient": "l'identité",
+    "AuditEvent": "les accès au dossier",
+}
+"""What an application may read, in the patient's words."""

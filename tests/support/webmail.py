@@ -20,6 +20,7 @@ from mailserver.store.model import NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
 from record_bridge import repository, schema
+from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.life_commands import LifeCommands
@@ -240,6 +241,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             commands.table()
             | RightsCommands(commands, mail.directory.practitioner).table()
             | MaskingCommands(commands).table()
+            | ApiTokenCommands(commands, mail.directory.practitioner).table()
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
             | LifeCommands(record, clock).table()

@@ -426,6 +426,23 @@ CREATE TABLE calendar_key (
 )
 """,
     """
+CREATE TABLE api_token (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    patient_id INTEGER,
+    rpps TEXT DEFAULT '' NOT NULL,
+    digest BLOB NOT NULL,
+    name TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    stopped_at INTEGER,
+    PRIMARY KEY (id),
+    CONSTRAINT api_token_digest UNIQUE (digest),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
 CREATE TABLE deposit (
     id INTEGER NOT NULL,
     patient_id INTEGER NOT NULL,
@@ -714,6 +731,9 @@ CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
 """,
     """
 CREATE INDEX agenda_entry_patient ON agenda_entry (patient_id, day)
+""",
+    """
+CREATE INDEX api_token_holder ON api_token (structure_id, patient_id)
 """,
     """
 CREATE INDEX calendar_key_patient ON calendar_key (patient_id)
