@@ -23,6 +23,7 @@ from certs.sandbox import SandboxPool
 from certs.tls import client_context
 from directory.database import Database
 from directory.lookup import Directory
+from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_record import CalendarCommands
@@ -176,6 +177,7 @@ class BridgeWorker:
             | LifeCommands(self._record, _now).table()
             | RightsCommands(self.commands, self._directory.practitioner).table()
             | MaskingCommands(self.commands).table()
+            | AgendaCommands(self.commands, self._settings.record).table()
             | ApiTokenCommands(self.commands, self._directory.practitioner).table()
             | HandoverCommands(self.commands).table()
             | ArchiveCommands(self.commands, self._settings.record).table()

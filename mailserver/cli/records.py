@@ -144,6 +144,13 @@ def list_agenda(
     site: SiteArgument,
     ins: InsOption,
     oid: OidOption,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="AAAA-MM-JJ: as its patient is shown it on that day, prevention included.",
+        ),
+    ] = None,
     structure: StructureOption = None,
     reason: ReasonOption = None,
     *,
@@ -151,14 +158,11 @@ def list_agenda(
 ) -> None:
     """List a patient's agenda; the look is written in the trail."""
     place, given = opened_for_reading(site, reason)
-    rows = run(
-        ask(
-            place,
-            Owner.BRIDGE,
-            "agenda_list",
-            {"ins": ins, "oid": oid, "structure": structure, "reason": given},
-        )
-    )
+    arguments = {"ins": ins, "oid": oid, "structure": structure, "reason": given}
+    command = "agenda_list"
+    if at is not None:
+        command, arguments = "agenda_at", {**arguments, "day": at}
+    rows = run(ask(place, Owner.BRIDGE, command, arguments))
     columns = {
         "start": "when",
         "title": "title",

@@ -1,4 +1,4 @@
-"""Unmodified calendar clients over real TLS: the caldav library, vdirsyncer and curl.
+"""Unmodified calendar clients over real TLS: the caldav library, vdirsyncer, Thunderbird, curl.
 
 Source: RFC 4791 §7, RFC 6578 §3, RFC 6764 §5.
 """
@@ -13,11 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import load_pem_x509_certificates
 
-from certs.issue import PracticePki
+from certs.issue import Branch, PracticePki
 from mailserver.webmail.http import WebBind, serve_web
 from record_bridge.calendar_record import KEY_LIFETIME
 from tests.support.cda import CdaSpec
 from tests.support.mailsite import AT
+from tests.support.thunderbird import thunderbird
 from tests.support.webmail import webmail
 
 pytestmark = pytest.mark.timeout(120)
@@ -28,6 +29,7 @@ async def site(tmp_path):
     """A running webmail with one proposal, and a patient's calendar key."""
     pki = PracticePki.create(AT, "PRATIQUE")
     issued = pki.issue_server(AT, ["127.0.0.1"], {"CN": "localhost"})
+    (tmp_path / "root.pem").write_bytes(pki.authorities[Branch.ROOT].pem)
     (tmp_path / "server.pem").write_bytes(issued.bundle)
     (tmp_path / "server.key").write_bytes(issued.key)
     async with webmail(tmp_path) as opened:
@@ -146,6 +148,79 @@ verify_fingerprint = "{fingerprint(tmp_path / "server.pem")}"
     (folder / "personnel" / "local.ics").unlink()
     await synchronise("--force-delete")
     assert await opened.queries.life.own_entries(opened.patients["patient"]) == []
+
+
+THUNDERBIRD = """
+    const [ca, address, login, secret] = args;
+    Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB)
+        .addCertFromBase64(ca, "CT,C,C");
+    const base = new URL(address);
+    const LoginInfo = Components.Constructor(
+        "@mozilla.org/login-manager/loginInfo;1", Ci.nsILoginInfo, "init");
+    await Services.logins.addLoginAsync(
+        new LoginInfo(base.origin, null, "Pli agenda", login, secret, "", ""));
+    const { cal } = ChromeUtils.importESModule("resource:///modules/calendar/calUtils.sys.mjs");
+    const { CalEvent } = ChromeUtils.importESModule("resource:///modules/CalEvent.sys.mjs");
+    const { ITEM_FILTER_ALL_ITEMS } = Ci.calICalendar;
+    const open = name => {
+        const calendar = cal.manager.createCalendar(
+            "caldav", Services.io.newURI(`${address}/caldav/${login}/agendas/${name}/`));
+        calendar.id = cal.getUUID();
+        calendar.name = name;
+        calendar.setProperty("username", login);
+        cal.manager.registerCalendar(calendar);
+        return cal.manager.getCalendarById(calendar.id);
+    };
+    const items = calendar => calendar.getItemsAsArray(ITEM_FILTER_ALL_ITEMS, 0, null, null);
+    // It refreshes by itself when it is opened; two requests that are both asked for the login
+    // within a minute make it forget the password, so nothing is hurried here.
+    const synchronised = (calendar, condition, what) => until(async () => {
+        const found = await items(calendar);
+        return condition(found) ? found : null;
+    }, what);
+    const documents = open("sante");
+    const read = await synchronised(documents, found => found.length === 1, "the document's entry");
+    const own = open("personnel");
+    await synchronised(own, found => found.length === 1, "the entry noted elsewhere");
+    const event = new CalEvent([
+        "BEGIN:VCALENDAR", "VERSION:2.0", "BEGIN:VEVENT", "UID:from-thunderbird",
+        "DTSTAMP:20261101T000000Z", "DTSTART:20261210T090000Z", "DTEND:20261210T100000Z",
+        "SUMMARY:Kiné", "END:VEVENT", "END:VCALENDAR", ""].join("\\r\\n"));
+    const added = await own.addItem(event);
+    const changed = added.clone();
+    changed.title = "Kiné du dos";
+    await own.modifyItem(changed, added);
+    own.refresh();
+    const kept = await synchronised(
+        own, found => found.some(each => each.title === "Kiné du dos"), "the change");
+    const old = kept.find(each => each.id !== "from-thunderbird");
+    await own.deleteItem(old);
+    own.refresh();
+    await synchronised(own, found => found.length === 1, "the deletion");
+    return { read: read.map(each => each.title), readOnly: [documents.readOnly, own.readOnly] };
+"""
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(shutil.which("thunderbird") is None, reason="needs Thunderbird")
+async def test_thunderbird_reads_notes_changes_and_deletes(site, tmp_path):
+    opened, base, made = site
+    mine = {"patient_id": opened.patients["patient"], "actor": "test"}
+    await opened.app.state.services.record(
+        "own_entry_add", mine | {"title": "Dentiste", "place": "", "day": "2026-12-26"}
+    )
+    ca = "".join((tmp_path / "root.pem").read_text().splitlines()[1:-1])
+
+    def use() -> dict[str, object]:
+        with thunderbird(tmp_path / "profile") as client:
+            return client.run(THUNDERBIRD, ca, base, made["login"], made["secret"])
+
+    said = await asyncio.to_thread(use)
+
+    assert said == {"read": ["Rendez-vous santé"], "readOnly": [True, False]}
+    (entry,) = await opened.queries.life.own_entries(opened.patients["patient"])
+    assert (entry.uid, entry.title) == ("from-thunderbird", "Kiné du dos")
+    assert entry.start_at == datetime(2026, 12, 10, 9, tzinfo=UTC)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

@@ -20,6 +20,7 @@ from mailserver.store.model import NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
 from record_bridge import repository, schema
+from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
@@ -242,6 +243,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             | RightsCommands(commands, mail.directory.practitioner).table()
             | MaskingCommands(commands).table()
             | ApiTokenCommands(commands, mail.directory.practitioner).table()
+            | AgendaCommands(commands, root / "record.sqlite3").table()
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
             | LifeCommands(record, clock).table()
