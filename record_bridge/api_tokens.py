@@ -122,7 +122,7 @@ class ApiTokenCommands:
         if arguments.get("patient_id") is not None or arguments.get("ins"):
             person = await self._commands.find(arguments)
             return _Holder(str(person["structure_id"]), int(person["id"]), "")
-        structure = self._commands.structure(arguments)
+        structure = self._commands.structure_of(arguments)
         if not arguments.get("rpps"):
             return _Holder(structure.id, None, "")
         try:

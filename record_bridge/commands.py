@@ -397,7 +397,7 @@ class RecordCommands:
         """The time of this site."""
         return self._context.clock()
 
-    def structure(self, arguments: Arguments) -> Structure:
+    def structure_of(self, arguments: Arguments) -> Structure:
         """Give the structure that a command names, or the only one.
 
         Raises:
