@@ -20,6 +20,7 @@ from directory.database import Database
 from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life_queries import LifeQueries
+from record_bridge.listing import Wanted, page_of, seen_by
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, open_record
@@ -29,6 +30,7 @@ from record_bridge.rights_record import (
     document_facts,
     record_facts,
     rows_of_record,
+    sources_of_agenda,
 )
 from record_bridge.schema import (
     TRAIL,
@@ -46,9 +48,11 @@ __all__ = [
     "DocumentDetail",
     "DocumentView",
     "PatientView",
+    "RecordPage",
     "RecordQueries",
     "Viewer",
     "ViewerKind",
+    "Wanted",
 ]
 
 MAX_ACCESSES = 500
@@ -151,6 +155,15 @@ class DocumentView:
     def number(self) -> int:
         """Its number in addresses."""
         return number_of(self.unique_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """One page of a record's documents; ``total`` counts those of every page."""
+
+    categories: tuple[CategoryView, ...]
+    documents: tuple[DocumentView, ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,14 +319,26 @@ class RecordQueries:
 
     async def categories(self, patient_id: int, viewer: Viewer) -> Sequence[CategoryView]:
         """Count the documents that the viewer may see, class by class."""
-        counts: dict[str, int] = {}
-        for each in await self.documents(patient_id, viewer):
-            counts[each.class_code] = counts.get(each.class_code, 0) + 1
+        return list((await self.page(patient_id, viewer, Wanted(many=0))).categories)
+
+    async def page(self, patient_id: int, viewer: Viewer, wanted: Wanted) -> RecordPage:
+        """Give one page of what the viewer may see, newest first, and the counts of all of it.
+
+        What it costs does not grow with the record.
+        """
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None:
+            return RecordPage((), (), 0)
+        seen = await seen_by(self._database, patient_id, viewer, record)
+        rows = await page_of(self._database, record, viewer, (seen, wanted)) if wanted.many else []
         order = {code: place for place, code in enumerate(CLASSES)}
-        return [
-            CategoryView(code, class_label(code), counts[code])
-            for code in sorted(counts, key=lambda code: (order.get(code, len(order)), code))
-        ]
+        categories = tuple(
+            CategoryView(code, class_label(code), seen.counts[code])
+            for code in sorted(seen.counts, key=lambda code: (order.get(code, len(order)), code))
+        )
+        code = wanted.class_code
+        total = seen.total if code is None else seen.counts.get(code, 0)
+        return RecordPage(categories, tuple(map(_document, rows)), total)
 
     async def documents(
         self,
@@ -368,15 +393,23 @@ class RecordQueries:
 
     async def agenda(self, patient_id: int, viewer: Viewer) -> Sequence[AgendaView]:
         """List the agenda entries of documents that the viewer may see, by date."""
-        seen = {row["id"]: row for row in await self._visible(patient_id, viewer, Part.AGENDA)}
         rows = await self._database.all(
             select(agenda_entry)
             .where(agenda_entry.c.patient_id == patient_id)
             .order_by(agenda_entry.c.day.is_(None), agenda_entry.c.day, agenda_entry.c.start_at)
             .order_by(agenda_entry.c.id)
         )
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None or not rows:
+            return []
+        sources = await sources_of_agenda(self._database, patient_id)
+        seen = {
+            row["id"]: row["unique_id"]
+            for row in sources
+            if decide(document_facts(row), viewer, record, Part.AGENDA).is_shown
+        }
         return [
-            _agenda(row._asdict(), seen[row.document_id]["unique_id"])
+            _agenda(row._asdict(), seen[row.document_id])
             for row in rows
             if row.document_id in seen
         ]

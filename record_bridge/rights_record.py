@@ -25,7 +25,7 @@ from record_bridge.rights import (
     RecordFacts,
     may_open,
 )
-from record_bridge.schema import access_right, document, opposition, patient
+from record_bridge.schema import access_right, agenda_entry, document, opposition, patient
 from record_bridge.visibility import DocumentFacts
 
 DOCUMENT_COLUMNS = [column for column in document.c if column.name != "sha256"]
@@ -174,4 +174,11 @@ async def rows_of_record(database: Database, patient_id: int) -> Sequence[Mappin
         .order_by(document.c.effective_at.desc(), document.c.received_at.desc())
         .order_by(document.c.id.desc())
     )
+    return [row._asdict() for row in rows]
+
+
+async def sources_of_agenda(database: Database, patient_id: int) -> Sequence[Mapping[str, Any]]:
+    """The documents that entries of an agenda come from, hidden ones included: for no viewer."""
+    named = select(agenda_entry.c.document_id).where(agenda_entry.c.patient_id == patient_id)
+    rows = await database.all(select(*DOCUMENT_COLUMNS).where(document.c.id.in_(named)))
     return [row._asdict() for row in rows]

@@ -30,7 +30,7 @@ from mailserver.webmail.text_fr import today
 from mailserver.webmail.whose import own_patient, refuse_a_relative
 from record_bridge.errors import RecordBridgeError
 from record_bridge.model import Viewer, ViewerKind
-from record_bridge.queries import DocumentDetail, DocumentView, PatientView
+from record_bridge.queries import DocumentDetail, DocumentView, PatientView, RecordPage, Wanted
 from record_bridge.rights import EMERGENCIES, majority_day
 from record_bridge.rights_record import RightRow
 
@@ -135,8 +135,9 @@ async def _home(request: Request, visitor: Visitor) -> Response:
     }  # fmt: skip
     if record is not None:
         await note_access(request, record, "record", None)
-        found = await services.queries.documents(record.patient.id, record.viewer)
-        values["documents"] = found[:HOME_DOCUMENTS]
+        newest = Wanted(many=HOME_DOCUMENTS)
+        page = await services.queries.page(record.patient.id, record.viewer, newest)
+        values["documents"] = page.documents
         values["emergencies"] = await _emergencies(services, record)
         now = today(services.clock())
         entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
@@ -157,23 +158,38 @@ async def _record(request: Request, visitor: Visitor) -> Response:
     if record is None:
         return render("no_record.html", visitor, {"section": "record"})
     await note_access(request, record, "record", None)
+    wanted = Wanted(_page_number(request))
+    page = await services.queries.page(record.patient.id, record.viewer, wanted)
     values = {
         "section": "record",
         "record": record,
         "structure": services.directory.structure(record.patient.structure_id),
-        "categories": await services.queries.categories(record.patient.id, record.viewer),
-        "documents": await services.queries.documents(record.patient.id, record.viewer),
+        "page": page,
+        "pages": _pages(page, wanted),
         "category": None,
     }
     return render("record.html", visitor, values)
+
+
+def _page_number(request: Request) -> int:
+    """Give the page that is asked for; anything but a small whole number is the first."""
+    text = request.query_params.get("page", "1")
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 6 else 1
+
+
+def _pages(page: RecordPage, wanted: Wanted) -> dict[str, int]:
+    """Give the numbers of the pages before and after; 0 for none."""
+    is_last = wanted.number * wanted.many >= page.total
+    return {"newer": wanted.number - 1, "older": 0 if is_last else wanted.number + 1}
 
 
 async def _category(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await wanted_record(request, visitor)
     code = request.path_params["code"]
-    categories = await services.queries.categories(record.patient.id, record.viewer)
-    category = next((known for known in categories if known.code == code), None)
+    wanted = Wanted(_page_number(request), class_code=code)
+    page = await services.queries.page(record.patient.id, record.viewer, wanted)
+    category = next((known for known in page.categories if known.code == code), None)
     if category is None:
         raise HTTPException(404)
     await note_access(request, record, "record", None)
@@ -181,10 +197,8 @@ async def _category(request: Request, visitor: Visitor) -> Response:
         "section": "record",
         "record": record,
         "structure": services.directory.structure(record.patient.structure_id),
-        "categories": categories,
-        "documents": await services.queries.documents(
-            record.patient.id, record.viewer, class_code=code
-        ),
+        "page": page,
+        "pages": _pages(page, wanted),
         "category": category,
     }
     return render("record.html", visitor, values)

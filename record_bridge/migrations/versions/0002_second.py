@@ -742,6 +742,9 @@ CREATE INDEX calendar_key_patient ON calendar_key (patient_id)
 CREATE INDEX deposit_patient ON deposit (patient_id)
 """,
     """
+CREATE INDEX document_groups ON document (patient_id, status, class_code, type_code, visibility)
+""",
+    """
 CREATE INDEX document_identity ON document (identity_id)
 """,
     """
@@ -749,6 +752,9 @@ CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE 
 """,
     """
 CREATE INDEX document_patient ON document (patient_id, class_code)
+""",
+    """
+CREATE INDEX document_recent ON document (patient_id, effective_at, received_at)
 """,
     """
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL

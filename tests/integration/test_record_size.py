@@ -1,0 +1,44 @@
+"""What a record's pages cost does not grow with the record; figures: scripts/bench record."""
+
+from pathlib import Path
+
+import pytest
+
+from record_bridge.listing import PAGE
+from tests.support.record_load import PAGES, cost, loaded
+from tests.support.webmail import webmail
+
+
+@pytest.mark.timeout(60)
+async def test_statements_per_request_are_the_same_at_every_size(tmp_path: Path) -> None:
+    found = {}
+    for count in (10, 500):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        async with loaded(folder, count) as (site, client):
+            found[count] = {page: (await cost(site, client, page)).statements for page in PAGES}
+
+    assert found[10] == found[500]
+
+
+async def test_pages_hold_every_document_once_and_no_hidden_one(tmp_path: Path) -> None:
+    count = 4 * PAGE + 7
+    async with loaded(tmp_path, count) as (_, client):
+        titles: list[str] = []
+        path = "/dossier"
+        while path:
+            text = (await client.get(path)).text
+            titles += [part.partition("<")[0] for part in text.split("Compte rendu ")[1:]]
+            older = text.split('" rel="next"')[0].rpartition('href="')[2]
+            path = f"/dossier{older}" if 'rel="next"' in text else ""
+
+    shown = [number for number in range(count) if number % 10 != 9]
+    assert [int(each.split()[0]) for each in titles] == shown
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "99999", "999999", "²", "1e3"])
+async def test_a_page_that_is_none_is_empty_or_the_first(tmp_path: Path, page: str) -> None:
+    async with webmail(tmp_path) as site, site.signed_in() as client:
+        answer = await client.get("/dossier", params={"page": page})
+
+    assert answer.status_code == 200
