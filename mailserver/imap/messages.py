@@ -128,6 +128,8 @@ async def store(context: Context, command: c.Store) -> bytes:
         context.condstore = True
     uids = tuple(view.uids[at] for at in positions)
     before = {view.uids[at]: view.rows[at] for at in positions} if command.silent else {}
+    folders = context.shared.folders
+    mark = folders.mark(view.folder.id)
     rows = await context.store.messages.store_flags(
         FlagChange(
             folder_id=view.folder.id,
@@ -139,6 +141,7 @@ async def store(context: Context, command: c.Store) -> bytes:
             by_application=application,
         )
     )
+    folders.took(view.folder.id, mark, rows)
     view.apply(rows)
     context.show_keywords()
     by_uid = command.numbering is c.Numbering.UID

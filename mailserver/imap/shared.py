@@ -24,7 +24,7 @@ from mailserver.message.index import MessageIndex
 from mailserver.sasl.tokens import TokenIssuer
 from mailserver.store.changes import Subscription
 from mailserver.store.database import MailStore
-from mailserver.store.model import Changes, Folder
+from mailserver.store.model import Changes, EntryRow, Folder
 
 APPEND_LIMIT = 35 * 1024 * 1024
 """Octets of one appended message: 25 MB of attachments in base64."""
@@ -230,6 +230,25 @@ class FolderCache:
             if told is not None:
                 return told
         return await self._store.messages.changed_since(folder_id, modseq)
+
+    def mark(self, folder_id: int) -> int | None:
+        """Take a mark for ``took`` before a write; None when the copy is not up to date."""
+        known = self._known.get(folder_id)
+        return None if known is None or known.subscription.pending else known.subscription.wakes
+
+    def took(self, folder_id: int, mark: int | None, rows: Sequence[EntryRow]) -> None:
+        """Take in what a change of flags gave back, which saves the reading that it calls for.
+
+        Only when that change was the next one of the folder and nothing else was published since
+        ``mark``; else the reading happens.
+        """
+        known = self._known.get(folder_id)
+        if known is None or mark is None or known.subscription.wakes != mark + 1:
+            return
+        changed = [row for row in rows if row.modseq > known.modseq]
+        if changed and all(row.modseq == known.modseq + 1 for row in changed):
+            known.note(Changes(changed, [], known.modseq + 1))
+            known.subscription.clear()
 
     async def _read(self, folder_id: int, known: _OpenFolder) -> None:
         known.subscription.clear()

@@ -21,12 +21,17 @@ R = TypeVar("R")
 
 
 class Subscription:
-    """A wish to know about one mailbox. Changes between two waits are one wake-up."""
+    """A wish to know about one mailbox. Changes between two waits are one wake-up.
+
+    Attributes:
+        wakes: how many changes were published to it so far.
+    """
 
     def __init__(self, changes: "Changes", mailbox_id: int) -> None:
         self._changes = changes
         self._event = asyncio.Event()
         self.mailbox_id = mailbox_id
+        self.wakes = 0
 
     @property
     def pending(self) -> bool:
@@ -48,6 +53,7 @@ class Subscription:
 
     def wake(self) -> None:
         """Note a change; the publisher calls it."""
+        self.wakes += 1
         self._event.set()
 
     def __enter__(self) -> Self:

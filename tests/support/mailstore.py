@@ -1,13 +1,12 @@
 """A mail store on a real file, with one practice in it, and deliveries to put into it."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -236,16 +235,17 @@ def watch_reads(store: MailStore) -> list[str]:
             statements.append(statement)
 
     readers = store._database._readers
-    connect = readers._connect
+    run = readers.run
 
-    def watched() -> sqlite3.Connection:
-        connection = connect()
-        connection.set_trace_callback(note)
-        return connection
+    async def watched(apply: Callable[[sqlite3.Connection, Any], Any], value: Any) -> Any:
+        def traced(connection: sqlite3.Connection, value: Any) -> Any:
+            connection.set_trace_callback(note)
+            try:
+                return apply(connection, value)
+            finally:
+                connection.set_trace_callback(None)
 
-    readers._connect = watched  # type: ignore[method-assign]
-    for _ in readers._threads:
-        readers._calls.put(None)
-    readers._threads.clear()
-    readers._calls = SimpleQueue()
+        return await run(traced, value)
+
+    readers.run = watched  # type: ignore[method-assign]
     return statements
