@@ -28,10 +28,10 @@ class Subscription:
     """
 
     def __init__(self, changes: "Changes", mailbox_id: int) -> None:
+        self.wakes = 0
         self._changes = changes
         self._event = asyncio.Event()
         self.mailbox_id = mailbox_id
-        self.wakes = 0
 
     @property
     def pending(self) -> bool:
