@@ -3,7 +3,7 @@
 A ZIP with ``manifest.json`` (version, kind, patient, SHA-256 of every other file),
 ``tables/<table>.json``, ``documents/``, ``deposits/``, ``packages/`` and ``events.json``. Rows
 name each other by their place in their table, so an archive says nothing of a site's numbering.
-A table belongs to it when it names a patient; secrets of calendars never do.
+A table belongs to it when it names a patient; keys of calendars and applications never do.
 
 Source: RULES §7, RULES §13.
 """
@@ -27,7 +27,9 @@ VERSION: Final = 1
 FORMAT: Final = "pli-record"
 WHOLE, OWN = "whole", "own"
 """Everything, for the structure; what its patient sees, for the patient."""
-_LEFT_OUT: Final = frozenset({"calendar_key", "imported_event", "notice", "admission_pack"})
+_LEFT_OUT: Final = frozenset(
+    {"api_token", "calendar_key", "imported_event", "notice", "admission_pack"}
+)
 _OWN_DOCUMENT: Final = (
     "id", "structure_id", "patient_id", "unique_id", "sha256", "octets", "set_id",
     "version_number", "type_code", "class_code", "title", "effective_at", "status", "visibility",
