@@ -16,7 +16,7 @@ trail (RULES §13); ``actor`` is ``cli:<os user>``, ``account:<id>`` and so on, 
 | quarantine_list | structure | rows |
 | quarantine_close | structure, id | ``closed`` |
 | note_access | patient_id, document_id, kind | ``noted`` |
-| status | | ``running``, ``filed``, ``quarantined``, ``waiting_replies`` |
+| status | | ``running``, ``filed``, ``quarantined`` (late ones too), ``waiting_replies`` |
 | idle | | ``idle``, ``waiting`` |
 """
 
@@ -302,7 +302,7 @@ class RecordCommands:
 
     async def status(self, _arguments: Arguments) -> dict[str, Any]:
         """Say that the bridge lives, and what it did."""
-        counts = await self._context.record.write(_counts, None)
+        counts = await self._context.record.write(_counts, self._context.clock())
         return {"running": True, **counts}
 
     async def idle(self, _arguments: Arguments) -> dict[str, Any]:
@@ -625,13 +625,18 @@ def _append(connection: sqlite3.Connection, event: AuditEvent) -> None:
     append(connection, TRAIL, [event])
 
 
-def _counts(connection: sqlite3.Connection, _value: None) -> dict[str, int]:
+def _counts(connection: sqlite3.Connection, at: datetime) -> dict[str, int]:
     row = connection.execute(
-        "SELECT (SELECT count(*) FROM document),"
+        "SELECT (SELECT count(*) FROM document WHERE patient_id IS NOT NULL),"
         " (SELECT count(*) FROM quarantine WHERE state = 'open'),"
         " (SELECT count(*) FROM reply_outbox WHERE state = 'waiting')"
     ).fetchone()
-    return {"filed": row[0], "quarantined": row[1], "waiting_replies": row[2]}
+    return {
+        "filed": row[0],
+        "quarantined": row[1],
+        "waiting_replies": row[2],
+        **quarantine.late(connection, at),
+    }
 
 
 def _pending(connection: sqlite3.Connection, _value: None) -> int:

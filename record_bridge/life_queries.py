@@ -26,6 +26,7 @@ from record_bridge.schema import (
     deposit_chunk,
     directive,
     invitation,
+    notice,
     opposition,
     own_entry,
     profile_item,
@@ -135,6 +136,15 @@ class HistoryEvent:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A document that somebody had opened has left: ``withdrawn``, or ``taken_out``."""
+
+    id: int
+    kind: str
+    at: datetime
+
+
 HISTORY_KINDS = frozenset(
     {
         "agenda_decided",
@@ -150,7 +160,9 @@ HISTORY_KINDS = frozenset(
         "own_entry_deleted",
         "own_entry_written",
         "patient_changed",
+        "patient_merged",
         "patient_registered",
+        "patient_split",
         "prevention_declared",
         "prevention_undone",
         "profile_noted",
@@ -309,6 +321,20 @@ class LifeQueries:
             )
         )
         return {row.scope: moment(row.since_at) for row in rows}
+
+    async def notices(self, addressees: Sequence[str]) -> Sequence[Notice]:
+        """List what somebody does not know yet of documents that they had opened, newest first.
+
+        Args:
+            addressees: whoever they are in the trail.
+        """
+        rows = await self._database.all(
+            select(notice.c.id, notice.c.kind, notice.c.at)
+            .where(notice.c.addressee.in_(addressees), notice.c.seen_at.is_(None))
+            .order_by(notice.c.id.desc())
+            .limit(50)
+        )
+        return [Notice(row.id, row.kind, moment(row.at)) for row in rows]
 
     async def history(self, patient_id: int) -> Sequence[HistoryEvent]:
         """List what changed a record, newest first; nothing that names a document."""

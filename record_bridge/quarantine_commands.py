@@ -2,6 +2,7 @@
 
 | command | arguments | result |
 |---|---|---|
+| quarantine_addressed | structure, id | whose item it is, nothing of what it says |
 | quarantine_show | structure, id | the item, traits side by side, candidates |
 | quarantine_decide | structure, id, decision, reason, ins, oid | ``decision``, ``rows`` |
 | quarantine_undo | structure, id, reason | ``rows`` |
@@ -67,10 +68,20 @@ class QuarantineCommands:
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         """Give every command by name."""
         return {
+            "quarantine_addressed": self.quarantine_addressed,
             "quarantine_show": self.quarantine_show,
             "quarantine_decide": self.quarantine_decide,
             "quarantine_undo": self.quarantine_undo,
         }
+
+    async def quarantine_addressed(self, arguments: Arguments) -> dict[str, Any]:
+        """Say which mailboxes an item came to; nothing is shown, so nothing is written.
+
+        Raises:
+            RecordStateError: there is no such item.
+        """
+        row = await self._row(arguments)
+        return {"addressees": row["addressees"].split()}
 
     async def quarantine_show(self, arguments: Arguments) -> dict[str, Any]:
         """Show an item; the look is in the trail.

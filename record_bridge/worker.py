@@ -23,6 +23,7 @@ from certs.sandbox import SandboxPool
 from certs.tls import client_context
 from directory.database import Database
 from directory.lookup import Directory
+from record_bridge import quarantine
 from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.archive_commands import ArchiveCommands
@@ -52,6 +53,7 @@ log = structlog.get_logger("record_bridge")
 
 POOL_SIZE = 2
 REFRESH_S = 60.0
+LATE_ALARM_EVERY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class BridgeWorker:
         self._record: Database | None = None
         self._opener: Opener | None = None
         self._commands: RecordCommands | None = None
+        self._told_late_at: datetime | None = None
 
     async def __aenter__(self) -> Self:
         """Open the record, start the sandbox, build a watcher per mailbox."""
@@ -259,6 +262,7 @@ class BridgeWorker:
                     log.info("documents_released", count=released)
                     self.wake()
                 await self.opener.refresh(_now())
+                await self._tell_of_late()
             except Exception as error:
                 log.exception("refresh_failed", error_type=type(error).__name__, phase="refresh")
             try:
@@ -266,6 +270,16 @@ class BridgeWorker:
                     await self._stopping.wait()
             except TimeoutError:
                 continue
+
+    async def _tell_of_late(self) -> None:
+        """Raise an alarm each hour while something has waited for a decision too long."""
+        at = _now()
+        if self._told_late_at is not None and at - self._told_late_at < LATE_ALARM_EVERY:
+            return
+        self._told_late_at = at
+        for name, count in (await self.record.write(quarantine.late, at)).items():
+            if count:
+                log.warning("quarantine_late", verdict=name, count=count)
 
     async def _start_pool(self) -> SandboxPool:
         return await self._stack.enter_async_context(SandboxPool(POOL_SIZE, functions=FUNCTIONS))

@@ -26,8 +26,9 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.message.compose import Draft, compose
 from mailserver.message.headers import message_ids, value_of
 from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Folder, Mailbox
-from mailserver.webmail import invitations
+from mailserver.webmail import invitations, keeping
 from mailserver.webmail.files import download
+from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import render
 from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.sanitise import ShownSender, body_text, plain, safe_html, shown_sender
@@ -171,6 +172,8 @@ async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[st
         "nonce": secrets.token_hex(16),
         "invitation": await invitations.invitation_of(services, place.mailbox, message),
         "told": request.query_params.get("invitation", "") if request.method == "GET" else "",
+        "kept": request.query_params.get("garde", "") if request.method == "GET" else "",
+        "keep_refusal": REFUSALS.get(request.query_params.get("garde", ""), ""),
         "to": _recipients(plain(detail.index.to, 1000), place.mailbox),
         "standings": await _standings(services, place, detail),
     }
@@ -300,6 +303,17 @@ async def _attachment(request: Request, visitor: Visitor) -> Response:
     return download(*found)
 
 
+async def _keep(request: Request, visitor: Visitor) -> Response:
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    message = await OpenedMessage.open(services_of(request), detail)
+    number = int(request.path_params["number"])
+    where = f"{place.path}/{detail.row.uid}"
+    return await keeping.keep(
+        request, visitor, keeping.Kept(place.mailbox, message, number, where)
+    )
+
+
 def _answer_address(message: OpenedMessage, mailbox: Mailbox) -> str:
     """Give who an answer goes to; "" when the sender closed the conversation.
 
@@ -405,5 +419,6 @@ folder = signed_in(_folder)
 message = signed_in(_message)
 html_body = signed_in(_html_body)
 attachment = signed_in(_attachment)
+keep = signed_in(_keep)
 answer = signed_in(_answer)
 invitation = signed_in(_invitation)

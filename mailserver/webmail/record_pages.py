@@ -8,6 +8,7 @@ downloads.
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -15,20 +16,22 @@ from typing import Final
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from certs.errors import CertsError
 from mailserver.errors import MailServerError
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
+from mailserver.webmail.commanding import run
 from mailserver.webmail.files import download
 from mailserver.webmail.narrative import ReadableDocument, read_document
 from mailserver.webmail.pages import render
-from mailserver.webmail.professionals import names_of, practitioners_in
+from mailserver.webmail.professionals import names_of, practitioners_in, professionals_of
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, services_of, signed_in
 from mailserver.webmail.text_fr import today
 from mailserver.webmail.whose import own_patient, refuse_a_relative
 from record_bridge.errors import RecordBridgeError
+from record_bridge.life_queries import Notice
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.queries import DocumentDetail, DocumentView, PatientView, RecordPage, Wanted
 from record_bridge.rights import EMERGENCIES, majority_day
@@ -131,7 +134,7 @@ async def _home(request: Request, visitor: Visitor) -> Response:
             unread.append((mailbox, inbox, status.unseen))
     values: dict[str, object] = {
         "section": "home", "record": record, "unread": unread, "documents": [], "entries": [],
-        "emergencies": [], "names": {},
+        "emergencies": [], "names": {}, "notices": await _notices(request, visitor, record),
     }  # fmt: skip
     if record is not None:
         await note_access(request, record, "record", None)
@@ -143,6 +146,31 @@ async def _home(request: Request, visitor: Visitor) -> Response:
         entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
         values["entries"] = [e for e in entries if is_upcoming(e, now)][:HOME_ENTRIES]
     return render("home.html", visitor, values)
+
+
+async def _notices(
+    request: Request, visitor: Visitor, record: OwnRecord | None
+) -> Sequence[Notice]:
+    """What the visitor is to know of documents that they had opened, and that have left."""
+    names = await _names(request, visitor, record)
+    return await services_of(request).queries.life.notices(names)
+
+
+async def _names(request: Request, visitor: Visitor, record: OwnRecord | None) -> list[str]:
+    """Whoever the visitor is in the trail."""
+    professionals = await professionals_of(services_of(request), visitor)
+    own = [visitor.actor] if record is None else [visitor.actor, record.actor]
+    return list(dict.fromkeys([*own, *(each.actor for each in professionals)]))
+
+
+async def _notice_seen(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    key = int(request.path_params["notice"])
+    for name in await _names(request, visitor, await own_record(request, visitor)):
+        if any(each.id == key for each in await services.queries.life.notices([name])):
+            await run(services, "notice_seen", {"id": key, "actor": name})
+            return RedirectResponse("/accueil", status_code=303)
+    raise HTTPException(404)
 
 
 async def _emergencies(services: WebmailServices, record: OwnRecord) -> list[RightRow]:
@@ -301,6 +329,7 @@ async def _access_proofs(request: Request, visitor: Visitor) -> Response:
 
 
 home = signed_in(_home)
+notice_seen = signed_in(_notice_seen)
 record = signed_in(_record)
 category = signed_in(_category)
 document = signed_in(_document)

@@ -3,6 +3,7 @@
 Source: RULES §7, MSS-FACTS §6.4, MSS-FACTS §7.1.
 """
 
+import base64
 import io
 import re
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 from mailserver.webmail.http import MAX_BODY
 from record_bridge.life import MAX_DEPOSITS, MAX_FILE, MAX_ITEMS
 from tests.support.cda import CdaSpec
+from tests.support.mailsite import PATIENT
 from tests.support.webmail import token_of, webmail
 from tests.unit.record_bridge.test_life import PDF, PNG
 
@@ -53,6 +55,59 @@ async def test_a_file_of_the_patient_is_kept_marked_and_given_back(site):
         assert (await client.get(path)).status_code == 404
         assert "Aucun fichier" in (await client.get("/dossier/fichiers")).text
     assert await site.queries.documents(site.patients["patient"], _own(site)) == []
+
+
+MAIL = (
+    b"From: Laboratoire <lab@chu.test>\r\nTo: <%b>\r\nSubject: Bilan\r\n"
+    b"Message-ID: <9@chu.test>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain\r\n\r\nBonjour\r\n"
+    b'--b\r\nContent-Type: %b\r\nContent-Disposition: attachment; filename="%b"\r\n'
+    b"Content-Transfer-Encoding: base64\r\n\r\n%b\r\n--b--\r\n"
+)
+
+
+async def came(site, name, content, address=PATIENT):
+    """Put a message with one file into an inbox; give its page."""
+    kind = b"application/octet-stream"
+    raw = MAIL % (address.encode(), kind, name.encode(), base64.b64encode(content))
+    await site.mail.receive(raw, address)
+    mailbox = await site.mail.mailbox(address)
+    inbox = await site.mail.store.folders.get(mailbox.id, "INBOX")
+    rows = await site.mail.store.messages.entries(inbox.id)
+    return f"/messagerie/{mailbox.id}/{inbox.id}/{rows[-1].uid}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("bilan.pdf", PDF, "oui"),
+        ("bilan.exe", b"MZ\x00\x01", "file_type"),
+        ("bilan.txt", PDF, "file_ending"),
+    ],
+)
+async def test_a_file_that_came_with_a_message_is_kept_on_request(site, name, content, told):
+    path = await came(site, name, content)
+    async with site.signed_in() as client:
+        page = (await client.get(path)).text
+        number = re.search(r"/piece/(\d+)/garder", page)[1]
+        answer = await post(client, path, f"{path}/piece/{number}/garder")
+        assert answer.headers["location"] == f"{path}?garde={told}"
+        after = (await client.get(answer.headers["location"])).text
+        files = (await client.get("/dossier/fichiers")).text
+    assert ("enregistrée dans" in after) == (told == "oui")
+    assert ("bilan" in files) == (told == "oui")
+
+
+async def test_nobody_keeps_a_file_of_anothers_mailbox_or_one_that_is_none(site):
+    path = await came(site, "bilan.pdf", PDF)
+    async with site.signed_in("other") as client:
+        token = token_of((await client.get("/dossier/fichiers")).text)
+        answer = await client.post(f"{path}/piece/1/garder", data={"csrf": token})
+        assert answer.status_code == 404
+    async with site.signed_in() as client:
+        answer = await post(client, path, f"{path}/piece/0/garder")
+        assert answer.status_code == 404
 
 
 def _own(site):

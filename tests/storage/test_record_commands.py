@@ -1,6 +1,7 @@
 """Commands on the record: what they refuse, what they change, and that they leave a trace."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,5 +155,13 @@ async def test_status_counts_what_there_is(record: Record) -> None:
         "filed": 0,
         "quarantined": 1,
         "waiting_replies": 1,
+        "quarantined_24h": 0,
+        "quarantined_72h": 0,
     }
+    record.now += timedelta(hours=24)
+    assert (await record.commands.status({}))["quarantined_24h"] == 1
+    record.now += timedelta(hours=47, minutes=59)
+    assert (await record.commands.status({}))["quarantined_72h"] == 0
+    record.now += timedelta(minutes=1)
+    assert (await record.commands.status({}))["quarantined_72h"] == 1
     assert (await record.commands.idle({}))["idle"] is False

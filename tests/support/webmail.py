@@ -28,8 +28,11 @@ from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
 from record_bridge.prevention_record import PreventionCommands
+from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.queries import RecordQueries
+from record_bridge.rematching import Rematcher
 from record_bridge.rights_commands import RightsCommands
+from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import OID_TEST, CdaSpec, cda
 from tests.support.mailsite import (
     AT,
@@ -44,6 +47,7 @@ from tests.support.mailsite import (
     MailSite,
     mail_site,
 )
+from tests.support.record import DirectOpener
 
 PASSWORD = "correct horse battery"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -247,6 +251,8 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
             | LifeCommands(record, clock).table()
+            | WithdrawalCommands(commands).table()
+            | QuarantineCommands(commands, Rematcher(record, DirectOpener(), clock)).table()  # type: ignore[arg-type]
         )
         site = Webmail(None, mail, record, queries, clock, {}, {}, commands_table=table)
 

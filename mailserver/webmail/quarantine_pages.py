@@ -1,0 +1,128 @@
+"""Quarantine for professionals: what came to their mailboxes and was not filed; decisions.
+
+A professional sees the items that were addressed to one of their own mailboxes. Each look and each
+decision is in the trail under their name; a decision has a reason and can be undone.
+
+Source: RULES §5, RULES §9, RULES §13.
+"""
+
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from mailserver.errors import CommandError, MailServerError
+from mailserver.webmail.commanding import run
+from mailserver.webmail.pages import render
+from mailserver.webmail.professionals import Professional, wanted_professionals
+from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
+from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
+
+MAX_REASON: Final = 200
+REFUSALS: Final = {
+    "no_reason": "Écrivez pourquoi : la raison est conservée avec votre nom.",
+    "say_whose": "Choisissez le patient.",
+    "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
+    "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
+    "not_for_a_person": "Ce document ne peut pas être intégré : voyez le motif ci-dessous.",
+    "no_such_decision": "Choisissez une décision.",
+    "no_open_row": "Cet élément n'attend plus de décision.",
+    "nothing_to_undo": "Il n'y a rien à annuler.",
+}
+TRAITS: Final = {
+    "family": "Nom de naissance",
+    "given": "Premier prénom",
+    "birth_date": "Date de naissance",
+    "sex": "Sexe",
+    "birth_place": "Lieu de naissance",
+}
+
+
+async def _list(request: Request, visitor: Visitor) -> Response:
+    items: dict[int, Any] = {}
+    for professional in await wanted_professionals(request, visitor):
+        arguments = {"structure": professional.viewer.structure_id, "actor": professional.actor}
+        for item in await run(services_of(request), "quarantine_list", arguments):
+            if _is_addressed(item, professional):
+                items[item["id"]] = item
+    values = {
+        "section": "quarantine",
+        "items": sorted(items.values(), key=lambda item: -item["age_hours"]),
+        "done": request.query_params.get("fait", ""),
+    }
+    return render("quarantine.html", visitor, values)
+
+
+async def _item(request: Request, visitor: Visitor) -> Response:
+    _, item = await _found(request, visitor)
+    refusal = REFUSALS.get(request.query_params.get("refus", ""), "")
+    values = {"section": "quarantine", "item": item, "refusal": refusal, "traits": TRAITS}
+    return render("quarantine_item.html", visitor, values)
+
+
+async def _decide(request: Request, visitor: Visitor) -> Response:
+    professional, item = await _found(request, visitor)
+    decision = await field_of(request, "decision", 20)
+    ins, _, oid = (await field_of(request, "patient", 80)).partition(" ")
+    arguments = {
+        "id": item["id"],
+        "structure": item["structure"],
+        "actor": professional.actor,
+        "decision": decision,
+        "reason": await field_of(request, "reason", MAX_REASON),
+        "ins": ins,
+        "oid": oid,
+    }
+    return await _tried(request, item, "quarantine_decide", arguments)
+
+
+async def _undo(request: Request, visitor: Visitor) -> Response:
+    professional, item = await _found(request, visitor)
+    arguments = {
+        "id": item["id"],
+        "structure": item["structure"],
+        "actor": professional.actor,
+        "reason": await field_of(request, "reason", MAX_REASON),
+    }
+    return await _tried(request, item, "quarantine_undo", arguments)
+
+
+async def _tried(
+    request: Request, item: dict[str, Any], command: str, arguments: dict[str, Any]
+) -> Response:
+    page = f"/quarantaine/{item['id']}"
+    try:
+        await services_of(request).record(command, arguments)
+    except (CommandError, RecordStateError, InsError) as error:
+        reason = error.code if isinstance(error, CommandError) else error.reason
+        return RedirectResponse(f"{page}?refus={reason}", status_code=303)
+    except (OSError, MailServerError, RecordBridgeError) as error:
+        raise HTTPException(503) from error
+    return RedirectResponse(page, status_code=303)
+
+
+async def _found(request: Request, visitor: Visitor) -> tuple[Professional, dict[str, Any]]:
+    """Give an item that came to a mailbox of the visitor.
+
+    Raises:
+        HTTPException: 404 for any other.
+    """
+    key = int(request.path_params["item"])
+    for professional in await wanted_professionals(request, visitor):
+        arguments = {"structure": professional.viewer.structure_id, "actor": professional.actor}
+        mine = await run(services_of(request), "quarantine_addressed", {**arguments, "id": key})
+        if _is_addressed(mine, professional):
+            shown = await run(services_of(request), "quarantine_show", {**arguments, "id": key})
+            return professional, shown
+    raise HTTPException(404)
+
+
+def _is_addressed(item: dict[str, Any], professional: Professional) -> bool:
+    return professional.mailbox.address.lower() in item["addressees"]
+
+
+items = signed_in(_list)
+item = signed_in(_item)
+decide = signed_in(_decide)
+undo = signed_in(_undo)

@@ -1,0 +1,124 @@
+"""Quarantine in the pages of the professional to whom the documents were addressed."""
+
+import re
+
+import pytest
+
+from record_bridge import progress
+from record_bridge.filing import FilingBatch, file_batch
+from record_bridge.model import Environment
+from tests.support.cda import OID_TEST, CdaSpec, PatientSpec
+from tests.support.mailsite import AT, CABINET, DOCTOR, PATIENT
+from tests.support.record import item_of, message, report
+from tests.support.webmail import token_of, webmail
+
+INS = PATIENT.partition("@")[0]
+PERSON = PatientSpec(ins=INS, given="CAMILLE", birth_date="19790329")
+"""The patient of the site, but for the day of birth."""
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with webmail(tmp_path) as opened:
+        yield opened
+
+
+async def waits(site, **changes):
+    """Have a document wait that was addressed to the doctor."""
+    await progress.position(site.record, CABINET.id, 7, AT)
+    (claimed,) = await site.record.write(progress.claim, progress.Claim(CABINET.id, 7, (1,), AT))
+    raw = message(1, report(1, **({"patients": (PERSON,)} | changes)), to=(DOCTOR,))
+    item = item_of(claimed.item_id, claimed.uid, raw)
+    await site.record.write(file_batch, FilingBatch(CABINET, Environment.TEST, (item,), AT))
+
+
+async def decide(client, page, path=None, **fields):
+    shown = await client.get(page)
+    return await client.post(path or page, data={"csrf": token_of(shown.text)} | fields)
+
+
+async def test_the_addressee_sees_what_waits_and_which_trait_differs(site):
+    await waits(site)
+    async with site.signed_in("doctor") as client:
+        listed = (await client.get("/quarantaine")).text
+        page = re.search(r"/quarantaine/\d+", listed)[0]
+        shown = (await client.get(page)).text
+
+    assert "904" in listed
+    assert "<strong>19790328</strong> (différent)" in shown
+    assert "19790329" in shown
+    assert "ZZCANARY" not in page
+
+
+async def test_nobody_else_sees_it(site):
+    await waits(site)
+    async with site.signed_in("colleague") as client:
+        assert "/quarantaine/1" not in (await client.get("/quarantaine")).text
+        assert (await client.get("/quarantaine/1")).status_code == 404
+    async with site.signed_in("patient") as client:
+        assert (await client.get("/quarantaine")).status_code == 404
+        assert (await client.get("/quarantaine/1")).status_code == 404
+
+
+async def test_one_decision_files_it_under_the_professionals_name_and_is_undone(site):
+    await waits(site)
+    async with site.signed_in("doctor") as client:
+        answer = await decide(
+            client,
+            "/quarantaine/1",
+            decision="filed",
+            patient=f"{INS} {OID_TEST}",
+            reason="vérifié au téléphone",
+        )
+        assert answer.headers["location"] == "/quarantaine/1"
+        shown = (await client.get("/quarantaine/1")).text
+        assert "intégré, vérifié au téléphone" in shown
+        (row,) = await site.record.all(_documents())
+        assert row.patient_id == site.patients["patient"]
+        await decide(client, "/quarantaine/1", "/quarantaine/1/annuler", reason="erreur")
+        assert "/quarantaine/1" in (await client.get("/quarantaine")).text
+    (row,) = await site.record.all(_documents())
+    assert row.patient_id is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"decision": "set_aside", "reason": " "}, "no_reason"),
+        ({"decision": "filed", "reason": "x"}, "say_whose"),
+        ({"decision": "burnt", "reason": "x"}, "no_such_decision"),
+    ],
+)
+async def test_a_decision_that_says_too_little_is_told_so(site, fields, told):
+    await waits(site)
+    async with site.signed_in("doctor") as client:
+        answer = await decide(client, "/quarantaine/1", **fields)
+        assert answer.headers["location"] == f"/quarantaine/1?refus={told}"
+        assert 'role="alert"' in (await client.get(answer.headers["location"])).text
+
+
+async def test_who_opened_a_document_that_leaves_is_told_until_they_know(site):
+    document_id = await site.file(CdaSpec(unique_id="1.2.3.4", title="ZZCANARYTITRE"))
+    async with site.signed_in() as client:
+        await client.get(f"/dossier/document/{document_id}")
+        assert "retiré du dossier" not in (await client.get("/accueil")).text
+        await site.commands_table["record_withdraw"](
+            {"structure": "cabinet", "document": "1.2.3.4", "reason": "x", "actor": "cli:test"}
+        )
+        home = (await client.get("/accueil")).text
+        assert "a été retiré du dossier" in home
+        assert "ZZCANARYTITRE" not in home
+        async with site.signed_in("other") as other:
+            assert "retiré du dossier" not in (await other.get("/accueil")).text
+            token = token_of((await other.get("/accueil")).text)
+            assert (await other.post("/avis/1", data={"csrf": token})).status_code == 404
+        await decide(client, "/accueil", "/avis/1")
+        assert "retiré du dossier" not in (await client.get("/accueil")).text
+
+
+def _documents():
+    from sqlalchemy import select
+
+    from record_bridge.schema import document
+
+    return select(document.c.patient_id)
