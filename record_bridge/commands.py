@@ -165,6 +165,7 @@ class RecordCommands:
                 bool(merged["fictitious"]),
                 actor_of(arguments),
                 self._context.clock(),
+                str(arguments.get("reason") or "")[:MAX_REASON],
             ),
         )
         filed = await self._context.rematch(structure, ins)
@@ -491,6 +492,7 @@ class _ChangedPatient:
     fictitious: bool
     actor: str
     at: datetime
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,8 +553,15 @@ def _change_patient(connection: sqlite3.Connection, changed: _ChangedPatient) ->
         f"UPDATE patient SET {assignments} WHERE id = :id",  # noqa: S608 - constants
         {**values, "id": changed.patient_id},
     )
-    subject = f"patient:{changed.patient_id}"
-    _event(connection, "patient_changed", changed, subject, changed.structure_id)
+    event = AuditEvent(
+        "patient_changed",
+        changed.at,
+        changed.actor,
+        changed.structure_id,
+        f"patient:{changed.patient_id}",
+        {"reason": changed.reason} if changed.reason else {},
+    )
+    append(connection, TRAIL, [event])
 
 
 def _traits(traits: InsTraits) -> dict[str, str | None]:
@@ -614,7 +623,7 @@ def _decide(connection: sqlite3.Connection, decision: _AgendaDecision) -> None:
 def _event(
     connection: sqlite3.Connection,
     kind: str,
-    done: _NewPatient | _ChangedPatient | _AgendaDecision,
+    done: _NewPatient | _AgendaDecision,
     subject: str,
     structure_id: str | None,
 ) -> None:

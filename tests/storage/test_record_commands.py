@@ -165,3 +165,14 @@ async def test_status_counts_what_there_is(record: Record) -> None:
     record.now += timedelta(minutes=1)
     assert (await record.commands.status({}))["quarantined_72h"] == 1
     assert (await record.commands.idle({}))["idle"] is False
+
+
+async def test_the_trail_says_why_an_identity_was_changed(record: Record) -> None:
+    await record.register()
+
+    await record.commands.patient_change({**WHO, "doubtful": True, "reason": "deux pièces"})
+
+    assert record.rows(
+        "SELECT actor, json_extract(facts, '$.reason') FROM trail_event"
+        " WHERE kind = 'patient_changed'"
+    ) == [("cli:test", "deux pièces")]
