@@ -393,11 +393,12 @@ class Session:
         try:
             async with asyncio.timeout(context.bind.limits.idle_deadline_s):
                 while context.state is not State.LOGOUT:
+                    # First: a DONE that came at once does not silence what happened before.
+                    await context.sync(expunge=True)
+                    await connection.flush()
                     line = connection.framer.next_line()
                     if line is not None:
                         break
-                    await context.sync(expunge=True)
-                    await connection.flush()
                     if connection.at_eof:
                         raise ConnectionGoneError
                     await self._quiet()

@@ -72,3 +72,20 @@ async def test_a_silent_store_succeeds_for_the_messages_that_are_left():
         assert (await mine.do("STORE 1:2 +FLAGS (more)"))[1].startswith(b"NO [EXPUNGEISSUED]")
         assert await mine.ok("NOOP") == [b"* 1 EXPUNGE\r\n"]
         assert await mine.ok("FETCH 1 (FLAGS)") == [b"* 1 FETCH (FLAGS (mine more))\r\n"]
+
+
+async def test_a_done_that_comes_at_once_does_not_silence_what_happened_before():
+    async with serve() as site:
+        for _ in range(2):
+            await site.put(b"Subject: x\r\n\r\ny")
+        peer, other = await ImapPeer.login(site), await ImapPeer.login(site)
+        await peer.ok("SELECT INBOX")
+        await other.ok("SELECT INBOX")
+        await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        peer.send(b"a IDLE\r\nDONE\r\n")
+        lines, reply = await peer.until(b"a")
+        assert lines == [b"+ idling\r\n", b"* 1 EXPUNGE\r\n"]
+        assert reply.startswith(b"OK")
+        for one in (peer, other):
+            await one.close()
