@@ -360,7 +360,9 @@ class Client:
         def take(reply: Reply) -> None:
             if reply.kind == b"SEARCH":
                 words = [int(word) for word in reply.rest if isinstance(word, bytes)]
-                found.extend(words if by_uid else [at_number[number] or 0 for number in words])
+                # One that was announced meanwhile may be among them (NOTIFY).
+                known = [row.uid or 0 for row in view.rows]
+                found.extend(words if by_uid else [known[number - 1] for number in words])
 
         token = folder.entry(self.rng.choice(list(uids))).token
         flag = self.rng.choice([self.keyword, "ANSWERED"])
