@@ -60,6 +60,7 @@ class Context:
         self.saved: tuple[int, ...] = ()
         self.subscription: Subscription | None = None
         self.attempts = 0
+        self.heard_at = 0.0
         self.ending = ""
         self.tag = b""
         self.stirred = False

@@ -60,6 +60,7 @@ def _require_privacy(context: Context) -> None:
 async def login(context: Context, command: c.Login) -> bytes:
     """Answer LOGIN: the same check as PLAIN's."""
     _require_privacy(context)
+    context.heard_at = asyncio.get_running_loop().time()
     try:
         claim = PasswordClaim(name(command.user), name(command.password))
     except MalformedError:
@@ -73,13 +74,16 @@ async def login(context: Context, command: c.Login) -> bytes:
 async def authenticate(context: Context, command: c.Authenticate) -> bytes:
     """Answer AUTHENTICATE. Source: RFC 9051 §6.2.2, RFC 4959 §3."""
     _require_privacy(context)
+    context.heard_at = asyncio.get_running_loop().time()
     connection = context.connection
     limits = context.bind.limits
 
     async def ask(challenge: bytes) -> bytes:
         context.write(b"+ %b\r\n" % challenge)
         await connection.flush()
-        return await connection.next_line(limits.login_deadline_s)
+        line = await connection.next_line(limits.login_deadline_s)
+        context.heard_at = asyncio.get_running_loop().time()
+        return line
 
     attempt = Attempt(command.mechanism, command.initial, context.channel(), connection.peer)
     try:
@@ -101,7 +105,9 @@ async def _judged(context: Context, found: Login | Outcome, mechanism: str) -> b
         limits = context.bind.limits
         context.attempts += 1
         log.debug("imap_login_refused", count=context.attempts)
-        await asyncio.sleep(limits.login_delay_s * 2 ** (context.attempts - 1))
+        # From the client's last line on, so that how long the look took does not show.
+        due = context.heard_at + limits.login_delay_s * 2 ** (context.attempts - 1)
+        await asyncio.sleep(due - asyncio.get_running_loop().time())
         if context.attempts >= limits.login_attempts:
             context.state = State.LOGOUT
             context.ending = "attempts"

@@ -232,6 +232,7 @@ class SmtpConnection(SMTP):
         self._errors = 0
         self._unknown = 0
         self._logins = 0
+        self._heard_at = 0.0
         self._logged_in = False
         self._end: asyncio.TimerHandle | None = None
         self.busy = False
@@ -556,6 +557,7 @@ class SmtpConnection(SMTP):
         if self._logged_in:
             return replies.ALREADY_AUTHENTICATED
         self._refuse_early_octets()
+        self._heard_at = self.loop.time()
         mechanism, _, initial = argument.partition(" ")
         attempt = Attempt(
             mechanism.upper(), initial.strip().encode() or None, self._channel(), self._caller.host
@@ -575,7 +577,9 @@ class SmtpConnection(SMTP):
             case Outcome.LATER:
                 return replies.LOGIN_LATER
         self._logins += 1
-        await asyncio.sleep(self._settings.deadlines.login_delay_s * 2**self._logins)
+        # From the client's last line on, so that how long the look took does not show.
+        due = self._heard_at + self._settings.deadlines.login_delay_s * 2**self._logins
+        await asyncio.sleep(due - self.loop.time())
         if self._logins >= MAX_LOGINS:
             await self._say(replies.TOO_MANY_ATTEMPTS)
             raise Hangup
@@ -592,12 +596,14 @@ class SmtpConnection(SMTP):
         await self._flush()
         self._arm_deadline()
         try:
-            return (await self._reader.readuntil(b"\r\n"))[:-2]
+            line = (await self._reader.readuntil(b"\r\n"))[:-2]
         except asyncio.LimitOverrunError:
             await self._say(replies.COMMAND_TOO_LONG)
             raise Hangup from None
         finally:
             self._disarm_deadline()
+        self._heard_at = self.loop.time()
+        return line
 
     async def smtp_MAIL(self, argument: str) -> Reply | None:  # noqa: N802
         """Begin a message."""

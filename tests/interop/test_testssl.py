@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.login_site import prepare
 from tests.support.site import DemoSite
 from tests.support.testssl import LISTENERS, QUICK, SUITES, Finding, examine, protocols, suites
 
@@ -20,6 +21,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Finding]]:
     site = DemoSite.create(tmp_path_factory.mktemp("tls") / "site")
+    prepare(site)  # the mail ports ask for a certificate of the client, too
     site.start()
     try:
         yield examine(site, QUICK, timeout=150)

@@ -233,6 +233,7 @@ async def doors(
     fairness: Fairness | None = None,
     tokens: TokenIssuer | None = None,
     tls: ssl.SSLContext | None = None,
+    delay_s: float = 0.001,
 ) -> AsyncIterator[Door]:
     """Serve one front end on loopback.
 
@@ -242,10 +243,11 @@ async def doors(
         fairness: counts wrong logins; nobody does by default.
         tokens: of an identity provider.
         tls: the listeners' context instead of one that asks for no certificate.
+        delay_s: of the first wrong login.
     """
     given: dict[str, Any] = {"fairness": fairness, "tokens": tokens, "tls": tls}
     if front == "imap":
-        limits = ImapLimits(login_delay_s=0.001)
+        limits = ImapLimits(login_delay_s=delay_s)
         async with imap_site(limits, **given) as site:
             door = Door(
                 front, site.store, ALICE, BOB, SECRET, site.ca_file, site.client_tls, site.port,
@@ -257,7 +259,7 @@ async def doors(
     where = world(root)
     files = root / "site"
     files.mkdir()
-    quick = Deadlines(login_delay_s=0.001)
+    quick = Deadlines(login_delay_s=delay_s / 2)
     async with mail_site(where, files, deadlines=quick, **given) as opened:
         yield Door(
             front, opened.store, DR, SMTP_BOB, SMTP_SECRET, where.ours.cert, where.client_tls(None),

@@ -16,15 +16,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certs.issue import Authority, Branch, Issued, KeyKind, PracticePki
+from tests.support.clients import until
 from tests.support.site import DemoSite, pli
 from tests.support.tokens import AUDIENCE, ISSUER, mint, public_pem
 
 SUBJECT = "f:1:899700218896"
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoginSite:
-    """The site, with what each kind of client shows."""
+    """The site, with what each kind of client shows.
+
+    Attributes:
+        seen: how many logins ``newest_login`` has told of.
+    """
 
     site: DemoSite
     address: str
@@ -32,6 +37,7 @@ class LoginSite:
     key: ec.EllipticCurvePrivateKey
     certificate: Path
     certificate_key: Path
+    seen: int = 0
 
     def token(self, **change: Any) -> str:
         """Sign a token that is good for ten minutes; Any: claims are JSON."""
@@ -43,10 +49,20 @@ class LoginSite:
         """Give the front end and mechanism of each login that the trail holds, oldest first."""
         with closing(sqlite3.connect(self.site.root / "data" / "mail.sqlite3")) as mail:
             rows = mail.execute(
-                "SELECT kind, json_extract(facts, '$.mechanism') FROM audit_event"
+                "SELECT kind, json_extract(facts, '$.mechanism') FROM trail_event"
                 " WHERE kind IN ('imap_login', 'smtp_login') ORDER BY event_id"
             ).fetchall()
         return [f"{kind.removesuffix('_login')} {mechanism}" for kind, mechanism in rows]
+
+    def newest_login(self) -> str:
+        """Give the last login that was not told yet, as ``logins``; IMAP's come within moments."""
+
+        def fresh() -> list[str]:
+            return self.logins()[self.seen :]
+
+        found: list[str] = until(fresh, "a login in the trail")
+        self.seen += len(found)
+        return found[-1]
 
 
 def issue(root: Path, address: str, life: timedelta = timedelta(days=900)) -> Issued:
