@@ -110,10 +110,12 @@ class Authentication:
             return Outcome.LATER
         granted = await self._check(claim, at)
         if granted is None:
+            # Counted first: a client that hangs up instead of reading why has failed as well.
+            refused = self._refused(host, claim.login)
             if claim.refusal:
                 # What comes back says only that it was read. Source: RFC 7628 §3.2.3.
                 await ask(encode_challenge(claim.refusal))
-            return self._refused(host, claim.login)
+            return refused
         if granted.last and decode_response(await ask(encode_challenge(granted.last))):
             raise MalformedError
         self.fairness.logged_in(host, claim.login)

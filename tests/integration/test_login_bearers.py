@@ -326,6 +326,18 @@ async def test_a_client_may_cancel_instead_of_reading_why_and_is_counted(
         assert line.later(str(await line.begin("XOAUTH2", xoauth2(door.login, token(front)))))
 
 
+async def test_a_client_that_hangs_up_instead_of_reading_why_is_counted_too(
+    front: str, tmp_path: Path
+) -> None:
+    fairness = Fairness(replace(FairLimits(), account_failures=Rate(1, 600.0)), lambda: 0.0)
+    async with provided(front, tmp_path, fairness=fairness) as door:
+        line = await door.line()
+        assert isinstance(await line.begin("XOAUTH2", xoauth2(door.login, "a.b.c")), bytes)
+        await door.forget()
+
+        assert not fairness.may_log_in("127.0.0.1", door.login)
+
+
 async def test_a_device_password_is_no_token_and_a_token_no_password(
     front: str, tmp_path: Path
 ) -> None:
