@@ -16,6 +16,7 @@ from mailserver.delivery.trace import cut, is_trace
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
+from mailserver.imap.permissions import flags_within
 from mailserver.imap.responses import SYSTEM_FLAGS
 from mailserver.imap.results import positions_of
 from mailserver.imap.sets import encode_set
@@ -101,6 +102,8 @@ async def _new(context: Context, folder: Folder, message: c.Appending) -> NewMes
         BadCommandError, RefusedError: it is not taken.
     """
     flags, keywords = split_flags(message.flags)
+    mask = flags_within(await context.rights_on(folder))
+    flags, keywords = flags & mask, keywords if mask & Flag.FLAGGED else frozenset()
     raw = message.message
     if message.utf8 and not context.accepts_utf8:
         raise BadCommandError("UTF8 is not enabled")

@@ -10,6 +10,7 @@ from enum import Enum
 
 from mailserver.imap.ordering import SortBy
 from mailserver.imap.sets import SAVED, SequenceSet, Window
+from mailserver.store.rights import Rights, RightsMode
 
 
 class Numbering(Enum):
@@ -109,6 +110,46 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
+class GetAcl:
+    """GETACL (RFC 4314 §3.3)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAcl:
+    """SETACL (RFC 4314 §3.1); ``identifier`` is a person's address."""
+
+    mailbox: str
+    identifier: bytes
+    mode: RightsMode
+    rights: Rights
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAcl:
+    """DELETEACL (RFC 4314 §3.2)."""
+
+    mailbox: str
+    identifier: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ListRights:
+    """LISTRIGHTS (RFC 4314 §3.4)."""
+
+    mailbox: str
+    identifier: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MyRights:
+    """MYRIGHTS (RFC 4314 §3.5)."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
 class GetQuota:
     """GETQUOTA (RFC 9208 §4.1.1)."""
 
@@ -166,12 +207,13 @@ class ListSelect(Enum):
 
 
 class ListReturn(Enum):
-    """LIST return options (RFC 5258 §3.2, RFC 6154 §2, RFC 5819 §2)."""
+    """LIST return options (RFC 5258 §3.2, RFC 6154 §2, RFC 5819 §2, RFC 8440 §3)."""
 
     SUBSCRIBED = b"SUBSCRIBED"
     CHILDREN = b"CHILDREN"
     SPECIAL_USE = b"SPECIAL-USE"
     STATUS = b"STATUS"
+    MYRIGHTS = b"MYRIGHTS"
 
 
 class StatusItem(Enum):
@@ -736,6 +778,11 @@ Command = (
     | Compress
     | GetQuota
     | GetQuotaRoot
+    | GetAcl
+    | SetAcl
+    | DeleteAcl
+    | ListRights
+    | MyRights
     | Notify
     | MultiSearch
     | Check

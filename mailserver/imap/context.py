@@ -9,13 +9,15 @@ Source: RFC 9051 §5.2, §7.5.
 from collections.abc import Awaitable, Callable, Sequence
 
 from certs.tls import end_point, peer_identity
+from directory.codes import MailboxType
 from directory.trail import AuditEvent
 from mailserver.imap.commands import Access, Event, EventGroup, FetchItem, Numbering
 from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.fetching import Fetcher, reads_content
 from mailserver.imap.machine import State
-from mailserver.imap.names import decode_mutf7, decode_utf8
+from mailserver.imap.names import OTHERS, SEPARATOR, canonical, decode_mutf7, decode_utf8
+from mailserver.imap.permissions import NAMED, OPEN, flags_within, refusal
 from mailserver.imap.responses import (
     FlagText,
     capabilities,
@@ -29,7 +31,8 @@ from mailserver.imap.view import FolderView
 from mailserver.sasl.steps import Channel
 from mailserver.store.changes import Subscription
 from mailserver.store.errors import NoSuchFolderError
-from mailserver.store.model import SERVER_KEYWORDS, Folder, Mailbox, Quota
+from mailserver.store.model import SERVER_KEYWORDS, Flag, Folder, Mailbox, Quota
+from mailserver.store.rights import ALL, Rights
 
 
 class Context:
@@ -38,6 +41,9 @@ class Context:
     Attributes:
         notices: what is told of the open folder since a NOTIFY; None: everything, when asked.
         tell_others: tells what happened in other folders; since a NOTIFY that wants it.
+        person: who holds the password, where several share the login's mailbox.
+        rights: on the open folder, as they were when the command in hand began.
+        running: the kind of that command; ``permissions`` says what it needs.
     """
 
     def __init__(self, shared: Shared, bind: ImapBind, connection: Connection) -> None:
@@ -50,6 +56,8 @@ class Context:
         self.person: Mailbox | None = None
         self.view: FolderView | None = None
         self.access = Access.READ_ONLY
+        self.rights: Rights = ALL
+        self.running: type = type(None)
         self.condstore = False
         self.qresync = False
         self.uidonly = False
@@ -125,16 +133,94 @@ class Context:
         """Queue one untagged response."""
         self.connection.write(line)
 
+    @property
+    def actor(self) -> str:
+        """Whose doing it is, as the trail says it."""
+        return f"mailbox:{(self.person or self.logged_in).id}"
+
     async def folder(self, name: str, code: Code = Code.NONEXISTENT) -> Folder:
-        """Find a folder of this mailbox.
+        """Find a folder that the command in hand may be used on.
 
         Raises:
-            RefusedError: there is none, with ``code``.
+            RefusedError: there is none, with ``code``; NOPERM: it may be seen, but not this.
         """
-        folder = await self.store.folders.get(self.logged_in.id, name)
+        home, path = await self.place(name)
+        folder = await self.store.folders.get(home, path)
         if folder is None:
             raise RefusedError(code, "No such mailbox")
+        rights = await self.rights_on(folder)
+        if rights is not ALL:
+            need = NAMED.get(self.running)
+            if need is None or not need.met(rights):
+                raise refusal(rights, code)
         return folder
+
+    async def others(self) -> list[Mailbox]:
+        """Give the mailboxes of teams that let this login's holder in.
+
+        A password of a shared mailbox opens that one alone.
+        """
+        if self.logged_in.type is not MailboxType.PER:
+            return []
+        grants = await self.store.sharing.grants(self.logged_in.id)
+        found = [await self.store.accounts.mailbox_by_id(each) for each in sorted(grants.reached)]
+        return [each for each in found if each is not None]
+
+    async def place(self, name: str) -> tuple[int, str]:
+        """Give the mailbox that a name leads to, and the name there; one's own for all others."""
+        if name.startswith(OTHERS):
+            for mailbox in await self.others():
+                lead = f"{OTHERS}{mailbox.address}{SEPARATOR}"
+                if name[: len(lead)].lower() == lead.lower():
+                    return mailbox.id, canonical(name[len(lead) :])
+        return self.logged_in.id, name
+
+    async def rights_on(self, folder: Folder) -> Rights:
+        """Give what this login may do in a folder: everything in a mailbox of one's own."""
+        home = self.logged_in
+        if self.person is None and folder.mailbox_id == home.id:
+            return ALL
+        grants = await self.store.sharing.grants((self.person or home).id)
+        return grants.on(folder.mailbox_id, folder.id)
+
+    async def own_folders(self, right: str) -> list[Folder]:
+        """Give the folders of the login's own mailbox, on which its holder has a right."""
+        folders = await self.store.folders.list(self.logged_in.id)
+        if self.person is None:
+            return folders
+        return [each for each in folders if right in await self.rights_on(each)]
+
+    async def shared_folders(self, right: str) -> list[tuple[Mailbox, Folder]]:
+        """Give the folders of others on which there is a right."""
+        return [
+            (mailbox, folder)
+            for mailbox in await self.others()
+            for folder in await self.store.folders.list(mailbox.id)
+            if right in await self.rights_on(folder)
+        ]
+
+    async def path_of(self, folder: Folder) -> str:
+        """Give the name of a folder as this login sees it."""
+        if folder.mailbox_id == self.logged_in.id:
+            return folder.name
+        home = await self.store.accounts.mailbox_by_id(folder.mailbox_id)
+        return f"{OTHERS}{home.address}{SEPARATOR}{folder.name}" if home else folder.name
+
+    async def name_of(self, folder: Folder) -> bytes:
+        """Write the name of a folder as this login sees it."""
+        return self.write_name(await self.path_of(folder))
+
+    async def require_open(self) -> None:
+        """Hold the command in hand against the rights on the open folder.
+
+        Raises:
+            RefusedError: NOPERM, or NONEXISTENT when it may not even be seen any more.
+        """
+        if self.view is None or self.running not in OPEN:
+            return
+        self.rights = await self.rights_on(self.view.folder)
+        if self.rights is not ALL and not OPEN[self.running].met(self.rights):
+            raise refusal(self.rights)
 
     def flags_response(self) -> bytes:
         """Give FLAGS, and remember which keywords it named."""
@@ -146,8 +232,11 @@ class Context:
         """Give PERMANENTFLAGS: what STORE can change here (RULES §10)."""
         if self.access is Access.READ_ONLY:
             return b"* OK [PERMANENTFLAGS ()] Read-only\r\n"
+        mask = flags_within(self.rights)
+        if not mask & Flag.FLAGGED:
+            return b"* OK [PERMANENTFLAGS %b] Limited\r\n" % flag_list(mask, ())
         own = sorted(self.opened.keywords - SERVER_KEYWORDS)
-        words = flag_list(31, own)[:-1] + b" \\*)"
+        words = flag_list(mask, own)[:-1] + b" \\*)"
         return b"* OK [PERMANENTFLAGS %b] Limited\r\n" % words
 
     def enable_utf8(self) -> None:
@@ -180,6 +269,8 @@ class Context:
             NoSuchFolderError: the folder was deleted meanwhile.
         """
         view, notices = self.opened, self.notices
+        if "r" not in await self.rights_on(view.folder):
+            raise NoSuchFolderError  # to whom may not read it any more, it is gone
         if notices is not None and Event.MESSAGE_NEW not in notices.events:
             return
         changes = await self.shared.folders.changed_since(view.folder.id, view.modseq)
@@ -201,16 +292,20 @@ class Context:
 
     async def record_access(self, positions: Sequence[int]) -> None:
         """Write the trail event of reading content, before any of it leaves (RULES §13)."""
-        view, mailbox = self.opened, self.logged_in
-        uids = encode_set(view.uids[at] for at in positions).decode("ascii")
+        await self.record("imap_read", [self.opened.uids[at] for at in positions])
+
+    async def record(self, kind: str, named: Sequence[int]) -> None:
+        """Write what was done to messages of the open folder, and by whom."""
+        view = self.opened
+        uids = encode_set(named).decode("ascii")
         await self.store.audit.record(
             [
                 AuditEvent(
-                    kind="imap_read",
+                    kind=kind,
                     at=self.shared.now(),
-                    actor=f"mailbox:{mailbox.id}",
-                    structure_id=mailbox.structure_id,
-                    subject=f"mailbox:{mailbox.id}",
+                    actor=self.actor,
+                    structure_id=self.logged_in.structure_id,
+                    subject=f"mailbox:{view.folder.mailbox_id}",
                     facts={"folder": view.folder.id, "uids": uids},
                 )
             ]

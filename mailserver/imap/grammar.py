@@ -19,6 +19,8 @@ from mailserver.imap.grammar_search import read_multi_search, read_search, read_
 from mailserver.imap.names import canonical, decode_mutf7
 from mailserver.imap.tokens import FLAGS_MAX, NUMBER64_MAX, Cursor
 from mailserver.imap.wire import RawCommand
+from mailserver.store.errors import UnknownRightError
+from mailserver.store.rights import RightsMode, parse_rights
 
 PATTERNS_MAX = 50
 """Patterns of one LIST (threat I4)."""
@@ -175,6 +177,26 @@ def _create(cursor: Cursor) -> c.Create:
 def _get_quota(cursor: Cursor) -> c.GetQuota:
     cursor.space()
     return c.GetQuota(cursor.read_name(cursor.astring()))
+
+
+def _identifier(cursor: Cursor) -> bytes:
+    cursor.space()
+    return cursor.astring()
+
+
+def _set_acl(cursor: Cursor) -> c.SetAcl:
+    """``mod-rights = astring``: ``+`` or ``-`` and rights. Source: RFC 4314 §7."""
+    mailbox, identifier = cursor.mailbox(), _identifier(cursor)
+    cursor.space()
+    letters = cursor.astring().decode("latin-1")
+    mode = RightsMode(letters[:1]) if letters[:1] in ("+", "-") else RightsMode.REPLACE
+    try:
+        rights = parse_rights(letters.removeprefix(mode.value))
+    except UnknownRightError:
+        raise BadCommandError("Unknown right") from None
+    if identifier.startswith(b"-"):
+        raise BadCommandError("Negative rights are not offered")
+    return c.SetAcl(mailbox, identifier, mode, rights)
 
 
 def _compress(cursor: Cursor) -> c.Compress:
@@ -394,6 +416,11 @@ READERS: dict[bytes, Reader] = {
     b"COMPRESS": _compress,
     b"GETQUOTA": _get_quota,
     b"GETQUOTAROOT": lambda cursor: c.GetQuotaRoot(cursor.mailbox()),
+    b"GETACL": lambda cursor: c.GetAcl(cursor.mailbox()),
+    b"SETACL": _set_acl,
+    b"DELETEACL": lambda cursor: c.DeleteAcl(cursor.mailbox(), _identifier(cursor)),
+    b"LISTRIGHTS": lambda cursor: c.ListRights(cursor.mailbox(), _identifier(cursor)),
+    b"MYRIGHTS": lambda cursor: c.MyRights(cursor.mailbox()),
     b"NOTIFY": read_notify,
     b"NAMESPACE": _plain(c.Namespace()),
     b"STATUS": _status,

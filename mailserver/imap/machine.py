@@ -38,6 +38,11 @@ _AFTER: tuple[type, ...] = (
     c.Compress,
     c.GetQuota,
     c.GetQuotaRoot,
+    c.GetAcl,
+    c.SetAcl,
+    c.DeleteAcl,
+    c.ListRights,
+    c.MyRights,
     c.Notify,
     c.MultiSearch,
 )

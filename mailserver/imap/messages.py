@@ -14,6 +14,7 @@ from mailserver.imap.appending import by_application, split_flags
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.fetching import Fetcher, reads_content
+from mailserver.imap.permissions import flags_within, refusal
 from mailserver.imap.results import ends, esearch, positions_of, saved_positions
 from mailserver.imap.search import Searcher
 from mailserver.imap.sets import SAVED, batches, encode_set
@@ -50,7 +51,8 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
         sections = [item for item in items if isinstance(item, c.BodySection)]
         if reads_content(items):
             await context.record_access(positions)
-        if any(not item.peek for item in sections) and context.access is c.Access.READ_WRITE:
+        marks = context.access is c.Access.READ_WRITE and "s" in context.rights
+        if marks and any(not item.peek for item in sections):
             await _mark_seen(context, positions, items)
     fetcher = Fetcher(context.shared, context.connection, view, context.naming)
     missing = await fetcher.run(positions, items)
@@ -124,6 +126,9 @@ async def store(context: Context, command: c.Store) -> bytes:
     application = by_application(context)
     if not application and any(server_keyword(keyword) for keyword in keywords):
         raise RefusedError(Code.NOPERM, "The server alone sets this keyword")
+    mask = flags_within(context.rights)
+    if (flags or keywords) and not flags & mask and not (keywords and mask & Flag.FLAGGED):
+        raise refusal(context.rights)
     if command.unchangedsince is not None:
         context.condstore = True
     uids = tuple(view.uids[at] for at in positions)
@@ -139,10 +144,13 @@ async def store(context: Context, command: c.Store) -> bytes:
             keywords=keywords,
             unchangedsince=command.unchangedsince,
             by_application=application,
+            mask=mask,
         )
     )
     folders.took(view.folder.id, mark, rows)
     view.apply(rows)
+    if flags & mask & Flag.ANSWERED and command.mode is not c.StoreMode.REMOVE:
+        await context.record("imap_answered", [row.uid for row in rows])
     context.show_keywords()
     by_uid = command.numbering is c.Numbering.UID
     answered = [at for row in rows if (at := view.position(row.uid)) is not None]
@@ -175,6 +183,8 @@ async def copy(context: Context, command: c.Copy) -> bytes:
     if not positions:
         return b"OK COPY completed"
     uids = tuple(view.uids[at] for at in positions)
+    if target.mailbox_id != view.folder.mailbox_id:
+        await context.record("imap_copied", uids)
     copied = await context.store.messages.copy(
         Transfer(view.folder.id, uids, target.id, context.shared.now(), context.quota)
     )
@@ -197,6 +207,8 @@ async def move(context: Context, command: c.Move) -> bytes:
     if target.id == view.folder.id:
         raise RefusedError(Code.CANNOT, "The messages are there already")
     uids = tuple(view.uids[at] for at in positions)
+    if target.mailbox_id != view.folder.mailbox_id:
+        await context.record("imap_moved", uids)
     moved = await context.store.messages.move(
         Transfer(view.folder.id, uids, target.id, context.shared.now())
     )
@@ -285,7 +297,7 @@ def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
 async def close(context: Context, _command: c.Close) -> bytes:
     """Answer CLOSE: expunge silently, then leave the folder."""
     view = context.opened
-    if context.access is c.Access.READ_WRITE:
+    if context.access is c.Access.READ_WRITE and "e" in context.rights:
         await context.store.messages.expunge(view.folder.id, None)
     context.close_folder()
     return b"OK CLOSE completed"

@@ -27,7 +27,9 @@ async def multi_search(context: Context, command: c.MultiSearch) -> bytes:
     """Answer ESEARCH."""
     scopes = command.scopes or _HERE
     _require_sense(context, command, scopes)
-    folders = await context.store.folders.list(context.logged_in.id)
+    folders = await context.own_folders("r")
+    if context.view is not None and context.view.folder.mailbox_id != context.logged_in.id:
+        folders.append(context.view.folder)
     chosen = [folder for folder in folders if _is_wanted(context, scopes, folder)]
     progress = context.progress
     progress.goal = len(chosen)
@@ -89,5 +91,5 @@ async def _search_in(context: Context, command: c.MultiSearch, folder: Folder) -
     told = found_texts(returns, [view.uids[at] for at in positions], highest)
     context.write(
         b'* ESEARCH (TAG "%b" MAILBOX %b UIDVALIDITY %d) UID %b\r\n'
-        % (context.tag, context.write_name(folder.name), folder.uidvalidity, b" ".join(told))
+        % (context.tag, await context.name_of(folder), folder.uidvalidity, b" ".join(told))
     )

@@ -13,6 +13,8 @@ import unicodedata
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 
 SEPARATOR = "/"
+OTHERS = "Other Users/"
+"""The namespace of the mailboxes that others let one into; see DECISIONS for the name."""
 NAME_MAX = 255
 """Characters of a whole name; Dovecot's default is 255 octets a level."""
 LEVELS_MAX = 20

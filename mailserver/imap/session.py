@@ -16,7 +16,16 @@ from typing import Any
 
 import structlog
 
-from mailserver.imap import appending, folders, login, messages, multisearch, sorting, watching
+from mailserver.imap import (
+    acl,
+    appending,
+    folders,
+    login,
+    messages,
+    multisearch,
+    sorting,
+    watching,
+)
 from mailserver.imap import commands as c
 from mailserver.imap.context import Context
 from mailserver.imap.errors import (
@@ -63,6 +72,11 @@ HANDLERS: dict[type, Handler] = {
     c.GetQuota: folders.get_quota,
     c.GetQuotaRoot: folders.get_quota_root,
     c.Status: folders.status,
+    c.GetAcl: acl.get_acl,
+    c.SetAcl: acl.set_acl,
+    c.DeleteAcl: acl.delete_acl,
+    c.ListRights: acl.list_rights,
+    c.MyRights: acl.my_rights,
     c.Notify: watching.notify,
     c.Append: appending.append,
     c.Close: messages.close,
@@ -258,6 +272,8 @@ class Session:
             raise BadCommandError("UIDONLY is enabled", Code.UIDREQUIRED)
         if kind in NEEDS_WRITING and context.access is c.Access.READ_ONLY:
             raise RefusedError(Code.READ_ONLY, "The mailbox is open read-only")
+        context.running = kind
+        await context.require_open()
         match command:
             case c.Logout():
                 context.write(b"* BYE Until next time\r\n")

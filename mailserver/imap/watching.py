@@ -48,7 +48,7 @@ class Watch:
 
     async def tell(self, context: Context) -> None:
         """Tell what happened since the last time."""
-        folders = await context.store.folders.list(context.logged_in.id)
+        folders = await context.own_folders("l")
         before, self._known = self._known, {folder.id: folder for folder in folders}
         for gone in before.keys() - self._known.keys():
             if c.Event.MAILBOX_NAME in self.events(before[gone]):
@@ -103,7 +103,7 @@ async def notify(context: Context, command: c.Notify) -> bytes:
     # What was not told until now is told as the new groups want it.
     context.stirred = True
     if any(group.events for group in others):
-        folders = await context.store.folders.list(context.logged_in.id)
+        folders = await context.own_folders("l")
         watch = Watch(others, folders)
         if command.status:
             await watch.tell_all(context)

@@ -32,6 +32,12 @@ class Subscription:
         self._changes = changes
         self._event = asyncio.Event()
         self.mailbox_id = mailbox_id
+        self.also_id: int | None = None
+
+    @property
+    def mailbox_ids(self) -> tuple[int, ...]:
+        """What it is about."""
+        return (self.mailbox_id,) if self.also_id is None else (self.mailbox_id, self.also_id)
 
     @property
     def pending(self) -> bool:
@@ -46,6 +52,12 @@ class Subscription:
         """Return when the mailbox changed since the last ``wait`` or ``clear``."""
         await self._event.wait()
         self._event.clear()
+
+    def also(self, mailbox_id: int) -> None:
+        """Be told of a second mailbox, instead of the second one before; the first is none."""
+        self._changes.forget(self)
+        self.also_id = None if mailbox_id == self.mailbox_id else mailbox_id
+        self._changes.add(self)
 
     def close(self) -> None:
         """Stop being told."""
@@ -72,16 +84,22 @@ class Changes:
     def subscribe(self, mailbox_id: int) -> Subscription:
         """Be told of every change in a mailbox from now on, until ``close``."""
         subscription = Subscription(self, mailbox_id)
-        self._by_mailbox.setdefault(mailbox_id, set()).add(subscription)
+        self.add(subscription)
         return subscription
+
+    def add(self, subscription: Subscription) -> None:
+        """Note what a subscription wishes to know of."""
+        for mailbox_id in subscription.mailbox_ids:
+            self._by_mailbox.setdefault(mailbox_id, set()).add(subscription)
 
     def forget(self, subscription: Subscription) -> None:
         """Take a subscription away; nothing happens when it is not there."""
-        waiting = self._by_mailbox.get(subscription.mailbox_id)
-        if waiting is not None:
-            waiting.discard(subscription)
-            if not waiting:
-                del self._by_mailbox[subscription.mailbox_id]
+        for mailbox_id in subscription.mailbox_ids:
+            waiting = self._by_mailbox.get(mailbox_id)
+            if waiting is not None:
+                waiting.discard(subscription)
+                if not waiting:
+                    del self._by_mailbox[mailbox_id]
 
     def publish(self, mailbox_ids: Iterable[int]) -> None:
         """Wake who waits for one of these mailboxes."""

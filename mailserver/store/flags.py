@@ -159,16 +159,19 @@ def _refuse_server_keywords(change: FlagChange) -> None:
 
 
 def _new_flags(change: FlagChange, before: Flag) -> Flag:
+    named = change.flags & change.mask
     match change.mode:
         case FlagMode.ADD:
-            return before | change.flags
+            return before | named
         case FlagMode.REMOVE:
-            return before & ~change.flags
+            return before & ~named
         case FlagMode.REPLACE:
-            return change.flags
+            return (before & ~change.mask) | named
 
 
 def _new_keywords(change: FlagChange, before: frozenset[str]) -> frozenset[str]:
+    if not change.mask & Flag.FLAGGED:
+        return before
     match change.mode:
         case FlagMode.ADD:
             return before | without(change.keywords, before)

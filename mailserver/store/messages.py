@@ -391,22 +391,22 @@ class Messages:
         return result.rows
 
     async def copy(self, transfer: Transfer) -> Copied:
-        """Copy entries within a mailbox, in UID order. Source: RFC 9051 §6.4.7.
+        """Copy entries within a structure, in UID order. Source: RFC 9051 §6.4.7.
 
         Raises:
-            NoSuchFolderError: one is gone, or the target is of another mailbox.
+            NoSuchFolderError: one is gone, or the target is of another structure.
             OverQuotaError: the mailbox would hold more than it may.
         """
-        moved = await self._commits.run(moves.copy, transfer, lambda made: (made.mailbox_id,))
+        moved = await self._commits.run(moves.copy, transfer, lambda made: made.mailbox_ids)
         return moved.copied
 
     async def move(self, transfer: Transfer) -> Copied:
-        """Move entries within a mailbox, in UID order. Source: RFC 9051 §6.4.8.
+        """Move entries within a structure, in UID order. Source: RFC 9051 §6.4.8.
 
         Raises:
-            NoSuchFolderError: one is gone, or the target is of another mailbox.
+            NoSuchFolderError: one is gone, or the target is of another structure.
         """
-        moved = await self._commits.run(moves.move, transfer, lambda made: (made.mailbox_id,))
+        moved = await self._commits.run(moves.move, transfer, lambda made: made.mailbox_ids)
         return moved.copied
 
     async def expunge(self, folder_id: int, uids: Sequence[int] | None = None) -> list[int]:

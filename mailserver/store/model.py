@@ -76,6 +76,7 @@ class Flag(IntFlag):
 
 
 NO_FLAGS = Flag(0)
+EVERY_FLAG = Flag(31)
 
 
 class FlagMode(StrEnum):
@@ -473,6 +474,7 @@ class FlagChange:
 
     Attributes:
         unchangedsince: entries with a greater modseq are left alone. Source: RFC 7162 §3.1.3.
+        mask: the flags that the caller may change (RFC 4314 §4); keywords go with Flagged.
         by_application: the structure's application account speaks; it may set the filing
             keywords and ``$Held``, on its own mailbox (type APP) only.
     """
@@ -484,6 +486,7 @@ class FlagChange:
     keywords: frozenset[str]
     unchangedsince: int | None = None
     by_application: bool = False
+    mask: Flag = EVERY_FLAG
 
 
 @dataclass(frozen=True, slots=True)

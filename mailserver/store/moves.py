@@ -49,6 +49,11 @@ _LOG_NTH = (
 _CUT_LOG = "DELETE FROM expunged WHERE folder_id = :id AND modseq <= :floor"
 _RAISE_FLOOR = "UPDATE folder SET expunged_floor = :floor WHERE id = :id"
 _USAGE = "SELECT octets, messages FROM mailbox_usage WHERE mailbox_id = ?"
+_USE = (
+    "INSERT INTO mailbox_usage (mailbox_id, octets, messages) VALUES (?, ?, ?)"
+    " ON CONFLICT (mailbox_id) DO UPDATE"
+    " SET octets = octets + excluded.octets, messages = messages + excluded.messages"
+)
 _LOG = "INSERT INTO expunged (folder_id, modseq, uid) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(:ids))"
 
@@ -77,7 +82,7 @@ class Moved:
     """What a transaction of this module made, and the mailbox to wake."""
 
     copied: Copied
-    mailbox_id: int
+    mailbox_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,36 +173,41 @@ def copy(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
     """Copy entries in UID order.
 
     Raises:
-        NoSuchFolderError: one of the folders is gone, or the target is of another mailbox.
+        NoSuchFolderError: one of the folders is gone, or the target is of another structure.
         OverQuotaError: the mailbox would hold more than it may.
     """
-    _source, target, rows = _open(connection, transfer)
+    source, target, rows = _open(connection, transfer)
     added = (sum(row["octets"] for row in rows), len(rows))
     _within(connection, transfer.quota, target.mailbox_id, added)
     copies = _taken(target, rows, transfer.at) if rows else []
     if copies:
         connection.executemany(_COPY, copies)
         close_folders(connection, (target,))
-    return _moved(target, rows, copies)
+    return _moved((source, target), rows, copies)
 
 
 def move(connection: sqlite3.Connection, transfer: Transfer) -> Moved:
     """Move entries in UID order; each keeps its id.
 
     Raises:
-        NoSuchFolderError: one of the folders is gone, or the target is of another mailbox.
+        NoSuchFolderError: one of the folders is gone, or the target is of another structure.
 
     Source: RFC 6851 §3.
     """
     source, target, rows = _open(connection, transfer)
     if not rows:
-        return _moved(target, (), [])
+        return _moved((source, target), (), [])
     left = source.take_modseq()
     moves = _taken(target, rows, transfer.at)
     connection.executemany(_LOG, [(source.id, left, row["uid"]) for row in rows])
     connection.executemany(_MOVE, moves)
+    if source.mailbox_id != target.mailbox_id:
+        # The triggers that keep the usage see entries come and go, not change their mailbox.
+        octets = sum(row["octets"] for row in rows)
+        connection.execute(_USE, (source.mailbox_id, -octets, -len(rows)))
+        connection.execute(_USE, (target.mailbox_id, octets, len(rows)))
     close_folders(connection, (source, target))
-    return _moved(target, rows, moves)
+    return _moved((source, target), rows, moves)
 
 
 def expunge(connection: sqlite3.Connection, value: Expunge) -> Expunged:
@@ -266,7 +276,7 @@ def _open(
     target = source
     if transfer.target_folder_id != transfer.folder_id:
         target = open_folder(connection, transfer.target_folder_id)
-    if source.mailbox_id != target.mailbox_id:
+    if source.structure_id != target.structure_id:
         raise NoSuchFolderError
     rows = connection.execute(
         _NAMED, {"folder_id": source.id, "uids": as_list(transfer.uids)}
@@ -290,15 +300,16 @@ def _taken(target: OpenFolder, rows: list[sqlite3.Row], at: datetime) -> list[di
 
 
 def _moved(
-    target: OpenFolder,
+    folders: tuple[OpenFolder, OpenFolder],
     rows: list[sqlite3.Row] | tuple[()],
     made: list[dict[str, int]],
 ) -> Moved:
+    source, target = folders
     return Moved(
         Copied(
             target.uidvalidity,
             tuple(row["uid"] for row in rows),
             tuple(row["uid"] for row in made),
         ),
-        target.mailbox_id,
+        tuple({source.mailbox_id, target.mailbox_id}),
     )

@@ -222,9 +222,9 @@ async def test_a_move_within_one_folder_gives_new_uids(practice):
 
 
 @pytest.mark.parametrize("how", ["copy", "move"])
-async def test_nothing_goes_to_another_mailbox(practice, how):
+async def test_nothing_goes_to_another_structure(practice, how):
     source = await practice.fill(practice.doctor, 1)
-    target = await practice.inbox(practice.colleague)
+    target = await practice.inbox(practice.elsewhere)
     with pytest.raises(NoSuchFolderError):
         await getattr(practice.store.messages, how)(Transfer(source.id, (1,), target.id, AT))
 

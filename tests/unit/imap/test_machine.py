@@ -23,7 +23,7 @@ ANY = {"Capability", "Noop", "Logout", "Id"}
 BEFORE = {"StartTls", "Authenticate", "Login"}
 AFTER = {
     "Enable", "Select", "Create", "Delete", "Rename", "Subscribe", "Unsubscribe", "List", "Lsub",
-    "Namespace", "Status", "Append", "Idle", "Compress", "GetQuota", "GetQuotaRoot", "Notify", "MultiSearch",
+    "Namespace", "Status", "Append", "Idle", "Compress", "GetQuota", "GetQuotaRoot", "GetAcl", "SetAcl", "DeleteAcl", "ListRights", "MyRights", "Notify", "MultiSearch",
 }  # fmt: skip
 OPEN = {"Check", "Close", "Unselect", "Expunge", "Fetch", "Store", "Copy", "Move", "Search",
         "Sort", "Thread", "Replace", "UidBatches"}  # fmt: skip
