@@ -29,6 +29,7 @@ from mailserver.people_commands import PeopleCommands, checked_profession, new_p
 from mailserver.queue_commands import QueueCommands
 from mailserver.sasl.tokens import SUBJECT_CHARACTERS
 from mailserver.settings import Environment, Settings, Site, write_private
+from mailserver.sharing_commands import SharingCommands, holder
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
 from mailserver.store.model import Bearer, DeviceKind, DevicePassword, Mailbox, NewMailbox
@@ -44,6 +45,15 @@ _TRUE = frozenset({"", "true", "yes", "1", "oui", "o"})
 _FALSE = frozenset({"false", "no", "0", "non", "n"})
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{2,63}")
 _MATRICULE_DIGITS = re.compile(r"[0-9]{13,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class _NewDevice:
+    """A mail client to let in; ``person_id`` says who holds it, on a team's mailbox."""
+
+    mailbox: Mailbox
+    name: str
+    person_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class MailCommands:
             "patient_mailbox": self.patient_mailbox,
             "patient_open": self.patient_open,
             **PeopleCommands(self.store, self.directory, self.clock).table(),
+            **SharingCommands(self.store, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
             **TrustCommands(
                 self.site, self.settings, self.store, self.directory, self.clock
@@ -252,15 +263,17 @@ class MailCommands:
         """Let a device in: by a password, in this answer only, or by what it will show."""
         mailbox = await self._mailbox(args["address"])
         now = self.clock()
+        person_id = await holder(self.store, mailbox, args.get("person"))
+        new = _NewDevice(mailbox, args["name"], person_id)
         if args.get("certificate") is not None:
             fingerprint, until = client_certificate(self.site, args["certificate"], now)
             bearer = Bearer(DeviceKind.CERTIFICATE, fingerprint)
-            device = await self._add_bearer(mailbox, args["name"], bearer, until)
+            device = await self._add_bearer(new, bearer, until)
         elif args.get("subject") is not None:
             bearer = self._subject(args["subject"])
-            device = await self._add_bearer(mailbox, args["name"], bearer, now + DEVICE_LIFE)
+            device = await self._add_bearer(new, bearer, now + DEVICE_LIFE)
         else:
-            device = await self._add_password(mailbox, args["name"], args.get("secret"))
+            device = await self._add_password(new, args.get("secret"))
         return {
             "id": device.id,
             "login": mailbox.address,
@@ -268,13 +281,11 @@ class MailCommands:
             "expires_at": _date(device.expires_at),
         }
 
-    async def _add_password(
-        self, mailbox: Mailbox, name: str, secret: str | None
-    ) -> DevicePassword:
+    async def _add_password(self, new: _NewDevice, secret: str | None) -> DevicePassword:
         now = self.clock()
         try:
             return await self.store.accounts.add_device(
-                mailbox.id, name, secret, now, now + DEVICE_LIFE
+                new.mailbox.id, new.name, secret, now, now + DEVICE_LIFE, person_id=new.person_id
             )
         except StoreError as error:
             raise CommandError(
@@ -283,11 +294,12 @@ class MailCommands:
             ) from error
 
     async def _add_bearer(
-        self, mailbox: Mailbox, name: str, bearer: Bearer, until: datetime
+        self, new: _NewDevice, bearer: Bearer, until: datetime
     ) -> DevicePassword:
         now = self.clock()
+        ends = min(until, now + DEVICE_LIFE)
         return await self.store.accounts.add_bearer(
-            mailbox.id, name, bearer, now, min(until, now + DEVICE_LIFE)
+            new.mailbox.id, new.name, bearer, now, ends, person_id=new.person_id
         )
 
     def _subject(self, subject: str) -> Bearer:
@@ -302,12 +314,14 @@ class MailCommands:
     async def device_list(self, args: Args) -> list[dict[str, Any]]:
         """List a mailbox's devices."""
         mailbox = await self._mailbox(args["address"])
+        people = {each.id: each.address for each in await self.store.accounts.mailboxes()}
         return [
             {
                 "id": device.id,
                 "name": device.name,
                 "by": device.kind.value,
                 "scram": device.scram,
+                "person": None if device.person_id is None else people.get(device.person_id),
                 "created_at": _date(device.created_at),
                 "expires_at": _date(device.expires_at),
             }

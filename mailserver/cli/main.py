@@ -11,6 +11,7 @@ from mailserver.cli import (
     people,
     records,
     rights,
+    sharing,
     site,
     tokens,
     trust,
@@ -28,6 +29,7 @@ site.register(app)
 app.add_typer(people.structures, name="structure")
 app.add_typer(people.accounts, name="account")
 app.add_typer(people.devices, name="device")
+app.add_typer(sharing.mailboxes, name="mailbox")
 identity.register(people.patients)
 app.add_typer(people.patients, name="patient")
 decisions.register(records.quarantine, records.record)

@@ -67,6 +67,7 @@ _DEVICE_COLUMNS = {
     "name": "name",
     "by": "by",
     "scram": "SCRAM",
+    "person": "person",
     "created_at": "made",
     "expires_at": "expires",
 }
@@ -275,6 +276,10 @@ def add_device(
     address: Annotated[str, typer.Argument(metavar="ADDRESS")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which device, e.g. 'cabinet'.")],
     *,
+    person: Annotated[
+        str | None,
+        typer.Option(help="Whose it is (PER address), on an ORG or CAB mailbox."),
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password instead of making one.")
     ] = False,
@@ -303,6 +308,7 @@ def add_device(
         "secret": secret,
         "certificate": None if certificate is None else certificate.read_text("ascii", "replace"),
         "subject": subject,
+        "person": person,
     }
     result = run(ask(opened(site), Owner.MAIL, "device_add", device))
     if as_json:
