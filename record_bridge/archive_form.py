@@ -27,9 +27,7 @@ VERSION: Final = 1
 FORMAT: Final = "pli-record"
 WHOLE, OWN = "whole", "own"
 """Everything, for the structure; what its patient sees, for the patient."""
-_LEFT_OUT: Final = frozenset(
-    {"api_token", "calendar_key", "imported_event", "notice", "admission_pack"}
-)
+_LEFT_OUT: Final = frozenset({"api_token", "calendar_key", "imported_event", "notice"})
 _OWN_DOCUMENT: Final = (
     "id", "structure_id", "patient_id", "unique_id", "sha256", "octets", "set_id",
     "version_number", "type_code", "class_code", "title", "effective_at", "status", "visibility",

@@ -356,20 +356,6 @@ DROP TABLE quarantine
 ALTER TABLE quarantine_next RENAME TO quarantine
 """,
     """
-CREATE TABLE admission_pack (
-    id INTEGER NOT NULL,
-    structure_id TEXT NOT NULL,
-    patient_id INTEGER NOT NULL,
-    title TEXT NOT NULL,
-    due_day TEXT NOT NULL,
-    made_by TEXT NOT NULL,
-    made_at INTEGER NOT NULL,
-    withdrawn_at INTEGER,
-    PRIMARY KEY (id),
-    FOREIGN KEY(patient_id) REFERENCES patient (id)
-)
-""",
-    """
 CREATE TABLE own_entry (
     id INTEGER NOT NULL,
     patient_id INTEGER NOT NULL,
@@ -656,50 +642,6 @@ CREATE TABLE notice (
 )
 """,
     """
-CREATE TABLE offer (
-    id INTEGER NOT NULL,
-    structure_id TEXT NOT NULL,
-    item_id INTEGER NOT NULL,
-    archive_id INTEGER,
-    receipt TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    title TEXT NOT NULL,
-    sender TEXT NOT NULL,
-    hints TEXT NOT NULL,
-    state TEXT NOT NULL,
-    document_id INTEGER,
-    received_at INTEGER NOT NULL,
-    decided_at INTEGER,
-    decided_by TEXT,
-    reason TEXT,
-    PRIMARY KEY (id),
-    CONSTRAINT offer_part UNIQUE (structure_id, receipt, position),
-    FOREIGN KEY(item_id) REFERENCES inbox_item (id),
-    FOREIGN KEY(archive_id) REFERENCES archive (id),
-    FOREIGN KEY(document_id) REFERENCES document (id)
-)
-""",
-    """
-CREATE TABLE admission_item (
-    id INTEGER NOT NULL,
-    pack_id INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    title TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    sha256 BLOB NOT NULL,
-    octets INTEGER NOT NULL,
-    answer_id INTEGER,
-    acknowledged_at INTEGER,
-    acknowledged_by TEXT,
-    PRIMARY KEY (id),
-    CONSTRAINT admission_item_place UNIQUE (pack_id, position),
-    FOREIGN KEY(pack_id) REFERENCES admission_pack (id),
-    FOREIGN KEY(answer_id) REFERENCES deposit (id)
-)
-""",
-    """
 CREATE TABLE deposit_chunk (
     deposit_id INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -709,22 +651,10 @@ CREATE TABLE deposit_chunk (
 )
 """,
     """
-CREATE TABLE admission_item_chunk (
-    admission_item_id INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (admission_item_id, position),
-    FOREIGN KEY(admission_item_id) REFERENCES admission_item (id) ON DELETE CASCADE
-)
-""",
-    """
 CREATE INDEX access_right_holder ON access_right (holder, kind)
 """,
     """
 CREATE INDEX access_right_patient ON access_right (patient_id)
-""",
-    """
-CREATE INDEX admission_pack_patient ON admission_pack (patient_id)
 """,
     """
 CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
