@@ -177,12 +177,12 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
                         f"{document}/fichier/0")  # fmt: skip
     await _mail(w)
     await _care(w, shown, hidden)
+    await _quarantine(w)
     for words in ("ZZCACHE", "Montre", "vaccin"):
         await w.post("/dossier/recherche", words=words)
     await _changes(w, hidden, entry)
     await _calendars(w)
-    if any(route.path == "/fhir" for route in site.app.routes):
-        await _fhir(w)
+    await _fhir(w)
     for path in ("/accueil", "/dossier", "/agenda", "/dossier/acces", "/dossier/historique",
                  "/dossier/archive", "/dossier/droits"):  # fmt: skip
         await w.get(path)
@@ -207,6 +207,7 @@ async def _mail(w: Walk) -> None:
     await w.get(entry, f"{folder}/1")
     await w.get(f"{entry}/contenu", f"{folder}/1/contenu")
     await w.get(f"{entry}/piece/{{number:int}}", f"{folder}/1/piece/0")
+    await w.post(f"{entry}/piece/{{number:int}}/garder", f"{folder}/1/piece/0/garder")
     await w.post(f"{entry}/repondre", f"{folder}/1/repondre", text="Merci", nonce="0" * 32)
     await w.post(f"{entry}/invitation", f"{folder}/1/invitation", answer="accepted")
     asked = "<EMailAddress>a@cabinet.mssante.test</EMailAddress>"
@@ -227,6 +228,15 @@ async def _care(w: Walk, shown: int, hidden: int) -> None:
         await w.get(document, path)
         await w.get(document + "/fichier/{number:int}", f"{path}/fichier/0")
         await w.post(document + "/liberer", f"{path}/liberer")
+
+
+async def _quarantine(w: Walk) -> None:
+    item = "/quarantaine/{item:int}"
+    await w.get("/quarantaine")
+    await w.get(item, "/quarantaine/1")
+    await w.post(item, "/quarantaine/1", decision="close", reason="x")
+    await w.post(item + "/annuler", "/quarantaine/1/annuler")
+    await w.post("/avis/{notice:int}", "/avis/1")
 
 
 async def _changes(w: Walk, hidden: int, entry: int) -> None:
