@@ -58,18 +58,23 @@ def sign_detached(content: bytes, signer: Signer, at: datetime | None = None) ->
 
     Source: RFC 5652 §5.4, RFC 8551 §3.5.3.
     """
-    return _signed_data(content, signer, at, core.Void())
+    return sign_digest(hashlib.sha256(content).digest(), signer, at)
+
+
+def sign_digest(digest: bytes, signer: Signer, at: datetime | None = None) -> bytes:
+    """As ``sign_detached``, for who holds the key and is shown the SHA-256 of the content only."""
+    return _signed_data(digest, signer, at, core.Void())
 
 
 def sign_opaque(content: bytes, signer: Signer, at: datetime | None = None) -> bytes:
     """Sign content that travels inside; returns the DER ContentInfo."""
-    return _signed_data(content, signer, at, core.OctetString(content))
+    digest = hashlib.sha256(content).digest()
+    return _signed_data(digest, signer, at, core.OctetString(content))
 
 
 def _signed_data(
-    content: bytes, signer: Signer, at: datetime | None, embedded: core.Asn1Value
+    digest: bytes, signer: Signer, at: datetime | None, embedded: core.Asn1Value
 ) -> bytes:
-    digest = hashlib.sha256(content).digest()
     attributes = _signed_attributes(digest, at)
     signature, algorithm = _sign(signer, attributes.dump())
     leaf = _asn1(signer.certificate)

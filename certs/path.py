@@ -46,6 +46,7 @@ _MAX_DEPTH = 8
 _CACHED_PATHS = 512
 _MAIL_USAGES = frozenset({"email_protection", "any_extended_key_usage"})
 _SIGNING_USAGES = frozenset({"digital_signature", "non_repudiation"})
+_ENCRYPTING_USAGES = frozenset({"key_encipherment"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ def _key_permitted(key: keys.PublicKeyInfo) -> bool:
     return key.algorithm == "ec" and key.curve[1] in policy.DEFAULT.curves
 
 
-_cache: OrderedDict[tuple[bytes, tuple[bytes, ...], TrustAnchors], _Holds] = OrderedDict()
+_cache: OrderedDict[tuple[bytes, tuple[bytes, ...], TrustAnchors, frozenset[str]], _Holds] = (
+    OrderedDict()
+)
 
 
 def judge_signer(leaf: bytes, others: tuple[bytes, ...], evidence: Evidence) -> PathVerdict:
@@ -121,14 +124,28 @@ def judge_signer(leaf: bytes, others: tuple[bytes, ...], evidence: Evidence) -> 
 
     Source: RFC 5280 §6.1, RFC 8550 §4.4.2, RFC 8550 §4.4.4.
     """
+    return _judge(leaf, others, evidence, _SIGNING_USAGES)
+
+
+def judge_recipient(leaf: bytes, evidence: Evidence) -> PathVerdict:
+    """Judge the path of a certificate for which mail is to be encrypted (threat C14).
+
+    Source: RFC 5280 §4.2.1.3, RFC 8550 §4.4.2.
+    """
+    return _judge(leaf, (), evidence, _ENCRYPTING_USAGES)
+
+
+def _judge(
+    leaf: bytes, others: tuple[bytes, ...], evidence: Evidence, usages: frozenset[str]
+) -> PathVerdict:
     at = evidence.at
-    key = (leaf, others, evidence.anchors)
+    key = (leaf, others, evidence.anchors, usages)
     kept = _cache.get(key)
     if kept is not None and kept.not_before <= at <= kept.not_after:
         _cache.move_to_end(key)
         return revocation.judge(kept.chain, evidence.crls, at)
     try:
-        if not _may_sign_mail(asn1_x509.Certificate.load(leaf, strict=True)):
+        if not _is_for_mail(asn1_x509.Certificate.load(leaf, strict=True), usages):
             return PathVerdict(PathStatus.UNTRUSTED, at)
         found = _run(_search(leaf, others, evidence))
     except STRUCTURE:
@@ -237,11 +254,11 @@ async def _validate(
     )
 
 
-def _may_sign_mail(certificate: asn1_x509.Certificate) -> bool:
+def _is_for_mail(certificate: asn1_x509.Certificate, usages: frozenset[str]) -> bool:
     if not _key_permitted(certificate.public_key):
         return False
     usage = certificate.key_usage_value
-    if usage is not None and not _SIGNING_USAGES & usage.native:
+    if usage is not None and not usages & usage.native:
         return False
     extended = certificate.extended_key_usage_value
     return extended is None or bool(_MAIL_USAGES & set(extended.native))

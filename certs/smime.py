@@ -38,10 +38,14 @@ from certs.verdict import (
 __all__ = [
     "Signer",
     "Trust",
+    "Unsigned",
     "VerifyPolicy",
+    "assemble",
     "content",
     "is_signed_or_encrypted",
     "sign",
+    "taken_apart",
+    "to_sign",
     "verify",
     "verify_at",
     "verify_outline",
@@ -176,28 +180,56 @@ def sign(raw: bytes, signer: Signer, *, at: datetime | None = None) -> bytes:
 
     Source: RFC 8551 §3.1, RFC 8551 §3.5.3, RFC 1847 §2.1.
     """
-    if is_signed_or_encrypted(raw):
+    unsigned = to_sign(raw)
+    if unsigned is None:
         return raw
+    return assemble(unsigned, cms_sign.sign_detached(unsigned.entity, signer, at))
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A message taken apart for its signature.
+
+    Attributes:
+        outside: header fields that stay in front, whole lines.
+        entity: the MIME entity that is signed, octet for octet.
+    """
+
+    outside: bytes
+    entity: bytes
+
+    @property
+    def sha256(self) -> bytes:
+        """Digest of what is signed: all that the holder of a key must be shown."""
+        return hashlib.sha256(self.entity).digest()
+
+
+def to_sign(raw: bytes) -> Unsigned | None:
+    """Take a message apart for signing; None when it is signed or encrypted already.
+
+    Source: RFC 8551 §3.1, RFC 1847 §2.1.
+    """
+    if is_signed_or_encrypted(raw):
+        return None
     raw = seven_bit(raw, scan(raw))
-    outline = scan(raw)
-    outside: list[bytes] = []
-    inside: list[bytes] = []
-    for field in outline.header:
-        name = field.name.lower()
-        line = raw[field.start : field.end]
-        if name.startswith("content-"):
-            inside.append(line)
-        elif name != "mime-version":
-            outside.append(line)
-    if not any(line[:13].lower() == b"content-type:" for line in inside):
-        inside.insert(0, b"Content-Type: text/plain; charset=us-ascii\r\n")
-    entity = b"".join(inside) + b"\r\n" + raw[outline.root.body_start :]
+    return Unsigned(*taken_apart(raw, scan(raw)))
+
+
+def assemble(unsigned: Unsigned, signature: bytes) -> bytes:
+    """Give the signed message.
+
+    Args:
+        unsigned: what ``to_sign`` gave.
+        signature: DER of the detached SignedData over its entity.
+
+    Source: RFC 8551 §3.5.3.
+    """
+    entity = unsigned.entity
     # Of the content's own digest: no part of it can hold this boundary.
     boundary = b"pli-" + hashlib.sha256(b"boundary" + entity).hexdigest()[:32].encode()
-    signature = cms_sign.sign_detached(entity, signer, at)
     return b"".join(
         (
-            *outside,
+            unsigned.outside,
             _OUTER,
             boundary,
             b'"\r\n\r\n--',
@@ -213,6 +245,22 @@ def sign(raw: bytes, signer: Signer, *, at: datetime | None = None) -> bytes:
             b"--\r\n",
         )
     )
+
+
+def taken_apart(raw: bytes, outline: Outline) -> tuple[bytes, bytes]:
+    """Give the fields that stay outside, and the MIME entity of the body with its own."""
+    outside: list[bytes] = []
+    inside: list[bytes] = []
+    for field in outline.header:
+        name = field.name.lower()
+        line = raw[field.start : field.end]
+        if name.startswith("content-"):
+            inside.append(line)
+        elif name != "mime-version":
+            outside.append(line)
+    if not any(line[:13].lower() == b"content-type:" for line in inside):
+        inside.insert(0, b"Content-Type: text/plain; charset=us-ascii\r\n")
+    return b"".join(outside), b"".join(inside) + b"\r\n" + raw[outline.root.body_start :]
 
 
 def _find(raw: bytes, outline: Outline) -> _Signature | Reason | None:

@@ -1,9 +1,9 @@
 """Composition roots: where the objects of one process are built, started and stopped.
 
-``python -m mailserver.app mail|bridge DIR FD`` is a child of the supervisor; FD is the pipe on
-which it says that it listens. ``local_commands`` builds only what a command needs, in the command
-line's own process, under the same lock as the child (DESIGN D4, D5). Each loads its own half of
-the program.
+``python -m mailserver.app seal|mail|bridge DIR FD`` is a child of the supervisor; FD is the pipe
+on which it says that it listens. ``local_commands`` builds only what a command needs, in the
+command line's own process, under the same lock as the child (DESIGN D4, D5). Each loads its own
+part of the program.
 """
 
 import asyncio
@@ -70,6 +70,10 @@ def main(arguments: list[str]) -> int:
 def _process(
     role: Owner,
 ) -> Callable[[Site, Settings], AbstractAsyncContextManager[dict[str, int]]]:
+    if role is Owner.SEAL:
+        from mailserver.seal_process import seal_process  # noqa: PLC0415
+
+        return seal_process
     if role is Owner.MAIL:
         from mailserver.mail_process import mail_process  # noqa: PLC0415
 

@@ -17,12 +17,15 @@ from argon2 import PasswordHasher
 
 from certs.addresses import parse_addr_spec
 from certs.errors import CertsError
+from certs.keystore import KeyStore
 from directory.errors import DirectoryError
 from directory.identifiers import Rpps
 from directory.lookup import Directory
 from directory.model import DirectoryMailbox, MailboxType, Practitioner, Structure
 from mailserver.authentication import subject_bearer
+from mailserver.certificates import CertificateJudge
 from mailserver.control import Command
+from mailserver.encryption_commands import EncryptionCommands
 from mailserver.errors import CommandError
 from mailserver.login_authorities import client_certificate
 from mailserver.people_commands import PeopleCommands, checked_profession, new_password
@@ -86,6 +89,11 @@ class MailCommands:
             **PeopleCommands(self.store, self.directory, self.clock).table(),
             **SharingCommands(self.store, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
+            **EncryptionCommands(
+                self.store,
+                CertificateJudge(KeyStore(self.site.pki, clock=self.clock), self.clock),
+                self.clock,
+            ).table(),
             **TrustCommands(
                 self.site, self.settings, self.store, self.directory, self.clock
             ).table(),

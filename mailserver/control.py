@@ -23,8 +23,9 @@ log = structlog.get_logger("mailserver.control")
 
 
 class Owner(Enum):
-    """Which process owns what a command works on."""
+    """Which process owns what a command works on; in the order in which they start."""
 
+    SEAL = "seal"
     MAIL = "mail"
     BRIDGE = "bridge"
 

@@ -28,6 +28,7 @@ from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
 from directory.refresh import keep_fresh, tell
 from mailserver.background import Background, every
+from mailserver.certificates import CertificateJudge
 from mailserver.commands import MailCommands
 from mailserver.control import call, serve_control, sole_owner
 from mailserver.databases import now, open_directory, open_store
@@ -42,7 +43,7 @@ from mailserver.login_authorities import client_authority, token_issuer
 from mailserver.outbound.peer import OutboundSettings
 from mailserver.outbound.resolver import DnsResolver, NameServer
 from mailserver.outbound.worker import OutboundWorker
-from mailserver.practice import keep_young, refuse_practice
+from mailserver.practice import refuse_practice
 from mailserver.revocations import LOOK_EVERY_S, Revocations
 from mailserver.sealing import Sealer, trail_public_key
 from mailserver.search_indexer import READ_MESSAGE, READ_PLAINLY, SearchIndexer
@@ -159,7 +160,6 @@ async def mail_process(site: Site, settings: Settings) -> AsyncIterator[dict[str
             client_ca=site.peers_ca,
             crls=parts.keystore.crls,
         )
-        tasks.start(every(RENEW_EVERY_S, partial(_renew_practice, parts), "renew"))
         authority = client_authority(site)
         client_tls = server_context(
             parts.keystore.server_cert,
@@ -181,8 +181,6 @@ async def _build(
 ) -> tuple[_Parts, Background]:
     await asyncio.to_thread(refuse_practice, site, settings)
     keystore = KeyStore(site.pki, clock=now)
-    await asyncio.to_thread(keystore.refresh_crls)
-    await asyncio.to_thread(keep_young, site, now())
     directory = await stack.enter_async_context(
         await open_directory(site, settings, read_only=False)
     )
@@ -196,6 +194,7 @@ async def _build(
         host=settings.host,
         operator_domain=settings.operator_domain,
         nil=settings.nil,
+        unsigned_domains=frozenset(domain.lower() for domain in settings.outbound.unsigned),
     )
     opening = Workers(
         workers.verify, workers.open_opaque, workers.count_documents, workers.read_marks
@@ -216,7 +215,12 @@ async def _build(
             bounces.arrived,
         ),
         submissions=Submissions(
-            store, directory, keystore, delivery, workers=opening, tell=bounces.arrived
+            store,
+            directory,
+            partial(call, site.seal_socket, "sign"),
+            delivery,
+            workers=replace(opening, judge_certificate=CertificateJudge(keystore, now).judge),
+            tell=bounces.arrived,
         ),
         queries=queries,
         pool=pool,
@@ -411,6 +415,7 @@ async def _forget(store: MailStore) -> None:
     await store.messages.forget_keys(now())
     await store.messages.forget_expunged()
     await store.outbox.forget(now() - FORGET_SENT_AFTER)
+    await store.seal_requests.forget(now() - FORGET_SENT_AFTER)
 
 
 async def watch_bridge(store: MailStore, at: datetime) -> None:
@@ -421,9 +426,3 @@ async def watch_bridge(store: MailStore, at: datetime) -> None:
     late = await store.messages.awaiting_outcome(at - LATE_AFTER)
     if late:
         log.error("bridge_late", count=late)
-
-
-async def _renew_practice(parts: _Parts) -> None:
-    """Keep the practice lists young: nobody else does."""
-    await asyncio.to_thread(parts.keystore.refresh_crls)
-    await asyncio.to_thread(keep_young, parts.site, now())

@@ -81,6 +81,8 @@ class OutboundLimits(_Strict):
     delay_notice_hours: float = Field(default=4, gt=0, le=240)
     """After so long the sender is told that the mail waits."""
     give_up_hours: float = Field(default=120, gt=0, le=720)
+    unsigned: tuple[str, ...] = ()
+    """Domains whose operator cannot take signed mail: what goes there leaves without our seal."""
     name_servers: tuple[str, ...] = ()
     """DNS servers to ask, "address" or "address:port"; the machine's own when empty."""
 
@@ -308,6 +310,7 @@ class Site:
         self.applications = self.secrets / "applications.json"
         self.roots = self.root / "roots"
         self.run = self.root / "run"
+        self.seal_socket = self.run / "seal.sock"
         self.demo_file = self.root / "demo.json"
         self.demo_directory = self.root / "demo"
 

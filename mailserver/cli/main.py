@@ -4,6 +4,7 @@ import typer
 
 from mailserver.cli import (
     decisions,
+    encryption,
     handover,
     hospital,
     identity,
@@ -41,6 +42,7 @@ app.add_typer(tokens.tokens, name="token")
 app.add_typer(handover.handover, name="handover")
 app.add_typer(outgoing.queue, name="queue")
 app.add_typer(outgoing.message, name="message")
+app.add_typer(encryption.encryption, name="encryption")
 app.add_typer(trust.trust_list, name="trust-list")
 app.add_typer(records.audit, name="audit")
 app.add_typer(hospital.report, name="report")

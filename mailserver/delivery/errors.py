@@ -12,6 +12,7 @@ exists only when it stands here; everything unforeseen is ``TRY_LATER``, told by
 | patients stay here | 553 5.7.1 | RULES §11 |
 | no such mailbox | 550 5.1.1 | a recipient on this site that does not exist |
 | not listed | 550 5.7.1 | a recipient outside the trust space |
+| no encryption | 554 5.7.5 | the recorded certificate of a recipient is not good now (C14) |
 | not the peer's | 550 5.7.1 | From is of a domain that the peer does not speak for (S14) |
 
 Texts are fixed and hold nothing of what the peer sent.
@@ -45,6 +46,7 @@ PATIENTS_STAY = Reply(553, "5.7.1", "Patients write to mailboxes of this site on
 NO_SUCH_MAILBOX = Reply(550, "5.1.1", "No such mailbox here")
 BAD_RECIPIENT = Reply(553, "5.1.3", "Malformed recipient address")
 NOT_LISTED = Reply(550, "5.7.1", "The recipient's domain is not on the list of operators")
+CERTIFICATE_UNUSABLE = Reply(554, "5.7.5", "A recipient's certificate cannot be used now")
 NOT_THE_PEERS = Reply(550, "5.7.1", "The From field is not of a domain of this operator")
 TRY_LATER = Reply(451, "4.3.0", "Local error, try again later")
 

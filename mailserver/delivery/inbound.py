@@ -61,6 +61,7 @@ class DeliverySettings:
         operator_domain: the domain its postmaster writes from.
         nil: X-MSS-NIL; None means no such header (RULES §14).
         patient_domains: remote domains declared to be patients' (RULES §11).
+        unsigned_domains: remote domains to which mail leaves without the seal (RULES §12).
     """
 
     authserv_id: str
@@ -68,6 +69,7 @@ class DeliverySettings:
     operator_domain: str
     nil: str | None = None
     patient_domains: frozenset[str] = frozenset()
+    unsigned_domains: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

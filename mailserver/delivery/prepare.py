@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from certs.errors import CertsError, SandboxError
 from certs.mime import Outline, Part, find_named, scan, walk
+from certs.recipients import Unusable
 from certs.verdict import NO_SIGNATURE, UNREADABLE_SIGNATURE, SignatureVerdict
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.rules import refusal
@@ -37,6 +38,8 @@ CountDocuments = Callable[[bytes], Awaitable[int]]
 """Counts the documents listed in a message's packages, in the worker pool (RULES §2)."""
 Examine = Callable[[bytes, datetime], Awaitable[tuple[SignatureVerdict, int]]]
 """Judges the signature and counts the documents of a message, in one call of the worker pool."""
+JudgeCertificate = Callable[[bytes, str], Awaitable[Unusable | None]]
+"""Says why mail to an address cannot be encrypted with a certificate now."""
 ReadMarks = Callable[[bytes], Awaitable[tuple[tuple[str, str], ...]]]
 """Gives the X-MSS fields of a message by its documents, in the worker pool (threats S17)."""
 
@@ -72,13 +75,14 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What opens strangers' bytes, each in the worker pool (DESIGN D4)."""
+    """What opens strangers' bytes, in the worker pool or (certificates) a thread (DESIGN D4)."""
 
     verify: Verify
     open_opaque: OpenOpaque | None = None
     count_documents: CountDocuments | None = None
     read_marks: ReadMarks | None = None
     examine: Examine | None = None
+    judge_certificate: JudgeCertificate | None = None
 
     async def judged(
         self, message: Prepared, at: datetime

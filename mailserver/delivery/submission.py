@@ -10,18 +10,15 @@ Source: RFC 6409 §6, RULES §4, RULES §11, RULES §12, DESIGN §3.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import partial
 
-from certs import smime
 from certs.addresses import Address, parse_utf8_addr_spec
 from certs.errors import MalformedAddressError
-from certs.keystore import KeyStore
 from certs.mime import Outline, find_named, scan
-from certs.verdict import NO_SIGNATURE, PathStatus, PathVerdict, SignatureVerdict
 from directory.codes import MailboxType
 from directory.lookup import Directory
 from directory.trail import AuditEvent
@@ -34,6 +31,13 @@ from mailserver.delivery.authorship import (
     may_send,
 )
 from mailserver.delivery.errors import Refused
+from mailserver.delivery.forms import (
+    Destinations,
+    Forms,
+    Part,
+    Plainly,
+    encrypt,
+)
 from mailserver.delivery.inbound import (
     Arrival,
     DeliverySettings,
@@ -45,14 +49,11 @@ from mailserver.delivery.inbound import (
 )
 from mailserver.delivery.observing import observed
 from mailserver.delivery.prepare import (
-    Prepared,
     Workers,
-    judge,
-    look_inside,
-    prepare,
     stored,
 )
 from mailserver.delivery.rules import MessageFacts, plan, refusal
+from mailserver.delivery.signing import AskSeal, Signed, Signing
 from mailserver.delivery.trace import Trace, prefix, received, with_keyword
 from mailserver.message.dsn import Action, Failure
 from mailserver.message.envelope import (
@@ -65,6 +66,7 @@ from mailserver.message.envelope import (
 from mailserver.message.index import PACKAGE_NAME
 from mailserver.message.progress import Progress, Transport
 from mailserver.store.database import MailStore
+from mailserver.store.encryption import RecipientCertificate
 from mailserver.store.model import (
     Delivery,
     Flag,
@@ -125,18 +127,6 @@ class Submitted:
     new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Destinations:
-    local: tuple[Mailbox, ...]
-    remote: tuple[NewOutgoing, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Signed:
-    message: Prepared
-    verdict: SignatureVerdict
-
-
 class Submissions:
     """Takes what this site's users send."""
 
@@ -144,7 +134,7 @@ class Submissions:
         self,
         store: MailStore,
         directory: Directory,
-        keystore: KeyStore,
+        ask_seal: AskSeal,
         settings: DeliverySettings,
         *,
         workers: Workers | None = None,
@@ -152,17 +142,22 @@ class Submissions:
     ) -> None:
         self._store = store
         self._directory = directory
-        self._keystore = keystore
         self._settings = settings
         self._workers = workers
         self._tell = tell
+        self._signing = Signing(store, ask_seal, settings.authserv_id, workers)
+        self._forms = Forms(
+            store.encryption,
+            None if workers is None else workers.judge_certificate,
+            settings.unsigned_domains,
+        )
 
     async def submit(self, message: SubmissionMessage) -> Submitted | Refused:
         """Sign, deliver and queue one message.
 
         Returns:
-            Its receipt, or a refusal from the written list. Any exception means that nothing was
-            stored: the caller answers 451.
+            Its receipt, or a refusal from the written list. Any exception means that not all was
+            stored: the caller answers 451, and what was stored is absorbed when it comes again.
         """
         outline = await asyncio.to_thread(scan, message.raw)
         author = await self._judge(message, outline)
@@ -175,10 +170,35 @@ class Submissions:
         marks = await self._marks(message.raw, outline)
         completion = Completion(author, message_id, message.at, self._settings.authserv_id, marks)
         completed = complete(message.raw, outline, completion)
-        ready = await self._signed(completed, author, message)
+        parts = await self._forms.parts(author.mailbox, destinations)
+        if isinstance(parts, Refused):
+            return await self._refused(message, parts)
+        ready = await self._in_form(completed, author, message, parts)
         if isinstance(ready, Refused):
             return await self._refused(message, ready)
-        return await self._deliver(message, ready, (author, message_id, destinations))
+        taken = [
+            await self._deliver(message, signed, (author, message_id, part.to))
+            for part, signed in ready
+        ]
+        return taken[0]
+
+    async def _in_form(
+        self, raw: bytes, author: Author, message: SubmissionMessage, parts: Sequence[Part]
+    ) -> list[tuple[Part, Signed]] | Refused:
+        """Give the message as each part of its recipients gets it; signed once."""
+        made: list[tuple[Part, Signed]] = []
+        sealed: Signed | Refused | None = None
+        for part in parts:
+            if part.form is Plainly.UNSIGNED:
+                ready = await self._signing.leave_unsigned(raw)
+            else:
+                sealed = ready = sealed or await self._signed(raw, author, message)
+            if isinstance(part.form, RecipientCertificate) and not isinstance(ready, Refused):
+                ready = await encrypt(ready, part.form, self._settings.authserv_id)
+            if isinstance(ready, Refused):
+                return ready
+            made.append((part, ready))
+        return made
 
     async def _marks(self, raw: bytes, outline: Outline) -> tuple[tuple[str, str], ...]:
         """Give the X-MSS fields this server writes: of the documents, and of the product."""
@@ -236,7 +256,7 @@ class Submissions:
         await self._store.audit.record([event])
         return refused
 
-    async def _destinations(self, message: SubmissionMessage) -> _Destinations | Refused:
+    async def _destinations(self, message: SubmissionMessage) -> Destinations | Refused:
         local: dict[int, Mailbox] = {}
         remote: dict[str, NewOutgoing] = {}
         for path in message.recipients:
@@ -260,7 +280,7 @@ class Submissions:
             remote[address.key] = NewOutgoing(address.text, address.domain, wish)
         if not local and not remote:
             return Refused(errors.BAD_RECIPIENT)
-        return _Destinations(tuple(local.values()), tuple(remote.values()))
+        return Destinations(tuple(local.values()), tuple(remote.values()))
 
     def reaches(self, mailbox: Mailbox, recipient: str) -> bool:
         """Say whether the rules let this mailbox write to that address at all."""
@@ -285,33 +305,15 @@ class Submissions:
 
     async def _signed(
         self, raw: bytes, author: Author, message: SubmissionMessage
-    ) -> _Signed | Refused:
-        """Sign with the structure's seal, unless the client signed or encrypted already."""
-        structure = self._directory.structure(message.mailbox.structure_id)
-        organisation = structure.name if structure is not None else message.mailbox.structure_id
-        authserv_id = self._settings.authserv_id
-
-        def work() -> tuple[Prepared | Refused, bool]:
-            if smime.is_signed_or_encrypted(raw):
-                return prepare(raw, authserv_id), False
-            seal = self._keystore.seal_for(author.address.key, organisation)
-            return prepare(smime.sign(raw, seal), authserv_id), True
-
-        ready, sealed = await asyncio.to_thread(work)
-        if isinstance(ready, Refused):
-            return ready
-        if sealed:
-            return _Signed(ready, _own_verdict(author.address, message.at))
-        if self._workers is None:
-            return _Signed(ready, NO_SIGNATURE)
-        ready = await look_inside(ready, self._workers)
-        return _Signed(ready, await judge(ready, self._workers.verify, message.at))
+    ) -> Signed | Refused:
+        """Sign with the seal of the mailbox that From names."""
+        return await self._signing.seal(raw, (author.address, author.mailbox), message.at)
 
     async def _deliver(
         self,
         message: SubmissionMessage,
-        signed: _Signed,
-        known: tuple[Author, str, _Destinations],
+        signed: Signed,
+        known: tuple[Author, str, Destinations],
     ) -> Submitted:
         author, message_id, destinations = known
         ready, verdict = signed.message, signed.verdict
@@ -389,10 +391,11 @@ class Submissions:
                             "capacity": author.capacity.value,
                         },
                     ),
+                    *signed.events,
                 ),
                 at=message.at,
                 octets=len(ready.blob),
-                whole_key=_whole_key(mailbox, author.message_id, message.recipients),
+                whole_key=_whole_key(mailbox, author.message_id, destinations.addresses),
                 tracked=_tracked(envelope, message.who, message_id, destinations),
                 observed=observed(
                     ready.raw,
@@ -412,8 +415,8 @@ class Submissions:
     async def _tell_of_arrivals(
         self,
         message: SubmissionMessage,
-        signed: _Signed,
-        known: tuple[Author, str, _Destinations],
+        signed: Signed,
+        known: tuple[Author, str, Destinations],
         receipt: str,
     ) -> None:
         """Tell the sender of the recipients of this site that they asked about."""
@@ -440,7 +443,7 @@ class Submissions:
 
 
 def _tracked(
-    envelope: Mailbox | None, who: Mailbox, message_id: str, destinations: _Destinations
+    envelope: Mailbox | None, who: Mailbox, message_id: str, destinations: Destinations
 ) -> tuple[Tracked, ...]:
     """What can be asked about later: by the mailbox that reports come back to."""
     if envelope is None:
@@ -462,18 +465,6 @@ def _via(via: Via | str) -> Via:
     if isinstance(via, Via):
         return via
     return Via.WEBMAIL if via == "webmail" else Via.SUBMISSION
-
-
-def _own_verdict(author: Address, at: datetime) -> SignatureVerdict:
-    """The verdict on what this server has just signed with a seal it issued."""
-    return SignatureVerdict(
-        present=True,
-        intact=True,
-        valid=True,
-        path=PathVerdict(PathStatus.TRUSTED, at),
-        matches_from=True,
-        signer_names=(author.key,),
-    )
 
 
 def _sent_copy(mailbox: Mailbox, trace: Trace) -> NewEntry:

@@ -13,10 +13,12 @@ from mailserver.store.accounts import Accounts
 from mailserver.store.audit import Audit
 from mailserver.store.blobs import Blobs
 from mailserver.store.changes import Changes, Commits
+from mailserver.store.encryption import Encryption
 from mailserver.store.folders import Folders
 from mailserver.store.messages import Messages
 from mailserver.store.outbox import Outbox
 from mailserver.store.queue_control import QueueControl
+from mailserver.store.seal_requests import SealRequests
 from mailserver.store.search import Search
 from mailserver.store.sharing import Sharing
 from mailserver.store.tracking import Tracking
@@ -48,6 +50,8 @@ class MailStore:
         outbox: the queue to other operators.
         queue: what an administrator sees of it and does to it.
         tracking: where sent messages stand.
+        encryption: for whom mail can be encrypted, and whose is.
+        seal_requests: messages that wait for their signature.
         audit: the trail.
         changes: who waits for a mailbox to change.
     """
@@ -64,6 +68,8 @@ class MailStore:
         self.outbox = Outbox(opened, self._commits, self.blobs)
         self.queue = QueueControl(opened, self._commits, self.blobs)
         self.tracking = Tracking(opened)
+        self.seal_requests = SealRequests(opened)
+        self.encryption = Encryption(opened)
         self.search = Search(opened)
         self.audit = Audit(opened)
 

@@ -418,6 +418,35 @@ OUTBOX_DOMAIN = Table(
     sqlite_with_rowid=False,
 )
 
+SEAL_REQUEST = Table(
+    "seal_request",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),  # of the MIME entity to be signed
+    Column("author_id", ForeignKey("mailbox.id"), nullable=False),  # whose seal
+    Column("asked_at", _ID, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Messages that wait for their signature; the process that holds the keys signs nothing else."""
+
+RECIPIENT_CERTIFICATE = Table(
+    "recipient_certificate",
+    METADATA,
+    Column("address", Text, primary_key=True),  # lower case, of another operator
+    Column("der", LargeBinary, nullable=False),
+    Column("cipherment", Text, nullable=False),
+    Column("recorded_at", _ID, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ENCRYPTING_MAILBOX = Table(
+    "encrypting_mailbox",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Mailboxes whose mail leaves encrypted where the recipient's certificate is recorded."""
+
 SENT_RECIPIENT = Table(
     "sent_recipient",
     METADATA,

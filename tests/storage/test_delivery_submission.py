@@ -116,7 +116,7 @@ async def test_blind_copies_and_client_marks_do_not_leave(site):
 
 async def test_the_configured_product_reference_is_written(site):
     settings = replace(SETTINGS, nil="NIL-1234")
-    submissions = Submissions(site.store, site.directory, site.keystore, settings)
+    submissions = Submissions(site.store, site.directory, site.sign, settings)
     await submissions.submit(
         SubmissionMessage(message(), DOCTOR, (SECRETARY,), await site.mailbox(DOCTOR), AT)
     )
@@ -299,7 +299,7 @@ async def test_a_patient_writes_here_and_nowhere_else(site):
 
 async def test_a_patient_writes_to_a_declared_patients_domain(site):
     settings = replace(SETTINGS, patient_domains=frozenset({"labo.mssante.test"}))
-    submissions = Submissions(site.store, site.directory, site.keystore, settings)
+    submissions = Submissions(site.store, site.directory, site.sign, settings)
     outcome = await submissions.submit(
         SubmissionMessage(message(PATIENT), PATIENT, (REMOTE,), await site.mailbox(PATIENT), AT)
     )

@@ -33,6 +33,7 @@ from mailserver.delivery.inbound import DeliverySettings, Inbound
 from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
 from mailserver.fairness import unlimited
+from mailserver.seal_desk import SealDesk
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from mailserver.store.database import MailStore, migrate
@@ -239,8 +240,9 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
             bounces.arrived,
         )
         keystore = KeyStore(where.root / "pki", key_kind=KeyKind.EC_P256)
-        submissions = Submissions(store, directory, keystore, settings, tell=bounces.arrived)
         site = MailSite(where, root, store, directory, None, bounces)  # type: ignore[arg-type]
+        desk = SealDesk(store, directory, keystore, site.now)
+        submissions = Submissions(store, directory, desk.sign, settings, tell=bounces.arrived)
         fairness = bind.pop("fairness", None) or unlimited()
         site.services = SmtpServices(
             store,

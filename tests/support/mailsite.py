@@ -1,11 +1,12 @@
 """A small mail site on real files: store, directory, keys, and the two ways in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from certs import smime
 from certs.issue import KeyKind, PracticePki
@@ -23,6 +24,7 @@ from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound, InboundMessage
 from mailserver.delivery.prepare import Verify, Workers
 from mailserver.delivery.submission import Submissions
+from mailserver.seal_desk import SealDesk
 from mailserver.store.database import MailStore, migrate
 from mailserver.store.model import EntryDetail, Mailbox, NewMailbox
 
@@ -111,6 +113,12 @@ class MailSite:
         octets = await self.store.blobs.octets(entry.row.blob_id)
         return entry.prefix + await self.store.blobs.read(entry.row.blob_id, 0, octets)
 
+    async def sign(self, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        """Sign what is queued, as the seal process does."""
+        return await SealDesk(self.store, self.directory, self.keystore, lambda: AT).sign(
+            arguments
+        )
+
     def policy(self) -> VerifyPolicy:
         """Judge signatures by the site's own hierarchy."""
         return VerifyPolicy(self.keystore.anchors(), crls_of(self.keystore), AT)
@@ -159,7 +167,11 @@ async def mail_site(root: Path) -> AsyncIterator[MailSite]:
             keystore,
             Inbound(store, directory, SETTINGS, Workers(verify, open_opaque)),
             Submissions(
-                store, directory, keystore, SETTINGS, workers=Workers(verify, open_opaque)
+                store,
+                directory,
+                SealDesk(store, directory, keystore, lambda: AT).sign,
+                SETTINGS,
+                workers=Workers(verify, open_opaque),
             ),
             Bounces(store, SETTINGS),
             verify,

@@ -76,6 +76,16 @@ CREATE TABLE outbox_domain (
  WITHOUT ROWID
 """,
     """
+CREATE TABLE recipient_certificate (
+    address TEXT NOT NULL,
+    der BLOB NOT NULL,
+    cipherment TEXT NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (address)
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE device_password_next (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     mailbox_id INTEGER NOT NULL,
@@ -253,6 +263,23 @@ DROP TABLE outbox_message
 """,
     """
 ALTER TABLE outbox_message_next RENAME TO outbox_message
+""",
+    """
+CREATE TABLE seal_request (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    sha256 BLOB NOT NULL,
+    author_id INTEGER NOT NULL,
+    asked_at INTEGER NOT NULL,
+    FOREIGN KEY(author_id) REFERENCES mailbox (id)
+)
+""",
+    """
+CREATE TABLE encrypting_mailbox (
+    mailbox_id INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
 """,
     """
 CREATE TABLE sent_recipient (
