@@ -41,7 +41,8 @@ def test_none_and_one_are_singular_in_french(count, expected):
 
 def test_who_opened_a_record_is_never_more_than_a_kind_of_person():
     assert text_fr.actor("account:3", "account:3") == "Vous"
-    assert text_fr.actor("account:4", "account:3") == "Un professionnel de la structure"
+    assert text_fr.actor("account:4", "account:3") == "Le patient"  # as a parent reads it
+    assert text_fr.actor("practitioner:1", "account:3") == "Un professionnel de la structure"
     assert text_fr.actor("cli:1000", "account:3") == "L'administration du site"
 
 
