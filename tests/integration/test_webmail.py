@@ -9,15 +9,16 @@ import re
 import pytest
 from lxml import etree
 
+from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.webmail.autoconfig import MAX_REQUEST
 from mailserver.webmail.http import MAX_BODY
 from mailserver.webmail.session import COOKIE
 from tests.support.cda import PDF, CdaSpec
-from tests.support.mailsite import DOCTOR, PATIENT
+from tests.support.mailsite import AT, DOCTOR, PATIENT
 from tests.support.webmail import BASE, OTHER_PATIENT, PASSWORD, sign_in, token_of, webmail
 
 MESSAGE = (
-    b"From: Dr Martin <dr.martin@cabinet.mssante.test>\r\nTo: <%b>\r\n"
+    b"From: Laboratoire <lab@chu.test>\r\nTo: <%b>\r\n"
     b"Subject: Vos r\xc3\xa9sultats ZZSUJET\r\nMessage-ID: <1@chu.test>\r\n"
     b"Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\n"
     b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
@@ -38,6 +39,20 @@ async def site(tmp_path):
 async def deliver(site, address=PATIENT, raw=MESSAGE) -> str:
     """Put a message into an inbox and give its page's path."""
     await site.mail.receive(raw % address.encode(), address)
+    return await last_page(site, address)
+
+
+async def write(site, raw=MESSAGE) -> str:
+    """Let the doctor write to the patient and give the page's path."""
+    doctor = await site.mail.mailbox(DOCTOR)
+    raw = raw.replace(b"Laboratoire <lab@chu.test>", b"Dr Martin <%b>" % DOCTOR.encode())
+    letter = SubmissionMessage(raw % PATIENT.encode(), DOCTOR, (PATIENT,), doctor, AT)
+    assert isinstance(await site.mail.submissions.submit(letter), Submitted)
+    return await last_page(site, PATIENT)
+
+
+async def last_page(site, address) -> str:
+    """Give the path of the page of the last message of an inbox."""
     mailbox = await site.mail.mailbox(address)
     inbox = await site.mail.store.folders.get(mailbox.id, "INBOX")
     rows = await site.mail.store.messages.entries(inbox.id)
@@ -409,7 +424,7 @@ async def test_an_attachment_is_a_harmless_download(site):
 
 
 async def test_an_answer_is_sent_once_signed_and_kept(site):
-    path = await deliver(site)
+    path = await write(site)
     async with site.signed_in() as client:
         page = (await client.get(path)).text
         form = {
@@ -431,8 +446,7 @@ async def test_an_answer_is_sent_once_signed_and_kept(site):
 
 
 async def test_an_answer_to_an_address_elsewhere_is_refused_and_keeps_the_text(site):
-    raw = MESSAGE.replace(b"dr.martin@cabinet.mssante.test", b"lab@chu.test")
-    path = await deliver(site, raw=raw)
+    path = await deliver(site)
     async with site.signed_in() as client:
         page = (await client.get(path)).text
         answer = await client.post(
@@ -466,7 +480,7 @@ async def test_a_package_is_shown_in_words_and_the_reader_as_vous(site):
     ("text", "message"), [("", "Écrivez votre réponse"), ("x" * 20_001, "trop longue")]
 )
 async def test_an_answer_without_text_or_too_long_is_explained(site, text, message):
-    path = await deliver(site)
+    path = await write(site)
     async with site.signed_in() as client:
         token = token_of((await client.get(path)).text)
         answer = await client.post(
@@ -479,7 +493,7 @@ async def test_an_answer_without_text_or_too_long_is_explained(site, text, messa
 @pytest.mark.parametrize("closing", [b"X-MSS-MES: FIN\r\nSubject: s", b"Subject: [FIN]"])
 async def test_a_closed_conversation_takes_no_answer(site, closing):
     raw = re.sub(rb"Subject: [^\r]*", closing, MESSAGE)
-    path = await deliver(site, raw=raw)
+    path = await write(site, raw)
     async with site.signed_in() as client:
         page = (await client.get(path)).text
         assert "pas possible de répondre" in page
