@@ -86,6 +86,7 @@ class MailCommands:
             "login_free": self.login_free,
             "patient_mailbox": self.patient_mailbox,
             "patient_open": self.patient_open,
+            "patient_close": self.patient_close,
             **PeopleCommands(self.store, self.directory, self.clock).table(),
             **SharingCommands(self.store, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
@@ -360,7 +361,10 @@ class MailCommands:
         return {"exists": await self.store.accounts.mailbox(address) is not None}
 
     async def patient_open(self, args: Args) -> dict[str, Any]:
-        """Open a patient's mailbox, and the webmail account when a login is given."""
+        """Open a patient's mailbox, and the webmail account when a login is given.
+
+        Only for a qualified identity (RULES §11): who asks has the record's word for it.
+        """
         structure = self._structure(args["structure"])
         address = _checked_address(f"{args['ins']}@{structure.patient_domain}")
         mailbox = await self.store.accounts.mailbox(address)
@@ -368,6 +372,7 @@ class MailCommands:
             mailbox = await self._open_mailbox(
                 address, MailboxType.PAT, structure.id, "", filing=True
             )
+        await self.store.accounts.reopen_mailbox(mailbox.id)
         result: dict[str, Any] = {"address": address}
         login = args.get("login")
         if login is not None:
@@ -383,6 +388,16 @@ class MailCommands:
                 "webmail_totp_secret": secret,
             }
         return result
+
+    async def patient_close(self, args: Args) -> dict[str, Any]:
+        """Close the mailbox of an identity that is not qualified, when there is one."""
+        structure = self._structure(args["structure"])
+        mailbox = await self.store.accounts.mailbox(
+            _checked_address(f"{args['ins']}@{structure.patient_domain}")
+        )
+        if mailbox is not None:
+            await self.store.accounts.close_mailbox(mailbox.id, self.clock())
+        return {"address": None}
 
 
 def _yes(text: str | None) -> bool:

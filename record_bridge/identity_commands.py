@@ -1,14 +1,15 @@
-"""Identity vigilance by command: two identities merged into one record, and split again.
+"""Identity vigilance by command: who may have an address; two identities merged into one record.
 
 | command | arguments | result |
 |---|---|---|
+| patient_address | structure, ins, oid | whether the identity may have one |
 | patient_merge | structure, ins, oid, into_ins, into_oid, reason | what moved, ``filed`` |
 | patient_split | structure, ins, oid, reason | what moved, ``filed`` |
 
-Each one needs a reason; the trail says who and why, under both identities. After each, what
-waits for either identity is judged again by the same rules.
+A merge and a split need a reason; the trail says who and why, under both identities. After each,
+what waits for either identity is judged again by the same rules.
 
-Source: RULES §5, RULES §13.
+Source: RULES §5, RULES §11, RULES §13.
 """
 
 import sqlite3
@@ -21,6 +22,7 @@ from directory.trail import append
 from record_bridge import merging
 from record_bridge.commands import RecordCommands, actor_of, reason_of
 from record_bridge.merging import Moved
+from record_bridge.model import IdentityStatus
 from record_bridge.schema import TRAIL
 
 Arguments = Mapping[str, Any]
@@ -35,14 +37,32 @@ class _Told:
 
 
 class IdentityCommands:
-    """Merging and splitting, for the command line and the webmail of professionals."""
+    """Merging, splitting and what an identity allows, by command."""
 
     def __init__(self, commands: RecordCommands) -> None:
         self._commands = commands
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         """Give every command by name."""
-        return {"patient_merge": self.patient_merge, "patient_split": self.patient_split}
+        return {
+            "patient_address": self.patient_address,
+            "patient_merge": self.patient_merge,
+            "patient_split": self.patient_split,
+        }
+
+    async def patient_address(self, arguments: Arguments) -> dict[str, Any]:
+        """Say whether an identity may have an address: qualified, beyond doubt (RULES §11).
+
+        Raises:
+            RecordStateError: it is unknown.
+        """
+        known = await self._commands.find(arguments)
+        qualified = known["status"] == IdentityStatus.QUALIFIEE.value
+        return {
+            "structure": known["structure_id"],
+            "ins": known["matricule"],
+            "qualified": qualified and not (known["doubtful"] or known["fictitious"]),
+        }
 
     async def patient_merge(self, arguments: Arguments) -> dict[str, Any]:
         """Bring the record of ``ins`` into that of ``into_ins``: they are one person.

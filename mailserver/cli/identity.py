@@ -5,9 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from mailserver.cli.output import JsonOption, SiteArgument, opened, print_json, run, say
-from mailserver.cli.people import IdentityStatusOption, Sex
+from mailserver.cli.people import IdentityStatusOption, Sex, settle_mailbox, tell_mailbox
 from mailserver.cli.reach import ask
 from mailserver.control import Owner
+from mailserver.settings import Site
 
 InsOption = Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")]
 OidOption = Annotated[str, typer.Option("--oid", help="OID of the matricule.")]
@@ -36,6 +37,9 @@ def change_patient(
     birth_place: Annotated[str | None, typer.Option(help="Commune code, 5 characters.")] = None,
     status: Annotated[IdentityStatusOption | None, typer.Option()] = None,
     structure: StructureOption = None,
+    login: Annotated[
+        str | None, typer.Option(help="Also make this webmail account, if qualified.")
+    ] = None,
     *,
     doubtful: Annotated[
         bool | None, typer.Option("--doubtful/--certain", help="Whether it is in doubt.")
@@ -45,7 +49,10 @@ def change_patient(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Correct, qualify or doubt an identity, and match the documents that wait for it."""
+    """Correct, qualify or doubt an identity, and match the documents that wait for it.
+
+    Its mailbox is open while it is qualified and beyond doubt (RULES §11).
+    """
     changes = {
         "family": family,
         "given": given,
@@ -57,11 +64,19 @@ def change_patient(
         "fictitious": fictitious,
     }
     named = {"ins": ins, "oid": oid, "structure": structure, "reason": reason}
-    result = run(ask(opened(site), Owner.BRIDGE, "patient_change", {**named, **changes}))
+    result = run(_change(opened(site), {**named, **changes}, login))
     if as_json:
         print_json(result)
     else:
         say(f"Changed; documents filed now: {result['filed']}.")
+        tell_mailbox(result)
+
+
+async def _change(place: Site, wanted: dict[str, Any], login: str | None) -> dict[str, Any]:
+    if login is not None:
+        await ask(place, Owner.MAIL, "login_free", {"login": login})
+    changed: dict[str, Any] = await ask(place, Owner.BRIDGE, "patient_change", wanted)
+    return {**changed, **await settle_mailbox(place, wanted, login)}
 
 
 def merge_patients(

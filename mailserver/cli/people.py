@@ -367,8 +367,10 @@ def add_patient(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a patient, open the mailbox, and match the documents that wait."""
+    """Register a patient, open the mailbox if qualified, and match the documents that wait."""
     place = opened(site)
+    if login is not None and status is not IdentityStatusOption.QUALIFIEE:
+        fail("only a qualified identity has a mailbox to log in to; give --login to 'change' then")
     result = run(
         _register(
             place,
@@ -390,8 +392,16 @@ def add_patient(
         print_json(result)
         return
     say(f"Patient registered in {result['structure']}; documents filed now: {result['filed']}.")
-    if login is not None:
-        say(f"Webmail login: {login}   password: {result['webmail_password']}   (shown once)")
+    tell_mailbox(result)
+
+
+def tell_mailbox(result: dict[str, Any]) -> None:
+    """Say whether an identity has a mailbox, and the secrets of a login made for it."""
+    if result["address"] is None:
+        say("No mailbox: the identity is not qualified ('pli patient change' opens it then).")
+    if "webmail_login" in result:
+        login, password = result["webmail_login"], result["webmail_password"]
+        say(f"Webmail login: {login}   password: {password}   (shown once)")
         say(f"TOTP secret for the authenticator: {result['webmail_totp_secret']}")
 
 
@@ -404,28 +414,47 @@ async def _register(place: Site, identity: dict[str, Any], login: str | None) ->
     if login is not None:
         await ask(place, Owner.MAIL, "login_free", {"login": login})
     patient = await _record_patient(place, identity)
-    mailbox = await ask(
-        place,
-        Owner.MAIL,
-        "patient_open",
-        {"structure": structure["id"], "ins": identity["ins"], "login": login},
-    )
+    mailbox = await settle_mailbox(place, identity, login)
     return {**patient, **mailbox, "structure": structure["id"]}
 
 
+async def settle_mailbox(place: Site, named: dict[str, Any], login: str | None) -> dict[str, Any]:
+    """Open the mailbox of a qualified identity, close that of another (RULES §11).
+
+    The record says which it is; asked again after a crash, the same command completes it.
+    """
+    names = {name: named[name] for name in ("structure", "ins", "oid")}
+    held = await ask(place, Owner.BRIDGE, "patient_address", names)
+    mailbox = {"structure": held["structure"], "ins": held["ins"]}
+    if not held["qualified"]:
+        closed: dict[str, Any] = await ask(place, Owner.MAIL, "patient_close", mailbox)
+        return closed
+    opened: dict[str, Any] = await ask(
+        place, Owner.MAIL, "patient_open", {**mailbox, "login": login}
+    )
+    return opened
+
+
 async def _record_patient(place: Site, identity: dict[str, Any]) -> dict[str, Any]:
-    """Register in the record; an identity without a mailbox is a registration cut short."""
+    """Register in the record; a qualified one without a mailbox is a registration cut short."""
     try:
         patient: dict[str, Any] = await ask(place, Owner.BRIDGE, "patient_add", identity)
     except CommandError as refusal:
-        half = {"structure": identity["structure"], "ins": identity["ins"]}
-        if (
-            refusal.code != "patient_exists"
-            or (await ask(place, Owner.MAIL, "patient_mailbox", half))["exists"]
-        ):
+        if refusal.code != "patient_exists" or not await _cut_short(place, identity):
             raise
         return {**identity, "filed": 0}
     return patient
+
+
+async def _cut_short(place: Site, identity: dict[str, Any]) -> bool:
+    half = {"structure": identity["structure"], "ins": identity["ins"]}
+    if (await ask(place, Owner.MAIL, "patient_mailbox", half))["exists"]:
+        return False
+    try:
+        held = await ask(place, Owner.BRIDGE, "patient_address", {**half, "oid": identity["oid"]})
+    except CommandError:  # the number is taken under another OID
+        return False
+    return bool(held["qualified"])
 
 
 @patients.command("list")

@@ -2,8 +2,9 @@
 
 Invariants: a message leaves with exactly one From, of one address, which is the submitter's own,
 a team's they post for, a principal's who made them their delegate (Sender says so), or, for an
-application mailbox, one of its structure; it bears the directory's name; no Bcc, no Return-Path,
-no X-MSS field but a closing one leaves as the client wrote it; Date and Message-ID are there.
+application mailbox, one of its structure; a closed address is nobody's (RULES §11); it bears the
+directory's name; no Bcc, no Return-Path, no X-MSS field but a closing one leaves as the client
+wrote it; Date and Message-ID are there.
 
 Source: RFC 6409 §8, RFC 8098 §3, RULES §11, MSS-OP §2.1, threats S16 and S17.
 """
@@ -76,7 +77,7 @@ class Speaker:
         """Give the mailbox of an address and by what right it may be written under; or None."""
         key = address.key
         if self.person is None and key == self.login.address.lower():
-            return self.login, Capacity.OWN
+            return None if self.login.closed else (self.login, Capacity.OWN)
         for mailboxes, capacity in (
             (self.shared, Capacity.SHARED),
             (self.delegated, Capacity.DELEGATE),

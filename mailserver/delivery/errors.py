@@ -10,7 +10,7 @@ exists only when it stands here; everything unforeseen is ``TRY_LATER``, told by
 | loop | 554 5.4.6 | a hundred Received fields |
 | not your address | 553 5.7.1 | the submitter is not who the message says wrote it (S16) |
 | patients stay here | 553 5.7.1 | RULES §11 |
-| no such mailbox | 550 5.1.1 | a recipient on this site that does not exist |
+| no such mailbox | 550 5.1.1 | a recipient of this site that is not there, or closed (RULES §11) |
 | not listed | 550 5.7.1 | a recipient outside the trust space |
 | no encryption | 554 5.7.5 | the recorded certificate of a recipient is not good now (C14) |
 | not the peer's | 550 5.7.1 | From is of a domain that the peer does not speak for (S14) |

@@ -223,6 +223,7 @@ class Submissions:
         when they post for it, and under no other.
         """
         accounts, sharing = self._store.accounts, self._store.sharing
+        login = await accounts.mailbox_by_id(login.id) or login  # closed meanwhile, perhaps
         if person is not None:
             posts = login.id in (await sharing.grants(person.id)).posting
             return Speaker(login, person, shared=_by_address([login] if posts else []))
@@ -269,7 +270,7 @@ class Submissions:
                 mailbox = await self._store.accounts.mailbox(address.key)
                 if mailbox is None and address.local.lower() == "postmaster":
                     mailbox = await postmaster_of(self._store, here[0].id)
-                if mailbox is None:
+                if mailbox is None or mailbox.closed:
                     return Refused(errors.NO_SUCH_MAILBOX)
                 local[mailbox.id] = mailbox
                 continue
@@ -284,6 +285,8 @@ class Submissions:
 
     def reaches(self, mailbox: Mailbox, recipient: str) -> bool:
         """Say whether the rules let this mailbox write to that address at all."""
+        if mailbox.closed:
+            return False
         try:
             address = parse_utf8_addr_spec(recipient)
         except MalformedAddressError:

@@ -75,7 +75,7 @@ class Destinations:
         mailbox = await self._services.store.accounts.mailbox(address.key)
         if mailbox is None and address.local.lower() == POSTMASTER:
             mailbox = await self._postmaster(here[0].id)
-        if mailbox is None:
+        if mailbox is None or mailbox.closed:
             return Destination.NO_MAILBOX, None
         return Destination.MAILBOX, mailbox
 

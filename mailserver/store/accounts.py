@@ -53,6 +53,8 @@ _INSERT_MAILBOX = (
     " next_uidvalidity, created_at) VALUES (:address, :type, :structure_id, :display_name, :rpps,"
     " :filing, :uidvalidity, :at)"
 )
+_CLOSE = "UPDATE mailbox SET closed_at = coalesce(closed_at, :at) WHERE id = :id"
+_REOPEN = "UPDATE mailbox SET closed_at = NULL WHERE id = :id"
 _SET_FILING = "UPDATE mailbox SET filing = :filing WHERE id = :id"
 
 
@@ -110,6 +112,22 @@ class Accounts:
         """
         await self._commits.run(_set_filing, (mailbox_id, int(filing)), self._forget)
         return await self._wanted(mailbox_id)
+
+    async def close_mailbox(self, mailbox_id: int, at: datetime) -> None:
+        """Let nothing in or out under an address from now on; closing it again changes nothing.
+
+        Raises:
+            NoSuchMailboxError: there is no such mailbox.
+        """
+        await self._commits.run(_close_mailbox, (mailbox_id, to_micros(at)), self._forget)
+
+    async def reopen_mailbox(self, mailbox_id: int) -> None:
+        """Undo ``close_mailbox``; an open one stays open.
+
+        Raises:
+            NoSuchMailboxError: there is no such mailbox.
+        """
+        await self._commits.run(_reopen_mailbox, mailbox_id, self._forget)
 
     # Device passwords
 
@@ -436,6 +454,19 @@ def _add_mailbox(connection: sqlite3.Connection, new: NewMailbox) -> int:
         raise NoSuchMailboxError
     for name, special_use in SPECIAL_FOLDERS:
         insert_folder(connection, mailbox_id, name, special_use)
+    return mailbox_id
+
+
+def _close_mailbox(connection: sqlite3.Connection, value: tuple[int, int]) -> int:
+    mailbox_id, at = value
+    if connection.execute(_CLOSE, {"id": mailbox_id, "at": at}).rowcount != 1:
+        raise NoSuchMailboxError
+    return mailbox_id
+
+
+def _reopen_mailbox(connection: sqlite3.Connection, mailbox_id: int) -> int:
+    if connection.execute(_REOPEN, {"id": mailbox_id}).rowcount != 1:
+        raise NoSuchMailboxError
     return mailbox_id
 
 

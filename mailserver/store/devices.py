@@ -39,6 +39,7 @@ MAILBOX_COLUMNS = (
     MAILBOX.c.display_name,
     MAILBOX.c.rpps,
     MAILBOX.c.filing,
+    MAILBOX.c.closed_at,
 )
 _PERSON = MAILBOX.alias("person")
 _PERSON_COLUMNS = tuple(_PERSON.c[column.name] for column in MAILBOX_COLUMNS)
@@ -128,7 +129,14 @@ class AliveDevice:
 def mailbox_of(row: Sequence[Any]) -> Mailbox:
     """Build the value from MAILBOX_COLUMNS."""
     return Mailbox(
-        row[0], row[1], MailboxType(row[2]), row[3], row[4], row[5], filing=bool(row[6])
+        row[0],
+        row[1],
+        MailboxType(row[2]),
+        row[3],
+        row[4],
+        row[5],
+        filing=bool(row[6]),
+        closed=row[7] is not None,
     )
 
 

@@ -89,7 +89,13 @@ class FlagMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An MSSanté address hosted here; ``filing`` says its reports go to the bridge."""
+    """An MSSanté address hosted here.
+
+    Attributes:
+        filing: whether its reports go to the bridge.
+        closed: whether nothing comes in or leaves under it, because the identity whose number it
+            bears is not qualified any more (RULES §11); what it holds stays readable.
+    """
 
     id: int
     address: str
@@ -98,6 +104,7 @@ class Mailbox:
     display_name: str
     rpps: str | None
     filing: bool
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ MAILBOX = Table(
     Column("filing", Integer, nullable=False),
     Column("next_uidvalidity", Integer, nullable=False),
     Column("created_at", _ID, nullable=False),
+    Column("closed_at", _ID),  # since when nothing comes in or leaves (RULES §11); NULL: open
     sqlite_autoincrement=True,
 )
 Index("mailbox_structure", MAILBOX.c.structure_id)

@@ -196,6 +196,11 @@ def _recipients(to: str, mailbox: Mailbox) -> str:
 
 
 def _unreachable(mailbox: Mailbox) -> str:
+    if mailbox.closed:
+        return (
+            "Votre adresse ne peut pas servir pour le moment : votre identité doit être vérifiée"
+            " par votre structure. Contactez-la ; vos messages et votre dossier restent lisibles."
+        )
     if mailbox.type is MailboxType.PAT:
         return (
             "Vous ne pouvez pas répondre d'ici à cet expéditeur : votre messagerie écrit"
@@ -349,6 +354,8 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
     error = ""
     if not to:
         error = NO_ANSWER
+    elif place.mailbox.closed:
+        error = _unreachable(place.mailbox)
     elif not text.strip():
         error = "Écrivez votre réponse avant de l'envoyer."
     elif len(text) > MAX_ANSWER:

@@ -1,5 +1,7 @@
 """Mailboxes, device passwords, the webmail's accounts."""
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -15,7 +17,7 @@ from mailserver.store.errors import (
     WeakSecretError,
 )
 from mailserver.store.logins import FORGOTTEN_AFTER, FREE_FAILURES, LONGEST_WAIT
-from mailserver.store.model import Login, NewMailbox
+from mailserver.store.model import Login, NewMailbox, to_micros
 from tests.support.mailstore import AT, HASH_KEY, days, interpose, open_practice
 
 SECOND = timedelta(seconds=1)
@@ -34,6 +36,26 @@ async def test_a_mailbox_is_found_by_its_address_in_any_case(practice):
     assert await accounts.mailbox("dr@cab.tes") is None
     assert await accounts.mailbox_by_id(practice.doctor.id) == practice.doctor
     assert await accounts.mailbox_by_id(999) is None
+
+
+async def test_a_closed_mailbox_says_so_to_whoever_asked_before_and_opens_again(practice):
+    accounts = practice.store.accounts
+    assert not (await accounts.mailbox("dr@cab.test")).closed
+
+    for at in (AT, AT + SECOND):
+        await accounts.close_mailbox(practice.doctor.id, at)
+        assert (await accounts.mailbox("dr@cab.test")).closed
+        assert (await accounts.mailbox_by_id(practice.doctor.id)).closed
+    with closing(sqlite3.connect(practice.path)) as connection:
+        kept = connection.execute("SELECT closed_at FROM mailbox WHERE closed_at IS NOT NULL")
+        assert kept.fetchall() == [(to_micros(AT),)]
+
+    for _ in range(2):
+        await accounts.reopen_mailbox(practice.doctor.id)
+        assert await accounts.mailbox("dr@cab.test") == practice.doctor
+    for refused in (accounts.close_mailbox(999, AT), accounts.reopen_mailbox(999)):
+        with pytest.raises(NoSuchMailboxError):
+            await refused
 
 
 async def test_mailboxes_are_listed_by_structure(practice):

@@ -109,7 +109,7 @@ class Practice:
         """Read every table whole."""
         with closing(sqlite3.connect(self.path)) as connection:
             return {
-                name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall()  # noqa: S608
+                name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr)  # noqa: S608
                 for name in (*METADATA.tables, "sqlite_sequence")
             }
 

@@ -24,6 +24,9 @@ DROP INDEX entry_modseq
 DROP INDEX entry_receipt
 """,
     """
+DROP INDEX mailbox_structure
+""",
+    """
 DROP INDEX outbox_message_blob
 """,
     """
@@ -31,6 +34,58 @@ DROP INDEX outbox_recipient_message
 """,
     """
 DROP INDEX outbox_recipient_waiting
+""",
+    """
+CREATE TABLE mailbox_next (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    address TEXT NOT NULL,
+    type TEXT NOT NULL,
+    structure_id TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    rpps TEXT,
+    filing INTEGER NOT NULL,
+    next_uidvalidity INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    UNIQUE (address)
+)
+""",
+    """
+INSERT INTO mailbox_next (
+    id,
+    address,
+    type,
+    structure_id,
+    display_name,
+    rpps,
+    filing,
+    next_uidvalidity,
+    created_at
+)
+SELECT
+    id,
+    address,
+    type,
+    structure_id,
+    display_name,
+    rpps,
+    filing,
+    next_uidvalidity,
+    created_at
+FROM mailbox
+""",
+    """
+DELETE FROM sqlite_sequence WHERE name = 'mailbox_next'
+""",
+    """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'mailbox_next', seq FROM sqlite_sequence WHERE name = 'mailbox'
+""",
+    """
+DROP TABLE mailbox
+""",
+    """
+ALTER TABLE mailbox_next RENAME TO mailbox
 """,
     """
 CREATE TABLE blob_next (
@@ -478,6 +533,9 @@ CREATE INDEX folder_share_person ON folder_share (person_id)
 """,
     """
 CREATE INDEX mailbox_share_person ON mailbox_share (person_id)
+""",
+    """
+CREATE INDEX mailbox_structure ON mailbox (structure_id)
 """,
     """
 CREATE INDEX outbox_message_blob ON outbox_message (blob_id)
