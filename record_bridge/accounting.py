@@ -81,6 +81,8 @@ class AuditReport:
     Attributes:
         gone: messages that left their mailbox before the bridge had opened them; what they
             listed is in no place, and named so from the receipts.
+        by_hand: documents that a person filed from a message without package: counted in none of
+            the others, for such a message is ``other``.
     """
 
     received: int = 0
@@ -89,6 +91,7 @@ class AuditReport:
     duplicates: int = 0
     pending: int = 0
     gone: int = 0
+    by_hand: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     problem_count: int = 0
     problems: list[AuditProblem] = field(default_factory=list)
@@ -123,6 +126,7 @@ class AuditReport:
                 for name in ("received", "with_documents", "other", "unreadable", "pending")
             },
             "gone": self.gone,
+            "by_hand": self.by_hand,
         }
 
     def note(self, problem: AuditProblem) -> None:
@@ -196,6 +200,7 @@ async def verify(
             message.done = True
             _balance(report, key, found, message, quick=quick)
     report.gone = len(await record.all(_GONE))
+    report.by_hand = len(await record.all(_BY_HAND))
     if not quick:
         await _check_contents(record, report)
     return report
@@ -209,6 +214,7 @@ _FILED = select(
     document.c.sha256,
 ).where(
     document.c.imported_at.is_(None),  # what another site received is its own to balance
+    document.c.filed_by.is_(None),  # what a person filed by hand is no occurrence
     document.c.patient_id.is_not(None),  # what was taken out of a record waits in quarantine
 )
 _DUPLICATES = select(
@@ -226,6 +232,9 @@ _ITEMS = select(inbox_item.c.structure_id, inbox_item.c.receipt).where(
 )
 
 
+_BY_HAND = select(document.c.id).where(
+    document.c.filed_by.is_not(None), document.c.imported_at.is_(None)
+)
 _GONE = select(inbox_item.c.id).where(inbox_item.c.outcome == "gone")
 
 

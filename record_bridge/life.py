@@ -97,8 +97,13 @@ def sniff(content: bytes, name: str) -> str:
     return media_type
 
 
+def is_whole_pdf(content: bytes) -> bool:
+    """Say whether a file begins and ends as a PDF does."""
+    return content.startswith(b"%PDF-") and b"%%EOF" in content[-_TAIL:]
+
+
 def _type_of(content: bytes) -> str | None:
-    if content.startswith(b"%PDF-") and b"%%EOF" in content[-_TAIL:]:
+    if is_whole_pdf(content):
         return "application/pdf"
     if content.startswith(b"\xff\xd8\xff") and b"\xff\xd9" in content[-_TAIL:]:
         return "image/jpeg"

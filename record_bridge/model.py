@@ -146,6 +146,7 @@ class Mark(enum.Enum):
     FILED_AFTER_REGISTRATION = "filed_after_registration"
     FROM_PATIENT = "from_patient"
     FILED_BY_PERSON = "filed_by_person"
+    FILED_BY_HAND = "filed_by_hand"
 
     @property
     def label(self) -> str:
@@ -161,6 +162,7 @@ _MARKS = {
     Mark.FILED_AFTER_REGISTRATION: "intégré après l'enregistrement du patient",
     Mark.FROM_PATIENT: "déposé par l'usager",
     Mark.FILED_BY_PERSON: "intégré sur décision d'un professionnel",
+    Mark.FILED_BY_HAND: "reçu par message sans identité qualifiée, rangé par un professionnel",
 }
 
 

@@ -188,6 +188,7 @@ document = Table(
     Column("position", Integer, nullable=False),
     Column("received_at", Integer, nullable=False),
     Column("filed_at", Integer, nullable=False),
+    Column("filed_by", Text, comment="who filed it by hand; NULL: by the rules, from a package"),
     Column("imported_at", Integer, comment="when it came in an archive of another site"),
     Column("withdrawn_at", Integer),
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),

@@ -54,7 +54,11 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """One document that is filed, with everything that was decided about it."""
+    """One document that is filed, with everything that was decided about it.
+
+    Attributes:
+        filed_by: who filed it by hand; None when it came in a package, by the rules.
+    """
 
     structure_id: str
     patient_id: int
@@ -80,6 +84,7 @@ class NewDocument:
     position: int
     received_at: datetime
     at: datetime
+    filed_by: str | None = None
 
 
 _LOCAL = (
@@ -271,6 +276,7 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
             "position": new.position,
             "received_at": micros(new.received_at),
             "filed_at": micros(new.at),
+            "filed_by": new.filed_by,
         },
     )
     store_chunks(connection, "document_chunk", "document_id", (document_id, new.opened.content))

@@ -102,17 +102,19 @@ def take_out(connection: sqlite3.Connection, decision: Decision) -> Changed:
 
     Raises:
         RecordStateError: it is in no record (``no_such_document``), or came in an archive of
-            another site, whose mail is not here (``imported``).
+            another site, whose mail is not here (``imported``), or by hand (``filed_by_hand``).
     """
     first = connection.execute(
-        "SELECT structure_id, receipt, patient_id, imported_at FROM document WHERE id = ?"
-        " AND patient_id IS NOT NULL",
+        "SELECT structure_id, receipt, patient_id, imported_at, filed_by FROM document"
+        " WHERE id = ? AND patient_id IS NOT NULL",
         (decision.document_id,),
     ).fetchone()
     if first is None:
         raise RecordStateError("no_such_document")
     if first[3] is not None:
         raise RecordStateError("imported")
+    if first[4] is not None:
+        raise RecordStateError("filed_by_hand")
     message, patient_id = (str(first[0]), str(first[1])), int(first[2])
     rows = connection.execute(
         "SELECT id, position, unique_id, parent_unique_id, type_code, sender, received_at"

@@ -37,6 +37,7 @@ from record_bridge.inbox import InboxLogin
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
+from record_bridge.offer_commands import OfferCommands
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.quarantine_commands import QuarantineCommands
@@ -183,6 +184,7 @@ class BridgeWorker:
             | AgendaCommands(self.commands, self._settings.record).table()
             | ApiTokenCommands(self.commands, self._directory.practitioner).table()
             | HandoverCommands(self.commands).table()
+            | OfferCommands(self.commands, self._directory.practitioner).table()
             | ArchiveCommands(self.commands, self._settings.record).table()
             | IdentityCommands(self.commands).table()
             | WithdrawalCommands(self.commands).table()

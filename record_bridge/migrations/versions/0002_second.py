@@ -167,6 +167,7 @@ CREATE TABLE document_next (
     position INTEGER NOT NULL,
     received_at INTEGER NOT NULL,
     filed_at INTEGER NOT NULL,
+    filed_by TEXT,
     imported_at INTEGER,
     withdrawn_at INTEGER,
     PRIMARY KEY (id),
