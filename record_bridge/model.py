@@ -162,7 +162,7 @@ _MARKS = {
     Mark.FILED_AFTER_REGISTRATION: "intégré après l'enregistrement du patient",
     Mark.FROM_PATIENT: "déposé par l'usager",
     Mark.FILED_BY_PERSON: "intégré sur décision d'un professionnel",
-    Mark.FILED_BY_HAND: "reçu par message sans identité qualifiée, rangé par un professionnel",
+    Mark.FILED_BY_HAND: "reçu par message, rangé par un professionnel",
 }
 
 

@@ -26,7 +26,7 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.message.compose import Draft, compose
 from mailserver.message.headers import message_ids, value_of
 from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Folder, Mailbox
-from mailserver.webmail import invitations, keeping
+from mailserver.webmail import invitations, keeping, offering
 from mailserver.webmail.files import download
 from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import render
@@ -132,12 +132,14 @@ async def _folder(request: Request, visitor: Visitor) -> Response:
 async def _message(request: Request, visitor: Visitor) -> Response:
     place = await _place(request, visitor)
     detail = await _entry(request, place)
-    values = await _shown(request, place, detail)
+    values = await _shown(request, visitor, place, detail)
     await _note_reading(request, visitor, place, detail)
     return render("message.html", visitor, values)
 
 
-async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[str, object]:
+async def _shown(
+    request: Request, visitor: Visitor, place: Place, detail: EntryDetail
+) -> dict[str, object]:
     services = services_of(request)
     message = await OpenedMessage.open(services, detail)
     sender = await _sender(services, message)
@@ -170,6 +172,9 @@ async def _shown(request: Request, place: Place, detail: EntryDetail) -> dict[st
         "answer": "",
         "answer_error": "",
         "nonce": secrets.token_hex(16),
+        "offered": await offering.offered_parts(request, visitor, place.mailbox, message),
+        "text_number": message.number_of(plain_part),
+        "offer_told": offering.TOLD if request.query_params.get("range") == "oui" else "",
         "invitation": await invitations.invitation_of(services, place.mailbox, message),
         "told": request.query_params.get("invitation", "") if request.method == "GET" else "",
         "kept": request.query_params.get("garde", "") if request.method == "GET" else "",
@@ -319,6 +324,25 @@ async def _keep(request: Request, visitor: Visitor) -> Response:
     )
 
 
+async def _offered(request: Request, visitor: Visitor) -> offering.Offered:
+    """Give the part that a page is about; looking at it is reading the message."""
+    place = await _place(request, visitor)
+    detail = await _entry(request, place)
+    message = await OpenedMessage.open(services_of(request), detail)
+    await _note_reading(request, visitor, place, detail)
+    number = int(request.path_params["number"])
+    where = f"{place.path}/{detail.row.uid}"
+    return offering.Offered(place.mailbox, detail, message, number, where)
+
+
+async def _offer(request: Request, visitor: Visitor) -> Response:
+    return await offering.show(request, visitor, await _offered(request, visitor))
+
+
+async def _offer_decide(request: Request, visitor: Visitor) -> Response:
+    return await offering.decide(request, visitor, await _offered(request, visitor))
+
+
 def _answer_address(message: OpenedMessage, mailbox: Mailbox) -> str:
     """Give who an answer goes to; "" when the sender closed the conversation.
 
@@ -375,7 +399,7 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
         error = (
             "Votre réponse n'a pas pu être envoyée : ce destinataire ne peut pas être joint d'ici."
         )
-    values = await _shown(request, place, detail)
+    values = await _shown(request, visitor, place, detail)
     # The form again, so that what was written is not lost.
     values |= {"answer": text[:MAX_ANSWER], "answer_error": error, "answer_to": to}
     return render("message.html", visitor, values, status=422)
@@ -427,5 +451,7 @@ message = signed_in(_message)
 html_body = signed_in(_html_body)
 attachment = signed_in(_attachment)
 keep = signed_in(_keep)
+offer = signed_in(_offer)
+offer_decide = signed_in(_offer_decide)
 answer = signed_in(_answer)
 invitation = signed_in(_invitation)

@@ -99,6 +99,10 @@ class OpenedMessage:
                 return part
         return None
 
+    def number_of(self, wanted: Part | None) -> int | None:
+        """Give a part's number, None for no part."""
+        return next((number for number, part in self.leaves() if part is wanted), None)
+
     def attachments(self) -> list[ShownAttachment]:
         """List the files, signatures and the shown texts left out."""
         texts = {id(self.text_part("text/plain")), id(self.text_part("text/html"))}

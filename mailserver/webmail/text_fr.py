@@ -65,6 +65,8 @@ _MARKS: Final = {
     "replaces_unknown": "remplace un document non reçu ici",
     "filed_after_registration": "rangé après votre enregistrement",
     "from_patient": "déposé par vous",
+    "filed_by_person": "rangé sur décision d'un professionnel",
+    "filed_by_hand": "reçu par message, rangé par un professionnel",
 }
 _DOCUMENT_STATUS: Final = {
     "current": "",

@@ -33,7 +33,7 @@ LETTER = (
     b"Message-ID: <1@chu.test>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\n"
     b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
     b"<p>Bonjour</p>\r\n--b\r\nContent-Type: application/pdf\r\n"
-    b'Content-Disposition: attachment; filename="a.pdf"\r\n\r\n%%PDF-1.4\r\n--b--\r\n'
+    b'Content-Disposition: attachment; filename="a.pdf"\r\n\r\n%%PDF-1.4\r\n%%%%EOF\r\n--b--\r\n'
 )
 SHOWN, HIDDEN, LATER = "1.2.250.1", "1.2.250.2", "1.2.250.3"
 DAV_FIND = b'<propfind xmlns="DAV:"><allprop/></propfind>'
@@ -208,6 +208,10 @@ async def _mail(w: Walk) -> None:
     await w.get(f"{entry}/contenu", f"{folder}/1/contenu")
     await w.get(f"{entry}/piece/{{number:int}}", f"{folder}/1/piece/0")
     await w.post(f"{entry}/piece/{{number:int}}/garder", f"{folder}/1/piece/0/garder")
+    await w.get(f"{entry}/piece/{{number:int}}/ranger", f"{folder}/1/piece/1/ranger")
+    whose = INS if w.case.whose == "patient" else CHILD_INS
+    await w.post(f"{entry}/piece/{{number:int}}/ranger", f"{folder}/1/piece/1/ranger",
+                 ins=whose, type="11502-2", title="Bilan")  # fmt: skip
     await w.post(f"{entry}/repondre", f"{folder}/1/repondre", text="Merci", nonce="0" * 32)
     await w.post(f"{entry}/invitation", f"{folder}/1/invitation", answer="accepted")
     asked = "<EMailAddress>a@cabinet.mssante.test</EMailAddress>"
