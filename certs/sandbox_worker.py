@@ -33,11 +33,13 @@ INLINE_BYTES = 256 * 1024
 MAX_DESCRIPTORS = 8
 SHARED_KEPT = 8
 ALLOCATOR = {
-    "MALLOC_TRIM_THRESHOLD_": "33554432",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
     "MALLOC_TOP_PAD_": "1048576",
-    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
 }
-"""A worker keeps the memory of one message for the next instead of giving it back each time."""
+"""A process keeps the memory of one report for the next; that of a large message, over 4 MB, goes
+back at once, for each thread's heap would keep the largest it ever saw."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 

@@ -9,18 +9,31 @@ Source: RFC 9051 §6.4.4, RFC 5051 §2 (which this goes beyond: accents do not c
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from certs.mime import HeaderField, Outline, decode_header, decode_text, fields_of, walk
+from certs.mime import (
+    HeaderField,
+    Outline,
+    Part,
+    decode_body,
+    decode_charset,
+    decode_header,
+    decode_text,
+    fields_of,
+    walk,
+)
 
 BREAK: Final = "\x1f"
 """Between fields and between parts: no needle holds it, so none is found across."""
 MAX_HEADER: Final = 64_000
 MAX_BODY: Final = 400_000
 """Characters kept of a message; a longer one is looked at itself at each search."""
+MAX_PART: Final = 4 * 1024 * 1024
+"""Octets read of a text part for keeping, up to the last line end: folding holds several copies.
+MAX_BODY characters of four octets each, in quoted-printable, take a little more."""
 TRIGRAM: Final = 3
 _ALIKE: Final = str.maketrans(
     {"œ": "oe", "æ": "ae", "’": "'", "‘": "'", "ʼ": "'", "′": "'", BREAK: " ", "\x00": " "}
@@ -66,13 +79,14 @@ def search_text(raw: bytes, outline: Outline, attached: Iterable[str] = ()) -> S
     header = header_text(outline.header)
     pieces: list[str] = []
     room = MAX_BODY
-    for text in chain(body_texts(raw, outline), map(fold, attached)):
+    for text in chain(body_texts(raw, outline, _beginning), map(fold, attached)):
         pieces.append(text[:room])
         room -= len(text)
         if room < 0:
             break
     body = BREAK.join(pieces)
-    whole = room >= 0 and len(header) <= MAX_HEADER
+    cut_off = any(_is_text(part) and part.octets > MAX_PART for part in walk(outline))
+    whole = room >= 0 and len(header) <= MAX_HEADER and not cut_off
     return SearchText(header[:MAX_HEADER], body, whole)
 
 
@@ -81,13 +95,21 @@ def header_text(fields: Iterable[HeaderField]) -> str:
     return "".join(BREAK + _field_text(field) for field in fields)
 
 
-def body_texts(raw: bytes, outline: Outline) -> Iterator[str]:
-    """Fold what a search looks at below the header, part by part."""
+def body_texts(
+    raw: bytes, outline: Outline, read: Callable[[bytes, Part], str] = decode_text
+) -> Iterator[str]:
+    """Fold what a search looks at below the header, part by part.
+
+    Args:
+        raw: the whole message.
+        outline: of it.
+        read: gives the text of a part.
+    """
     for part in walk(outline):
         if part.is_message:
             yield from map(_field_text, fields_of(raw, part.children[0]))
-        elif part.type.startswith("text/") and not part.children:
-            yield fold(decode_text(raw, part))
+        elif _is_text(part):
+            yield fold(read(raw, part))
 
 
 def header_field_has(header: str, name: str, needle: str) -> bool:
@@ -103,6 +125,19 @@ def trigrams(needle: str) -> tuple[str, ...]:
     """Give the runs of three characters of a folded text, each once; none below three."""
     runs = (needle[at : at + TRIGRAM] for at in range(len(needle) - TRIGRAM + 1))
     return tuple(dict.fromkeys(runs))
+
+
+def _is_text(part: Part) -> bool:
+    return part.type.startswith("text/") and not part.children
+
+
+def _beginning(raw: bytes, part: Part) -> str:
+    """Give the text of a part; of a long one, what the first MAX_PART octets hold of its lines."""
+    if part.octets <= MAX_PART:
+        return decode_text(raw, part)
+    octets = decode_body(raw, replace(part, body_end=part.body_start + MAX_PART))
+    # The cut may have halved a character: none goes over a line end.
+    return decode_charset(octets[: octets.rfind(b"\n") + 1] or octets, part.charset)
 
 
 def _field_text(field: HeaderField) -> str:

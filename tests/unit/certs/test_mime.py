@@ -521,3 +521,10 @@ def test_line_ends_are_told_apart_as_counting_would():
         assert ("\r\n" in ends) == bool(pairs)
         assert ("\n" in ends) == (text.count(b"\n") != pairs)
         assert ("\r" in ends) == (text.count(b"\r") != pairs)
+
+
+@pytest.mark.parametrize("octets", [256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 3 * 256 * 1024])
+def test_line_ends_of_a_large_message_are_seen_wherever_it_is_cut(octets):
+    for end in (b"\r\n", b"\r", b"\n"):
+        assert line_ends(b"a" * octets + end) == {end.decode()}
+        assert line_ends(b"a" * octets + end + b"a") == {end.decode()}

@@ -9,6 +9,7 @@ from mailserver.message.search_text import (
     BREAK,
     MAX_BODY,
     MAX_HEADER,
+    MAX_PART,
     fold,
     header_field_has,
     search_text,
@@ -144,6 +145,25 @@ def test_a_body_over_the_limit_is_cut_and_says_so(octets, whole):
 
     assert text.whole is whole
     assert len(text.body) == MAX_BODY
+
+
+@pytest.mark.parametrize(
+    ("octets", "whole"),
+    [
+        pytest.param(MAX_PART, True, id="at the limit"),
+        pytest.param(MAX_PART + 1, False, id="one over"),
+        pytest.param(MAX_PART * 3, False, id="far over"),
+    ],
+)
+def test_a_part_of_more_octets_than_are_read_is_cut_at_a_line_end_and_says_so(octets, whole):
+    head, last = "été\r\n".encode(), "é\r\n".encode()
+    body = head + b" " * (octets - len(head) - len(last)) + last
+    raw = b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + body
+
+    text = search_text(raw, scan(raw))
+
+    assert text.whole is whole
+    assert text.body == ("ete e " if whole else "ete ")
 
 
 def test_a_part_that_finds_no_room_left_makes_the_text_less_than_whole():
