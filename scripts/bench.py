@@ -22,14 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench_load import Load, Target, run_load
-from bench_peer import Peer, postfix_and_dovecot, tree_cpu_s
+from bench_peer import Peer, beside, tree_cpu_s
 
 from certs.cms_sign import Signer
 from certs.smime import sign
 from mailserver.control import call
 from tests.support.cda import CdaSpec, acts, cda, follow_up
 from tests.support.reports import patient_spec, unique_root
-from tests.support.site import DemoSite, free_base
+from tests.support.site import DemoSite
 from tests.support.xdm import mail, package
 
 DRAIN_S = 300.0
@@ -203,15 +203,7 @@ def main() -> int:
         stack.callback(site.stop)
         peer = None
         if not options.no_peer:
-            folder = place / "peer"
-            folder.mkdir()
-            pki = site.root / "pki"
-            certificates = {
-                "server": pki / "server.pem",
-                "key": pki / "server.key",
-                "client_ca": pki / "peers.pem",
-            }
-            peer = stack.enter_context(postfix_and_dovecot(folder, certificates, free_base() + 25))
+            peer = stack.enter_context(beside(site, place / "peer"))
         for round_number in range(options.rounds):
             for size in (int(text) for text in options.sizes.split(",")):
                 count = options.count if size <= 100 else max(20, options.count // 4)

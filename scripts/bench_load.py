@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -91,7 +91,7 @@ def payload(raw: bytes) -> bytes:
     )
 
 
-def run_load(target: Target, messages: Sequence[bytes], *, connections: int, kept: bool) -> Load:
+def run_load(target: Target, messages: Iterable[bytes], *, connections: int, kept: bool) -> Load:
     """Send every message once, over kept connections or one connection a message."""
     load = Load()
     payloads: Iterator[bytes] = iter([payload(raw) for raw in messages])

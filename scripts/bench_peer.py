@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.site import DemoSite, free_base
+
 USER = "plibench"
 DOMAIN = "hopital-demo.mssante.test"
 
@@ -62,6 +64,25 @@ def tree_cpu_s(root: int) -> float:
         total += sum(int(value) for value in fields[11:15]) / tick
         pending.extend(children)
     return total
+
+
+@contextmanager
+def beside(site: DemoSite, folder: Path) -> Iterator[Peer]:
+    """Run the pair with the certificates of a demo site until the block ends.
+
+    Args:
+        site: whose practice PKI is used.
+        folder: made here, in one that other users may enter.
+    """
+    folder.mkdir()
+    pki = site.root / "pki"
+    certificates = {
+        "server": pki / "server.pem",
+        "key": pki / "server.key",
+        "client_ca": pki / "peers.pem",
+    }
+    with postfix_and_dovecot(folder, certificates, free_base() + 25) as peer:
+        yield peer
 
 
 @contextmanager
