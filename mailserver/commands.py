@@ -107,6 +107,7 @@ class MailCommands:
             "structures": len(self.directory.structures()),
             "queued": sum((await self.store.outbox.counts()).values()),
             "new_operator_names": len(await self.directory.adoption.alarms()),
+            "notifications_waiting": await self.store.notify.waiting(),
             "awaiting_the_bridge": await self.store.messages.awaiting_outcome(),
         }
 

@@ -3,7 +3,8 @@
 MailServerError
 ├── SettingsError       the site's settings cannot be used; the text says what to do
 ├── SiteError           a site cannot be made or opened; the text says what to do
-└── CommandError        a command was refused; ``code`` is stable, the text is for the person
+├── CommandError        a command was refused; ``code`` is stable, the text is for the person
+└── RelayError          a notification was not taken; ``refused`` says that it never will be
 """
 
 
@@ -31,6 +32,20 @@ class CommandError(MailServerError):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+class RelayError(MailServerError):
+    """The relay of notifications did not take one.
+
+    Attributes:
+        refused: it refused the recipient for good.
+        reply: its code, 0 without one.
+    """
+
+    def __init__(self, *, refused: bool = False, reply: int = 0) -> None:
+        super().__init__("the relay did not take the message")
+        self.refused = refused
+        self.reply = reply
 
 
 class DavRequestError(MailServerError):

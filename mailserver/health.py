@@ -24,9 +24,10 @@ from directory.lookup import Directory
 from directory.trust_list import Freshness
 from mailserver.control import call
 from mailserver.databases import open_store
-from mailserver.errors import CommandError, SiteError
+from mailserver.errors import CommandError, RelayError, SiteError
 from mailserver.installation import databases
 from mailserver.login_authorities import client_authority, token_issuer
+from mailserver.notifying import relay_of
 from mailserver.practice import refuse_practice
 from mailserver.settings import Settings, Site
 
@@ -70,6 +71,7 @@ async def check_site(site: Site, *, at: datetime) -> list[Finding]:
     findings += await check_trust(site, at=at)
     findings += await check_logins(site, at=at)
     findings += await _ports(site, settings)
+    findings.append(await check_notify(site, settings))
     findings.append(_disk(site))
     return findings
 
@@ -223,6 +225,28 @@ async def check_logins(site: Site, *, at: datetime) -> list[Finding]:
     if with_scram < passwords:
         text += "; the others are older or given: make new ones for clients that insist on it"
     return [*findings, Finding("device passwords", State.OK, text)]
+
+
+async def check_notify(site: Site, settings: Settings) -> Finding:
+    """Look whether the relay of notifications takes us, without sending anything.
+
+    Args:
+        site: an existing site.
+        settings: what its ``pli.toml`` says.
+    """
+    check = "notifications"
+    if settings.notify is None:
+        return Finding(check, State.OK, "off: nobody is told anything by ordinary mail")
+    try:
+        await relay_of(site, settings.notify, settings.host).look()
+    except SiteError as refusal:
+        return Finding(check, State.PROBLEM, str(refusal))
+    except RelayError as error:
+        said = f"it answers {error.reply}" if error.reply else "no answer over TLS that we trust"
+        where = f"{settings.notify.host}:{settings.notify.port}"
+        return Finding(check, State.PROBLEM, f"the relay {where} does not take us: {said}")
+    login = "and our login" if settings.notify.login else "without a login"
+    return Finding(check, State.OK, f"the relay {settings.notify.host} takes TLS {login}")
 
 
 def _client_authority(site: Site, at: datetime) -> Finding:

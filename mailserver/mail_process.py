@@ -36,10 +36,12 @@ from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound
 from mailserver.delivery.prepare import Workers
 from mailserver.delivery.submission import Submissions
+from mailserver.errors import SiteError
 from mailserver.fairness import Fairness
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.installation import mail_service
 from mailserver.login_authorities import client_authority, token_issuer
+from mailserver.notifying import notifier
 from mailserver.outbound.peer import OutboundSettings
 from mailserver.outbound.resolver import DnsResolver, NameServer
 from mailserver.outbound.worker import OutboundWorker
@@ -60,6 +62,7 @@ from mailserver.webmail.http import (
     build_app,
     serve_web,
 )
+from mailserver.webmail.notify_pages import shown_documents
 from record_bridge.queries import RecordQueries
 
 log = structlog.get_logger("mailserver.mail_process")
@@ -244,11 +247,24 @@ async def _build(
     tasks.start(every(RENEW_EVERY_S, workers.renew, "renew"))
     tasks.start(every(LATE_EVERY_S, lambda: watch_bridge(store, now()), "late"))
     tasks.start(_outbound(parts, bounces).run())
+    if settings.notify is not None:
+        _notify(parts, tasks)
     readers = await stack.enter_async_context(
         SandboxPool(1, functions=(READ_MESSAGE, READ_PLAINLY))
     )
     tasks.start(SearchIndexer(store, readers.run).run())
     return parts, tasks
+
+
+def _notify(parts: _Parts, tasks: Background) -> None:
+    """Start telling people; what is wrong with it never keeps mail from being served."""
+    shown = partial(shown_documents, parts.store, parts.queries)
+    try:
+        worker = notifier(parts.site, parts.settings, parts.store, shown, now)
+    except SiteError:
+        log.exception("notify_unusable", phase="start")  # `pli check` says why
+        return
+    tasks.start(worker.run())
 
 
 def _outbound(parts: _Parts, bounces: Bounces) -> OutboundWorker:
@@ -301,6 +317,7 @@ async def _listen(
                 trail_public_key(parts.site.trail_key),
                 settings.patient_session_minutes,
                 frozenset(settings.prevention_off),
+                notifies=settings.notify is not None,
             ),
             sandbox=parts.pool,
         )
@@ -416,6 +433,7 @@ async def _forget(store: MailStore) -> None:
     await store.messages.forget_expunged()
     await store.outbox.forget(now() - FORGET_SENT_AFTER)
     await store.seal_requests.forget(now() - FORGET_SENT_AFTER)
+    await store.notify.forget(now())
 
 
 async def watch_bridge(store: MailStore, at: datetime) -> None:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from certs.addresses import parse_addr_spec
+from certs.errors import MalformedAddressError
 from mailserver.errors import SettingsError
 from mailserver.fairness import FairLimits, Rate
 
@@ -36,6 +38,13 @@ class Environment(Enum):
 
     TEST = "test"
     PRODUCTION = "production"
+
+
+class NotifyTls(Enum):
+    """How TLS begins on the way to the relay of notifications; there is none without."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
 
 
 class _Strict(BaseModel):
@@ -222,6 +231,41 @@ class TokenSettings(_Strict):
     """What ``aud`` of its tokens must say, or hold."""
 
 
+class NotifySettings(_Strict):
+    """The relay by which people are told, outside the trust space, that something is new.
+
+    The password of ``login`` is the one line of ``secrets/notify.password``. TLS is required.
+    """
+
+    host: str = Field(min_length=1, max_length=253)
+    """The relay's name, as its certificate says it."""
+    port: Port = 587
+    tls: NotifyTls = NotifyTls.STARTTLS
+    """How TLS begins: "starttls", or "implicit" from the first octet (port 465)."""
+    authority: str | None = None
+    """Absolute path: PEM of who vouches for the relay; the machine's own when absent."""
+    login: str | None = Field(default=None, min_length=1, max_length=255)
+    """The user at the relay; no login when absent."""
+    sender: str = Field(max_length=254)
+    """The address that notifications are from."""
+    every_minutes: int = Field(default=60, ge=1, le=7 * 24 * 60)
+    """One person is told at most once in so many minutes."""
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        if self.port == 0:
+            raise ValueError("the relay's port is not 0")
+        if self.authority is not None and not Path(self.authority).is_absolute():
+            raise ValueError("the authority of the relay is an absolute path")
+        try:
+            address = parse_addr_spec(self.sender)
+        except MalformedAddressError:
+            raise ValueError("the sender of notifications is an address") from None
+        if not self.sender.isascii() or "mssante" in address.domain.split("."):
+            raise ValueError("the sender of notifications is no address of the trust space")
+        return self
+
+
 class Settings(_Strict):
     """Everything ``pli.toml`` may say."""
 
@@ -251,6 +295,8 @@ class Settings(_Strict):
     """Structure id = the door of its own software; off for the others."""
     prevention_off: tuple[str, ...] = ()
     """Structures whose patients are not shown the national prevention calendar (RULES §8)."""
+    notify: NotifySettings | None = None
+    """Off when absent: nobody is told anything outside the trust space (RULES §14)."""
     nil: str | None = None
     """X-MSS-NIL, the product's reference number; no such header when absent (RULES §14)."""
 
@@ -307,6 +353,7 @@ class Site:
         self.secrets = self.root / "secrets"
         self.hash_key = self.secrets / "hash.key"
         self.trail_key = self.secrets / "trail.key"
+        self.notify_password = self.secrets / "notify.password"
         self.applications = self.secrets / "applications.json"
         self.roots = self.root / "roots"
         self.run = self.root / "run"

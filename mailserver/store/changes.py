@@ -15,6 +15,8 @@ from directory.database import Database
 
 OUTBOX = 0
 """The channel of the outbound queue; no mailbox has this id."""
+NOTIFY = -1
+"""The channel of addresses that wait for their code; no mailbox has this id."""
 
 V = TypeVar("V")
 R = TypeVar("R")

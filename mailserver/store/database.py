@@ -16,6 +16,7 @@ from mailserver.store.changes import Changes, Commits
 from mailserver.store.encryption import Encryption
 from mailserver.store.folders import Folders
 from mailserver.store.messages import Messages
+from mailserver.store.notify import NotifyAddresses
 from mailserver.store.outbox import Outbox
 from mailserver.store.queue_control import QueueControl
 from mailserver.store.seal_requests import SealRequests
@@ -51,6 +52,7 @@ class MailStore:
         queue: what an administrator sees of it and does to it.
         tracking: where sent messages stand.
         encryption: for whom mail can be encrypted, and whose is.
+        notify: where people are told, outside the trust space, that something is new.
         seal_requests: messages that wait for their signature.
         audit: the trail.
         changes: who waits for a mailbox to change.
@@ -69,6 +71,7 @@ class MailStore:
         self.queue = QueueControl(opened, self._commits, self.blobs)
         self.tracking = Tracking(opened)
         self.seal_requests = SealRequests(opened)
+        self.notify = NotifyAddresses(opened, self._commits)
         self.encryption = Encryption(opened)
         self.search = Search(opened)
         self.audit = Audit(opened)

@@ -448,6 +448,37 @@ ENCRYPTING_MAILBOX = Table(
 )
 """Mailboxes whose mail leaves encrypted where the recipient's certificate is recorded."""
 
+NOTIFY_ADDRESS = Table(
+    "notify_address",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("address", Text),  # outside the trust space; NULL once withdrawn
+    Column("confirmed_at", _ID),
+    Column("code_digest", LargeBinary),  # NULL until a code was sent
+    Column("code_until", _ID),
+    Column("wrong", Integer, nullable=False),  # codes typed that were not it
+    Column("asks", Integer, nullable=False),  # since asks_from, withdrawn ones too
+    Column("asks_from", _ID, nullable=False),
+    Column("inbox_uid", Integer, nullable=False),  # what is above is news
+    Column("attempts", Integer, nullable=False),
+    Column("failing_since", _ID),
+    Column("next_at", _ID, nullable=False),  # nothing is sent before
+    Column("failed_at", _ID),  # when something was given up
+    sqlite_with_rowid=False,
+)
+"""Where the holder of a mailbox is told that something is new; one row a mailbox, kept when the
+address is withdrawn so that nobody has more codes sent by withdrawing."""
+Index("notify_address_due", NOTIFY_ADDRESS.c.next_at)
+
+NOTIFY_KNOWN = Table(
+    "notify_known",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("document_id", _ID, primary_key=True),  # in the record database
+    sqlite_with_rowid=False,
+)
+"""Documents that were visible to a mailbox's holder when they were last told."""
+
 SENT_RECIPIENT = Table(
     "sent_recipient",
     METADATA,

@@ -135,6 +135,7 @@ async def _home(request: Request, visitor: Visitor) -> Response:
     values: dict[str, object] = {
         "section": "home", "record": record, "unread": unread, "documents": [], "entries": [],
         "emergencies": [], "names": {}, "notices": await _notices(request, visitor, record),
+        "notifies": services.settings.notifies,
     }  # fmt: skip
     if record is not None:
         await note_access(request, record, "record", None)

@@ -41,6 +41,7 @@ class WebmailSettings:
         prevention_off: structures that do not show the prevention calendar (RULES §8).
         mail: what autoconfiguration tells.
         sign: signs a configuration profile (CMS, opaque, DER).
+        notifies: people are told outside that something is new (RULES §14).
         trail_key: the Ed25519 public key of the trail, 32 octets.
     """
 
@@ -51,6 +52,7 @@ class WebmailSettings:
     trail_key: bytes = b""
     session_minutes: int = 20
     prevention_off: frozenset[str] = frozenset()
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import tomli_w
 from mailserver.errors import SettingsError
 from mailserver.settings import Environment, Ports, Settings, Site
 
+NOTIFY: dict[str, Any] = {"host": "relay.test", "sender": "prevenir@operateur.example"}
 SOUND: dict[str, Any] = {"ports": Ports.from_base(20000).model_dump()}
 
 
@@ -53,6 +54,21 @@ def test_ports_alone_make_a_site(tmp_path: Path) -> None:
         pytest.param(
             {"tokens": {"issuer": "x", "audience": "x", "alg": "none"}}, id="algorithm of a token"
         ),
+        pytest.param({"notify": {"host": "relay.test"}}, id="notifications from nobody"),
+        pytest.param(
+            {"notify": NOTIFY | {"sender": "nobody"}}, id="notifications from no address"
+        ),
+        pytest.param(
+            {"notify": NOTIFY | {"sender": "a@b.mssante.fr"}}, id="notifications from inside"
+        ),
+        pytest.param({"notify": NOTIFY | {"tls": "none"}}, id="relay in clear"),
+        pytest.param({"notify": NOTIFY | {"port": 0}}, id="relay on no port"),
+        pytest.param({"notify": NOTIFY | {"every_minutes": 0}}, id="told all the time"),
+        pytest.param(
+            {"notify": NOTIFY | {"every_minutes": 10081}}, id="told after more than a week"
+        ),
+        pytest.param({"notify": NOTIFY | {"authority": "root.pem"}}, id="authority somewhere"),
+        pytest.param({"notify": NOTIFY | {"password": "x"}}, id="password in the settings"),
         pytest.param({"routes": {"a.test": "host"}}, id="route without port"),
         pytest.param({"routes": {"a.test": ":25"}}, id="route without host"),
         pytest.param({"routes": {"a.test": "host:smtp"}}, id="route to a named port"),
@@ -83,6 +99,13 @@ def test_a_listener_without_a_port_is_refused(tmp_path: Path, listener: str) -> 
 
     with pytest.raises(SettingsError):
         read(tmp_path, {"ports": ports})
+
+
+def test_a_relay_of_notifications_is_a_host_and_a_sender(tmp_path: Path) -> None:
+    notify = read(tmp_path, SOUND | {"notify": NOTIFY}).notify
+
+    assert notify is not None
+    assert (notify.port, notify.tls.value, notify.every_minutes) == (587, "starttls", 60)
 
 
 def test_the_refusal_names_the_key_and_not_its_value(tmp_path: Path) -> None:

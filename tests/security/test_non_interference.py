@@ -177,6 +177,7 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
                         f"{document}/fichier/0")  # fmt: skip
     await _mail(w)
     await _care(w, shown, hidden)
+    await _notify(w)
     await _quarantine(w)
     for words in ("ZZCACHE", "Montre", "vaccin"):
         await w.post("/dossier/recherche", words=words)
@@ -232,6 +233,14 @@ async def _care(w: Walk, shown: int, hidden: int) -> None:
         await w.get(document, path)
         await w.get(document + "/fichier/{number:int}", f"{path}/fichier/0")
         await w.post(document + "/liberer", f"{path}/liberer")
+
+
+async def _notify(w: Walk) -> None:
+    """Being told outside; what is sent is compared in tests/integration/test_notify.py."""
+    await w.get("/prevenir")
+    await w.post("/prevenir", address="zz@ailleurs.example")
+    await w.post("/prevenir/confirmer", code="AAAAA AAAAA")
+    await w.post("/prevenir/arreter")
 
 
 async def _quarantine(w: Walk) -> None:

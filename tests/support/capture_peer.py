@@ -60,6 +60,7 @@ class CapturePeer:
         rcpt: gives the reply to each RCPT command line.
         dot: gives the reply to each message, or what happens instead of one.
         taken: messages answered 250 (or taken and dropped), in order.
+        implicit_tls: TLS from the first octet; else STARTTLS.
         hang_s: how long a hanging peer says nothing.
         seen: messages whose final dot came, taken or not.
     """
@@ -67,6 +68,7 @@ class CapturePeer:
     rcpt: Callable[[str], str] = _always
     dot: Callable[[Taken], str | Odd] = _answer
     offer: tuple[str, ...] = OFFER
+    implicit_tls: bool = False
     hang_s: float = 3600.0
     taken: list[Taken] = field(default_factory=list)
     lost_replies: list[Taken] = field(default_factory=list)
@@ -92,7 +94,9 @@ async def capture(peer: CapturePeer, tls: ssl.SSLContext, port: int = 0) -> Asyn
             writer.transport.abort()
             open_tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port, limit=2**20)
+    server = await asyncio.start_server(
+        serve, "127.0.0.1", port, limit=2**20, ssl=tls if peer.implicit_tls else None
+    )
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -142,6 +146,7 @@ class _Conversation:
         self.writer.write(reply.encode() + b"\r\n")
 
     async def run(self) -> None:
+        self.secure = self.peer.implicit_tls
         self.say("220 capture ESMTP")
         while line := await self.reader.readline():
             command = line.decode("utf-8").rstrip("\r\n")
@@ -155,6 +160,8 @@ class _Conversation:
                     self.say("220 2.0.0 go")
                     await self.writer.start_tls(self.tls)
                     self.secure = True
+                case "AUTH":
+                    self.say("235 2.7.0 ok")
                 case "MAIL":
                     self.mail, self.recipients = command, []
                     self.say(OK)

@@ -278,6 +278,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                     MAIL,
                     sign,
                     TRAIL_KEY.public_key().public_bytes_raw(),
+                    notifies=True,
                 ),
             )
         )

@@ -337,6 +337,35 @@ CREATE TABLE encrypting_mailbox (
  WITHOUT ROWID
 """,
     """
+CREATE TABLE notify_address (
+    mailbox_id INTEGER NOT NULL,
+    address TEXT,
+    confirmed_at INTEGER,
+    code_digest BLOB,
+    code_until INTEGER,
+    wrong INTEGER NOT NULL,
+    asks INTEGER NOT NULL,
+    asks_from INTEGER NOT NULL,
+    inbox_uid INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    failing_since INTEGER,
+    next_at INTEGER NOT NULL,
+    failed_at INTEGER,
+    PRIMARY KEY (mailbox_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
+""",
+    """
+CREATE TABLE notify_known (
+    mailbox_id INTEGER NOT NULL,
+    document_id INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id, document_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE sent_recipient (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     receipt_id TEXT NOT NULL,
@@ -536,6 +565,9 @@ CREATE INDEX mailbox_share_person ON mailbox_share (person_id)
 """,
     """
 CREATE INDEX mailbox_structure ON mailbox (structure_id)
+""",
+    """
+CREATE INDEX notify_address_due ON notify_address (next_at)
 """,
     """
 CREATE INDEX outbox_message_blob ON outbox_message (blob_id)

@@ -1,0 +1,139 @@
+"""The page « Être prévenu »: where the holder of a mailbox is told, outside, of what is new.
+
+An address is used once the code sent to it was typed here, signed in; it is shown to its holder
+only, and is in no URL. The page is about the visitor's own mailbox, whatever record they read.
+
+Source: RULES §14.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from directory.audit_event import AuditEvent
+from directory.codes import MailboxType
+from mailserver.notify.texts import (
+    ASKS,
+    MAX_ADDRESS,
+    TRIES,
+    NotPersonalAddressError,
+    code_digest,
+    personal_address,
+)
+from mailserver.store.database import MailStore
+from mailserver.store.model import Mailbox
+from mailserver.store.notify import Confirmation, Marks, Registration
+from mailserver.webmail.pages import render
+from mailserver.webmail.services import WebmailServices
+from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
+from record_bridge.queries import RecordQueries, Viewer, ViewerKind
+
+PATH: Final = "/prevenir"
+_SAID: Final = {
+    "envoye": ("good", "Un code part vers cette adresse. Il est bon vingt-quatre heures."),
+    "adresse": ("unsure", "Cette adresse ne convient pas. Donnez votre adresse personnelle."),
+    "trop": ("unsure", "Trop d'adresses ont été demandées aujourd'hui. Réessayez demain."),
+    "confirme": ("good", "C'est confirmé : vous serez prévenu à cette adresse."),
+    "code": ("unsure", "Ce code n'est pas le bon, ou n'est plus bon. Vérifiez le dernier reçu."),
+    "arrete": ("good", "C'est arrêté : votre adresse est effacée."),
+}
+
+
+async def shown_documents(
+    store: MailStore, queries: RecordQueries, mailbox_id: int
+) -> frozenset[int]:
+    """Give the documents that a mailbox's holder may see in their record (RULES §7).
+
+    Args:
+        store: the mail database.
+        queries: the record, which decides.
+        mailbox_id: a patient's; a professional's has no record, nor has an unknown one.
+    """
+    mailbox = await store.accounts.mailbox_by_id(mailbox_id)
+    if mailbox is None or mailbox.type is not MailboxType.PAT:
+        return frozenset()
+    patient = await queries.patient_by_address(mailbox.structure_id, mailbox.address)
+    if patient is None:
+        return frozenset()
+    viewer = Viewer(ViewerKind.PATIENT, str(patient.id))
+    return frozenset(each.id for each in await queries.documents(patient.id, viewer))
+
+
+def _own_mailbox(services: WebmailServices, visitor: Visitor) -> Mailbox:
+    """Give the visitor's own mailbox.
+
+    Raises:
+        HTTPException: 404 where nobody is notified, or for an account without one.
+    """
+    for wanted in (MailboxType.PAT, MailboxType.PER):
+        for mailbox in visitor.mailboxes:
+            if mailbox.type is wanted and services.settings.notifies:
+                return mailbox
+    raise HTTPException(404)
+
+
+def _event(kind: str, at: datetime, visitor: Visitor, mailbox: Mailbox) -> AuditEvent:
+    return AuditEvent(kind, at, visitor.actor, mailbox.structure_id, f"mailbox:{mailbox.id}")
+
+
+def _back(said: str) -> Response:
+    return RedirectResponse(f"{PATH}?dit={said}", status_code=303)
+
+
+async def _notify(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    mailbox = _own_mailbox(services, visitor)
+    values = {
+        "section": "mail",
+        "kept": await services.store.notify.find(mailbox.id),
+        "said": _SAID.get(request.query_params.get("dit", "")),
+        "has_record": mailbox.type is MailboxType.PAT,
+        "longest": MAX_ADDRESS,
+    }
+    return render("notify.html", visitor, values)
+
+
+async def _register(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    mailbox = _own_mailbox(services, visitor)
+    hosted = services.directory.structures()
+    ours = {each.domain for each in hosted} | {each.patient_domain for each in hosted}
+    try:
+        # one sign more than is allowed is read, so that nothing is cut into another address
+        address = personal_address(await field_of(request, "address", MAX_ADDRESS + 1), ours)
+    except NotPersonalAddressError:
+        return _back("adresse")
+    event = _event("notify_asked", services.clock(), visitor, mailbox)
+    taken = await services.store.notify.register(Registration(mailbox.id, address, ASKS, event))
+    return _back("envoye" if taken else "trop")
+
+
+async def _confirm(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    mailbox = _own_mailbox(services, visitor)
+    uid, _ = await services.store.notify.inbox(mailbox.id, 0)
+    typed = Confirmation(
+        mailbox.id,
+        code_digest(await field_of(request, "code", 40)),
+        TRIES,
+        Marks(uid, await shown_documents(services.store, services.queries, mailbox.id)),
+        _event("notify_confirmed", services.clock(), visitor, mailbox),
+    )
+    return _back("confirme" if await services.store.notify.confirm(typed) else "code")
+
+
+async def _withdraw(request: Request, visitor: Visitor) -> Response:
+    services = services_of(request)
+    mailbox = _own_mailbox(services, visitor)
+    event = _event("notify_withdrawn", services.clock(), visitor, mailbox)
+    await services.store.notify.withdraw(mailbox.id, event)
+    return _back("arrete")
+
+
+notify = signed_in(_notify)
+register = signed_in(_register)
+confirm = signed_in(_confirm)
+withdraw = signed_in(_withdraw)
