@@ -34,7 +34,7 @@ from mailserver.control import call, serve_control, sole_owner
 from mailserver.databases import now, open_directory, open_store
 from mailserver.delivery.bounce import Bounces
 from mailserver.delivery.inbound import DeliverySettings, Inbound
-from mailserver.delivery.prepare import Workers
+from mailserver.delivery.prepare import Documents, Workers
 from mailserver.delivery.submission import Submissions
 from mailserver.errors import SiteError
 from mailserver.fairness import Fairness
@@ -135,9 +135,9 @@ class SignatureWorkers:
         content: bytes = await self._pool.run(OPEN_OPAQUE, raw)
         return content
 
-    async def read_marks(self, raw: bytes) -> tuple[tuple[str, str], ...]:
-        """Give the X-MSS fields that a message's packages call for."""
-        marks: tuple[tuple[str, str], ...] = await self._pool.run(READ_MARKS, raw)
+    async def read_marks(self, raw: bytes) -> Documents:
+        """Give the X-MSS fields that a message's packages call for, and whether of one patient."""
+        marks: Documents = await self._pool.run(READ_MARKS, raw)
         return marks
 
     async def count_documents(self, raw: bytes) -> int:

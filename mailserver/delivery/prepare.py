@@ -23,6 +23,7 @@ from mailserver.delivery.rules import refusal
 from mailserver.delivery.trace import cut, is_stranger
 from mailserver.message.index import PACKAGE_NAME, MessageIndex, index
 from mailserver.store.model import StagedBlob
+from record_bridge.formats.marks import PackageMarks
 
 INLINE_OCTETS: Final = 128 * 1024
 """Larger messages are scanned in a thread: half a millisecond of the event loop."""
@@ -40,7 +41,9 @@ Examine = Callable[[bytes, datetime], Awaitable[tuple[SignatureVerdict, int]]]
 """Judges the signature and counts the documents of a message, in one call of the worker pool."""
 JudgeCertificate = Callable[[bytes, str], Awaitable[Unusable | None]]
 """Says why mail to an address cannot be encrypted with a certificate now."""
-ReadMarks = Callable[[bytes], Awaitable[tuple[tuple[str, str], ...]]]
+Documents = PackageMarks
+"""What the documents of a message say."""
+ReadMarks = Callable[[bytes], Awaitable[Documents]]
 """Gives the X-MSS fields of a message by its documents, in the worker pool (threats S17)."""
 
 _SMIME_TYPES: Final = frozenset(
@@ -102,14 +105,14 @@ class Workers:
         message = await look_inside(message, self)
         return message, verdict, await self.count(message)
 
-    async def marks(self, raw: bytes) -> tuple[tuple[str, str], ...]:
-        """Give the X-MSS fields of a message; none when its documents cannot be read."""
+    async def marks(self, raw: bytes) -> Documents:
+        """Give what a message's documents call for; nothing when they cannot be read."""
         if self.read_marks is None:
-            return ()
+            return Documents()
         try:
             return await self.read_marks(raw)
         except CertsError:
-            return ()
+            return Documents()
 
     async def count(self, message: Prepared) -> int:
         """Count the documents of a message; its archives, when they cannot be opened."""

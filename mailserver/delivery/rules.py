@@ -8,11 +8,11 @@ is (RULES §7). The keywords say what was verified, nothing more (RULES §10).
 Source: RULES §3, RULES §7, RULES §10, DESIGN §3 step 6.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from certs.addresses import single_from
+from certs.addresses import Address, parse_address_list, parse_utf8_addr_spec, single_from
 from certs.errors import MalformedAddressError
 from certs.mime import Anomaly, Outline
 from certs.verdict import SignatureVerdict
@@ -147,6 +147,28 @@ def refusal(raw: bytes, outline: Outline) -> Refused | None:
     if len(outline.fields("received")) >= MAX_HOPS:
         return Refused(errors.LOOP)
     return None
+
+
+def of_two_patients(
+    recipients: Iterable[str], outline: Outline, is_a_patients: Callable[[Address], bool]
+) -> bool:
+    """Say whether a message goes to, or shows the address of, more than one patient.
+
+    The address is the INS: by To or Cc one patient would learn another's (RULES §11). One number
+    in two structures is one person. A field that is no list of addresses names nobody.
+
+    Args:
+        recipients: forward paths that were read before, without brackets.
+        outline: of the message.
+        is_a_patients: whether an address is of a patients' domain.
+    """
+    named = [parse_utf8_addr_spec(path) for path in recipients]
+    for each in (*outline.fields("to"), *outline.fields("cc")):
+        try:
+            named.extend(mailbox.address for mailbox in parse_address_list(each.value))
+        except MalformedAddressError:
+            continue
+    return len({each.local.upper() for each in named if is_a_patients(each)}) > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from certs.errors import MalformedAddressError
 from certs.mime import Outline, find_named, scan
 from directory.codes import MailboxType
 from directory.lookup import Directory
+from directory.model import DomainKind
 from directory.trail import AuditEvent
 from mailserver.delivery import errors
 from mailserver.delivery.authorship import (
@@ -52,7 +53,7 @@ from mailserver.delivery.prepare import (
     Workers,
     stored,
 )
-from mailserver.delivery.rules import MessageFacts, plan, refusal
+from mailserver.delivery.rules import MessageFacts, of_two_patients, plan, refusal
 from mailserver.delivery.signing import AskSeal, Signed, Signing
 from mailserver.delivery.trace import Trace, prefix, received, with_keyword
 from mailserver.message.dsn import Action, Failure
@@ -167,7 +168,11 @@ class Submissions:
         if isinstance(destinations, Refused):
             return await self._refused(message, destinations)
         message_id = author.message_id or self._new_message_id(author.address)
+        if of_two_patients(message.recipients, outline, self._is_patients):
+            return await self._refused(message, Refused(errors.ONE_PATIENT))
         marks = await self._marks(message.raw, outline)
+        if isinstance(marks, Refused):
+            return await self._refused(message, marks)
         completion = Completion(author, message_id, message.at, self._settings.authserv_id, marks)
         completed = complete(message.raw, outline, completion)
         parts = await self._forms.parts(author.mailbox, destinations)
@@ -200,11 +205,20 @@ class Submissions:
             made.append((part, ready))
         return made
 
-    async def _marks(self, raw: bytes, outline: Outline) -> tuple[tuple[str, str], ...]:
+    def _is_patients(self, address: Address) -> bool:
+        here = self._directory.structure_of_domain(address.domain)
+        if here is None:
+            return address.domain in self._settings.patient_domains
+        return here[1] is DomainKind.PATIENT and address.local.lower() != "postmaster"
+
+    async def _marks(self, raw: bytes, outline: Outline) -> tuple[tuple[str, str], ...] | Refused:
         """Give the X-MSS fields this server writes: of the documents, and of the product."""
         marks: tuple[tuple[str, str], ...] = ()
         if self._workers is not None and find_named(outline, PACKAGE_NAME):
-            marks = await self._workers.marks(raw)
+            found = await self._workers.marks(raw)
+            if not found.one_patient:
+                return Refused(errors.ONE_PATIENT)
+            marks = found.fields
         if self._settings.nil is not None:
             marks = (*marks, ("X-MSS-NIL", self._settings.nil))
         return marks

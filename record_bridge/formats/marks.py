@@ -1,13 +1,14 @@
-"""What the X-MSS fields of a message say of the documents it carries, read from the documents.
+"""What the X-MSS fields of a message say of its documents, and whose they are, read from them.
 
 The server writes them on what its users submit, whatever their clients wrote (threats S17), so
 that a receiver may believe them. For the worker pool: it opens strangers' archives and XML.
 
-Source: MSS-CL §3.8.1 (X-MSS-CODECDA), MSS-CL §3.8.2 (X-MSS-INS).
+Source: RULES §5, MSS-CL §3.8.1 (X-MSS-CODECDA), MSS-CL §3.8.2 (X-MSS-INS).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from certs.errors import CertsError
 from certs.mime import decode_strictly, find_named, scan
@@ -21,9 +22,38 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _BIRTH_DATE = re.compile(r"\d{8}")
 
 
-def package_marks(raw: bytes) -> tuple[tuple[str, str], ...]:
-    """Give the X-MSS fields of a whole message; none when it carries no readable CDA."""
+@dataclass(frozen=True, slots=True)
+class PackageMarks:
+    """What the packages of a message say.
+
+    Attributes:
+        fields: the X-MSS fields to write; none when no CDA could be read.
+        one_patient: False when two documents, or two patients of one, bear INS numbers that
+            cannot be one person's.
+    """
+
+    fields: tuple[tuple[str, str], ...] = ()
+    one_patient: bool = True
+
+
+def package_marks(raw: bytes) -> PackageMarks:
+    """Read every CDA of a whole message's packages."""
     headers = list(_headers(raw))
+    return PackageMarks(_fields(headers), _of_one_patient(headers))
+
+
+def _of_one_patient(headers: Sequence[CdaHeader]) -> bool:
+    """Say whether some INS number is common to all who bear one: people may have two (NIA)."""
+    numbers = [
+        {(each.root, "".join(each.extension.split()).upper()) for each in patient.ins_ids}
+        for header in headers
+        for patient in header.patients
+        if patient.ins_ids
+    ]
+    return not numbers or bool(set.intersection(*numbers))
+
+
+def _fields(headers: Sequence[CdaHeader]) -> tuple[tuple[str, str], ...]:
     if not headers:
         return ()
     codes = dict.fromkeys(header.code for header in headers if _CODE.fullmatch(header.code))

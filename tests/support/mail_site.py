@@ -38,6 +38,7 @@ from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from mailserver.store.database import MailStore, migrate
 from mailserver.store.model import EntryDetail, Mailbox, NewMailbox
+from record_bridge.formats.marks import PackageMarks, package_marks
 from record_bridge.opening import count_occurrences
 
 OURS = "cabinet.mssante.test"
@@ -204,6 +205,10 @@ async def _count(raw: bytes) -> int:
     return count_occurrences(raw)
 
 
+async def _marks(raw: bytes) -> PackageMarks:
+    return package_marks(raw)
+
+
 async def _no_signature(_raw: bytes, _at: datetime) -> SignatureVerdict:
     return NO_SIGNATURE
 
@@ -242,7 +247,14 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
         keystore = KeyStore(where.root / "pki", key_kind=KeyKind.EC_P256)
         site = MailSite(where, root, store, directory, None, bounces)  # type: ignore[arg-type]
         desk = SealDesk(store, directory, keystore, site.now)
-        submissions = Submissions(store, directory, desk.sign, settings, tell=bounces.arrived)
+        submissions = Submissions(
+            store,
+            directory,
+            desk.sign,
+            settings,
+            workers=Workers(_no_signature, count_documents=_count, read_marks=_marks),
+            tell=bounces.arrived,
+        )
         fairness = bind.pop("fairness", None) or unlimited()
         site.services = SmtpServices(
             store,
