@@ -15,11 +15,13 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from record_bridge.admission import AGENDA_KIND
 from record_bridge.commands import RecordCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_instant
 from record_bridge.life_queries import OwnEntry
 from record_bridge.model import AgendaStatus, Viewer, ViewerKind
+from record_bridge.pack_queries import Pack
 from record_bridge.prevention import PreventionItem
 from record_bridge.prevention_record import prevention
 from record_bridge.queries import AgendaView, RecordQueries
@@ -58,6 +60,7 @@ class AgendaCommands:
         viewer = Viewer(ViewerKind.PATIENT, str(patient_id))
         lines = [_line(each, day) for each in await queries.agenda(patient_id, viewer)]
         lines += [_own(each, day) for each in await queries.life.own_entries(patient_id)]
+        lines += [_pack(each) for each in await queries.packs.waiting(patient_id)]
         lines += [_due(each) for each in await prevention(queries, patient, viewer, day)]
         return sorted(lines, key=lambda line: (line["start"] is None, line["start"] or ""))
 
@@ -86,6 +89,16 @@ def _own(entry: OwnEntry, day: date) -> dict[str, Any]:
         "title": entry.title,
         "kind": "own",
         "status": "past" if (entry.last_day or entry.day) < day else "noted",
+        "source_unique_id": "",
+    }
+
+
+def _pack(pack: Pack) -> dict[str, Any]:
+    return {
+        "start": pack.due.isoformat(),
+        "title": pack.title,
+        "kind": AGENDA_KIND,
+        "status": "noted",
         "source_unique_id": "",
     }
 

@@ -1,7 +1,8 @@
 """The form of a record's archive: what is in it, and how rows are written as JSON.
 
 A ZIP with ``manifest.json`` (version, kind, patient, SHA-256 of every other file),
-``tables/<table>.json``, ``documents/``, ``deposits/``, ``packages/`` and ``events.json``. Rows
+``tables/<table>.json``, ``documents/``, ``deposits/``, ``pack_items/``, ``packages/`` and
+``events.json``. Rows
 name each other by their place in their table, so an archive says nothing of a site's numbering.
 A table belongs to it when it names a patient; keys of calendars and applications never do.
 
@@ -17,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import LargeBinary, Table
 from sqlalchemy.types import BLOB, Integer
 
+from record_bridge.admission import PackItemKind
 from record_bridge.errors import MalformedArchiveError
 from record_bridge.life import DirectiveKind, ProfileKind
 from record_bridge.model import ActKind, AgendaStatus, DocumentStatus, OppositionScope, Visibility
@@ -27,6 +29,8 @@ VERSION: Final = 1
 FORMAT: Final = "pli-record"
 WHOLE, OWN = "whole", "own"
 """Everything, for the structure; what its patient sees, for the patient."""
+WITH_CONTENT: Final = frozenset({"document", "deposit", "pack_item"})
+"""Tables whose rows are files: each has its octets in the archive."""
 _LEFT_OUT: Final = frozenset({"api_token", "calendar_key", "imported_event", "notice"})
 _OWN_DOCUMENT: Final = (
     "id", "structure_id", "patient_id", "unique_id", "sha256", "octets", "set_id",
@@ -82,6 +86,7 @@ _WORDS: Final[Mapping[tuple[str, str], Iterable[enum.Enum]]] = {
     ("directive", "kind"): DirectiveKind,
     ("opposition", "scope"): OppositionScope,
     ("access_right", "kind"): PROFESSIONAL,
+    ("pack_item", "kind"): PackItemKind,
 }
 """Columns whose words are ours alone."""
 _SEVERAL: Final = frozenset({"visibility", "masked_here"})

@@ -18,6 +18,7 @@ from typing import Any, Final
 from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.trail import append
+from record_bridge.admission import reads_packs
 from record_bridge.calendar_objects import (
     CalendarObject,
     Dated,
@@ -53,7 +54,10 @@ _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 async def document_calendar(
     queries: RecordQueries, patient_id: int, viewer: Viewer
 ) -> tuple[Dated, ...]:
-    """What the documents that this viewer sees say of days; dismissed lines left out."""
+    """What the documents that this viewer sees say of days, and the packs that wait for them.
+
+    Dismissed lines are left out.
+    """
     found = []
     for entry in await queries.agenda(patient_id, viewer):
         if entry.day is None or entry.changed_at is None or entry.status == "dismissed":
@@ -72,6 +76,16 @@ async def document_calendar(
                 entry.changed_at,
             )
         )
+    if reads_packs(viewer):
+        found += [
+            Dated(
+                Appointment(
+                    uid=entry_uid("admission pack", pack.id), summary=pack.title, day=pack.due
+                ),
+                pack.sent_at,
+            )
+            for pack in await queries.packs.waiting(patient_id)
+        ]
     return tuple(found)
 
 

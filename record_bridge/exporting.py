@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 
 from record_bridge import archive_form as form
 from record_bridge.errors import RecordStateError
-from record_bridge.repository import content_of, micros
+from record_bridge.repository import content_of, micros, shown_packs
 
 README: Final = (
     "Ce fichier contient une copie d'un dossier tenu par Pli : les documents (CDA, XML),\r\n"
@@ -28,7 +28,7 @@ README: Final = (
     "de santé. Un autre site Pli peut le reprendre avec « pli record import ».\r\n"
 )
 _STAMP: Final = (1980, 1, 1, 0, 0, 0)
-_DEPOSIT_ENDINGS: Final = {
+_ENDINGS: Final = {
     "application/pdf": "pdf",
     "image/jpeg": "jpg",
     "image/png": "png",
@@ -156,6 +156,10 @@ def _rows(connection: sqlite3.Connection, wanted: Wanted, table: str) -> list[sq
         return rows
     if table == "document":
         return [row for row in rows if row["id"] in wanted.documents]
+    if table in ("admission_pack", "pack_item"):
+        shown = shown_packs(connection, wanted.patient_id)
+        column = "id" if table == "admission_pack" else "pack_id"
+        return [row for row in rows if row[column] in shown]
     if rows and "document_id" in rows[0].keys():  # noqa: SIM118 - a Row is no mapping
         return [row for row in rows if row["document_id"] in wanted.documents]
     return rows
@@ -175,10 +179,10 @@ def _add_packages(
 def _add_contents(
     connection: sqlite3.Connection, table: str, rows: Iterable[sqlite3.Row], written: _Written
 ) -> None:
-    if table not in ("document", "deposit"):
+    if table not in form.WITH_CONTENT:
         return
     for place, row in enumerate(rows):
-        ending = "xml" if table == "document" else _DEPOSIT_ENDINGS[row["media_type"]]
+        ending = "xml" if table == "document" else _ENDINGS[row["media_type"]]
         written.add(f"{table}s/{place}.{ending}", content_of(connection, table, row["id"]))
 
 

@@ -214,8 +214,8 @@ def _key(keys: Sequence[int], place: Any) -> int:
 
 
 def _content(table: str, place: int, row: Mapping[str, Any], reader: _Reader) -> bytes | None:
-    """The octets of a document or of a deposited file, which are those of its row."""
-    if table not in ("document", "deposit"):
+    """The octets of a document or another file, which are those of its row."""
+    if table not in form.WITH_CONTENT:
         return None
     prefix = f"{table}s/{place}."
     name = next((name for name in reader.names if name.startswith(prefix)), "")

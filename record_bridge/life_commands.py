@@ -36,12 +36,14 @@ class _Patient:
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class Change:
     """One thing that a person changes in a record.
 
     Attributes:
+        event: what the trail calls it.
         key: of the row changed, 0 for a new one.
         values: columns of a new row.
+        content: octets of a new file.
     """
 
     patient_id: int
@@ -89,25 +91,10 @@ class LifeCommands:
         Raises:
             RecordStateError: it is not one that may be kept, or there are too many.
         """
-        try:
-            content = base64.b64decode(arguments["content"], validate=True)
-        except binascii.Error:
-            raise RecordStateError("file_type") from None
-        media_type = life.sniff(content, str(arguments["name"]))
-        title = life.line(arguments.get("title"), life.MAX_TITLE)
-        change = self._change(
-            arguments,
-            "deposit_added",
-            values={
-                "title": title or "Document",
-                "media_type": media_type,
-                "sha256": hashlib.sha256(content).digest(),
-                "octets": len(content),
-                "visibility": "visible",
-            },
-            content=content,
-        )
-        return {"id": await self._record.write(_add_deposit, change)}
+        values, content = given_file(arguments)
+        values |= {"visibility": "visible"}
+        change = self._change(arguments, "deposit_added", values=values, content=content)
+        return {"id": await self._record.write(add_deposit, change)}
 
     async def deposit_withdraw(self, arguments: Arguments) -> dict[str, Any]:
         """Take a file of the patient out of sight; its octets stay for the trail.
@@ -203,8 +190,8 @@ class LifeCommands:
         key: int = 0,
         values: Mapping[str, Any] | None = None,
         content: bytes = b"",
-    ) -> _Change:
-        return _Change(
+    ) -> Change:
+        return Change(
             int(arguments["patient_id"]),
             str(arguments["actor"]),
             self._clock(),
@@ -213,6 +200,30 @@ class LifeCommands:
             values,
             content,
         )
+
+
+def given_file(arguments: Arguments) -> tuple[dict[str, Any], bytes]:
+    """Give the columns that say what a file is, and its octets.
+
+    Args:
+        arguments: title, name, content (base64).
+
+    Raises:
+        RecordStateError: it is not one that may be kept (see ``life.sniff``).
+    """
+    try:
+        content = base64.b64decode(arguments["content"], validate=True)
+    except binascii.Error:
+        raise RecordStateError("file_type") from None
+    media_type = life.sniff(content, str(arguments["name"]))
+    title = life.line(arguments.get("title"), life.MAX_TITLE)
+    values = {
+        "title": title or "Document",
+        "media_type": media_type,
+        "sha256": hashlib.sha256(content).digest(),
+        "octets": len(content),
+    }
+    return values, content
 
 
 def _of(kind: type[Any], value: object) -> Any:
@@ -231,13 +242,13 @@ def _patient(connection: sqlite3.Connection, patient_id: int) -> _Patient:
     return _Patient(str(row[0]), date.fromisoformat(row[1]))
 
 
-def _note(connection: sqlite3.Connection, change: _Change, structure_id: str) -> None:
+def _note(connection: sqlite3.Connection, change: Change, structure_id: str) -> None:
     subject = f"patient:{change.patient_id}"
     event = AuditEvent(change.event, change.at, change.actor, structure_id, subject)
     append(connection, TRAIL, [event])
 
 
-def _bounded(connection: sqlite3.Connection, change: _Change, what: tuple[str, str, int]) -> None:
+def _bounded(connection: sqlite3.Connection, change: Change, what: tuple[str, str, int]) -> None:
     table, ended, limit = what
     count = connection.execute(
         f"SELECT count(*) FROM {table}"  # noqa: S608 - constants
@@ -248,7 +259,12 @@ def _bounded(connection: sqlite3.Connection, change: _Change, what: tuple[str, s
         raise RecordStateError("too_many")
 
 
-def _add_deposit(connection: sqlite3.Connection, change: _Change) -> int:
+def add_deposit(connection: sqlite3.Connection, change: Change) -> int:
+    """Keep a file of the patient and give its key; for a transaction of the record.
+
+    Raises:
+        RecordStateError: there are too many.
+    """
     known = _patient(connection, change.patient_id)
     _bounded(connection, change, ("deposit", "withdrawn_at", life.MAX_DEPOSITS))
     values = {
@@ -263,7 +279,7 @@ def _add_deposit(connection: sqlite3.Connection, change: _Change) -> int:
     return key
 
 
-def _add_item(connection: sqlite3.Connection, change: _Change) -> int:
+def _add_item(connection: sqlite3.Connection, change: Change) -> int:
     known = _patient(connection, change.patient_id)
     _bounded(connection, change, ("profile_item", "removed_at", life.MAX_ITEMS))
     day = (change.values or {}).get("day")
@@ -280,7 +296,7 @@ def _add_item(connection: sqlite3.Connection, change: _Change) -> int:
     return key
 
 
-def _write_directive(connection: sqlite3.Connection, change: _Change) -> tuple[int, int]:
+def _write_directive(connection: sqlite3.Connection, change: Change) -> tuple[int, int]:
     known = _patient(connection, change.patient_id)
     values = change.values or {}
     version = connection.execute(
@@ -307,10 +323,10 @@ def _write_directive(connection: sqlite3.Connection, change: _Change) -> tuple[i
     return key, version
 
 
-def _end(table: str, column: str) -> Callable[[sqlite3.Connection, _Change], None]:
+def _end(table: str, column: str) -> Callable[[sqlite3.Connection, Change], None]:
     """Make what ends a row of a table: it stays, and is no longer current."""
 
-    def end(connection: sqlite3.Connection, change: _Change) -> None:
+    def end(connection: sqlite3.Connection, change: Change) -> None:
         known = _patient(connection, change.patient_id)
         cursor = connection.execute(
             f"UPDATE {table} SET {column} = ?"  # noqa: S608 - constants
@@ -324,7 +340,7 @@ def _end(table: str, column: str) -> Callable[[sqlite3.Connection, _Change], Non
     return end
 
 
-def _oppose(connection: sqlite3.Connection, change: _Change) -> None:
+def _oppose(connection: sqlite3.Connection, change: Change) -> None:
     known = _patient(connection, change.patient_id)
     cursor = connection.execute(
         "INSERT INTO opposition (patient_id, scope, said_by, since_at) VALUES (?, ?, ?, ?)"
@@ -340,7 +356,7 @@ def _oppose(connection: sqlite3.Connection, change: _Change) -> None:
         _note(connection, change, known.structure_id)
 
 
-def _allow(connection: sqlite3.Connection, change: _Change) -> None:
+def _allow(connection: sqlite3.Connection, change: Change) -> None:
     known = _patient(connection, change.patient_id)
     cursor = connection.execute(
         "UPDATE opposition SET until_at = ?"

@@ -22,6 +22,7 @@ from record_bridge.formats.dtm import paris_day
 from record_bridge.life_queries import LifeQueries
 from record_bridge.listing import Wanted, page_of, seen_by
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
+from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, open_record
 from record_bridge.rights import Part
@@ -243,6 +244,7 @@ class RecordQueries:
         """The database's file, for what reads a snapshot of its own."""
         self._clock = clock
         self.life = LifeQueries(database)
+        self.packs = PackQueries(database)
         self.rights = RightsQueries(database, clock)
 
     @classmethod

@@ -120,3 +120,13 @@ def content_of(connection: sqlite3.Connection, table: str, key: int) -> bytes:
         (key,),
     )
     return b"".join(row[0] for row in rows)
+
+
+def shown_packs(connection: sqlite3.Connection, patient_id: int) -> frozenset[int]:
+    """The admission packs that their patient sees: sent, and not closed."""
+    rows = connection.execute(
+        "SELECT id FROM admission_pack"
+        " WHERE patient_id = ? AND sent_at IS NOT NULL AND closed_at IS NULL",
+        (patient_id,),
+    )
+    return frozenset(int(row[0]) for row in rows)

@@ -475,6 +475,48 @@ deposit_chunk = Table(
     Column("data", BLOB, nullable=False),
 )
 
+admission_pack = Table(
+    "admission_pack",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("due", Text, nullable=False, comment="AAAA-MM-JJ"),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("sent_at", Integer, comment="NULL: in the making, its patient does not see it"),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_at", Integer),
+    Column("closed_at", Integer, comment="its patient does not see it any more"),
+    Index("admission_pack_patient", "patient_id"),
+)
+
+pack_item = Table(
+    "pack_item",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("pack_id", ForeignKey("admission_pack.id"), nullable=False),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("kind", Text, nullable=False, comment="document, form"),
+    Column("title", Text, nullable=False),
+    Column("media_type", Text, nullable=False, comment="as its octets say"),
+    Column("sha256", BLOB, nullable=False),
+    Column("octets", Integer, nullable=False),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_at", Integer),
+    Column("deposit_id", ForeignKey("deposit.id"), comment="the form as it was given back"),
+    Index("pack_item_pack", "pack_id"),
+    Index("pack_item_patient", "patient_id"),
+)
+
+pack_item_chunk = Table(
+    "pack_item_chunk",
+    METADATA,
+    Column("pack_item_id", ForeignKey("pack_item.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", BLOB, nullable=False),
+)
+
 profile_item = Table(
     "profile_item",
     METADATA,

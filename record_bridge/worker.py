@@ -39,6 +39,7 @@ from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
 from record_bridge.offer_commands import OfferCommands
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
+from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.releasing import release_due
@@ -183,6 +184,7 @@ class BridgeWorker:
             | MaskingCommands(self.commands).table()
             | AgendaCommands(self.commands, self._settings.record).table()
             | ApiTokenCommands(self.commands, self._directory.practitioner).table()
+            | PackCommands(self.commands).table()
             | HandoverCommands(self.commands).table()
             | OfferCommands(self.commands, self._directory.practitioner).table()
             | ArchiveCommands(self.commands, self._settings.record).table()

@@ -9,6 +9,7 @@ from mailserver.cli import (
     hospital,
     identity,
     outgoing,
+    packs,
     people,
     records,
     rights,
@@ -38,6 +39,7 @@ app.add_typer(records.record, name="record")
 app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
+app.add_typer(packs.packs, name="pack")
 app.add_typer(tokens.tokens, name="token")
 app.add_typer(handover.handover, name="handover")
 app.add_typer(outgoing.queue, name="queue")

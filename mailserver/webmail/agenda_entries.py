@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from mailserver.webmail.services import WebmailServices
-from mailserver.webmail.text_fr import today
+from mailserver.webmail.text_fr import day, today
+from record_bridge.admission import AGENDA_KIND, reads_packs
 from record_bridge.life_queries import OwnEntry
 from record_bridge.model import Viewer
+from record_bridge.pack_queries import Pack
 from record_bridge.queries import AgendaView
 from record_bridge.rights import Part
 
@@ -31,6 +33,9 @@ async def whole_agenda(services: WebmailServices, of: AgendaOf) -> list[AgendaVi
         return []
     own = await services.queries.life.own_entries(of.patient_id)
     entries += [_shown(entry, now) for entry in own]
+    if reads_packs(of.viewer):
+        waiting = await services.queries.packs.waiting(of.patient_id)
+        entries += [_due(pack, now) for pack in waiting]
     entries.sort(
         key=lambda entry: (
             entry.day is None,
@@ -60,6 +65,26 @@ def _shown(entry: OwnEntry, now: date) -> AgendaView:
         reminder="",
         document_id=0,
         source_unique_id="",
+        source_superseded=False,
+        decided=False,
+    )
+
+
+def _due(pack: Pack, now: date) -> AgendaView:
+    """An admission that waits; once its day is over it stays, on today, until it is done."""
+    late = f"C'était à faire avant le {day(pack.due)} : faites-le dès que possible."
+    return AgendaView(
+        id=pack.id,
+        kind=AGENDA_KIND,
+        status="noted",
+        title=pack.title,
+        place="",
+        day=max(pack.due, now),
+        start_at=None,
+        end_at=None,
+        reminder=late if pack.due < now else "À lire et à rendre au plus tard ce jour-là.",
+        document_id=0,
+        source_unique_id=f"admission pack {pack.id}",
         source_superseded=False,
         decided=False,
     )

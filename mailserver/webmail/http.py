@@ -30,6 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from certs.tls import server_context
 from mailserver.webmail import (
+    admission_pages,
     agenda_pages,
     application_pages,
     archive_page,
@@ -245,6 +246,12 @@ def build_app(services: WebmailServices) -> Starlette:
             Route(UPLOAD_PATH, life_pages.deposit, methods=["POST"]),
             Route(UPLOAD_PATH + "/{deposit:int}", life_pages.deposit_file),
             Route(UPLOAD_PATH + "/{deposit:int}/retirer", life_pages.deposit_withdraw,
+                  methods=["POST"]),
+            Route("/dossier/admission", admission_pages.packs),
+            Route("/dossier/admission/{pack:int}/terminer", admission_pages.acknowledge,
+                  methods=["POST"]),
+            Route("/dossier/admission/{pack:int}/{item:int}", admission_pages.item_file),
+            Route("/dossier/admission/{pack:int}/{item:int}/lu", admission_pages.item_read,
                   methods=["POST"]),
             Route("/dossier/recherche", life_pages.search_page, methods=["GET"]),
             Route("/dossier/recherche", life_pages.search, methods=["POST"]),

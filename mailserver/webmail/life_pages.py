@@ -34,9 +34,11 @@ from record_bridge.queries import DocumentView
 
 MAX_FIELD: Final = 500
 MAX_FOUND: Final = 100
+MAX_KEY: Final = 12
 
 
-async def _values(request: Request, record: OwnRecord) -> dict[str, object]:
+async def page_values(request: Request, record: OwnRecord) -> dict[str, object]:
+    """What every page of what a patient adds has in common."""
     return {
         "section": "record",
         "record": record,
@@ -46,16 +48,31 @@ async def _values(request: Request, record: OwnRecord) -> dict[str, object]:
     }
 
 
-async def _opened(request: Request, visitor: Visitor) -> OwnRecord:
+async def opened(request: Request, visitor: Visitor) -> OwnRecord:
+    """Give the record that the visitor reads, once the opening is in the trail.
+
+    Raises:
+        HTTPException: 404 when they have none, 503 when it cannot be noted.
+    """
     record = await wanted_record(request, visitor)
     await note_access(request, record, "record", None)
     return record
 
 
-async def _tried(
+async def tried(
     request: Request, visitor: Visitor, page: str, command: tuple[str, Mapping[str, Any]]
 ) -> Response:
-    """Have the record changed, and go back to the page, with what was refused if it was."""
+    """Have the record changed, and go back to the page, with what was refused if it was.
+
+    Args:
+        request: for the services.
+        visitor: who changes it.
+        page: where to go back to.
+        command: of the record, and its arguments but for the patient and the actor.
+
+    Raises:
+        HTTPException: 404 for what is not theirs, 503 when the record's writer does not answer.
+    """
     record = await wanted_record(request, visitor)
     name, arguments = command
     whole = {**arguments, "patient_id": record.patient.id, "actor": record.actor}
@@ -75,9 +92,9 @@ async def _tried(
 
 
 async def _profile(request: Request, visitor: Visitor) -> Response:
-    record = await _opened(request, visitor)
+    record = await opened(request, visitor)
     items = await services_of(request).queries.life.profile(record.patient.id)
-    values = await _values(request, record) | {"groups": _groups(items), "measures": MEASURES}
+    values = await page_values(request, record) | {"groups": _groups(items), "measures": MEASURES}
     return render("profile.html", visitor, values)
 
 
@@ -88,22 +105,22 @@ def _groups(items: Any) -> list[tuple[str, list[ProfileItem]]]:
 async def _profile_add(request: Request, visitor: Visitor) -> Response:
     names = ("kind", "text", "measure", "value", "day")
     arguments = {name: await field_of(request, name, MAX_FIELD) for name in names}
-    return await _tried(request, visitor, "/dossier/profil", ("profile_add", arguments))
+    return await tried(request, visitor, "/dossier/profil", ("profile_add", arguments))
 
 
 async def _profile_remove(request: Request, visitor: Visitor) -> Response:
     arguments = {"id": int(request.path_params["item"])}
-    return await _tried(request, visitor, "/dossier/profil", ("profile_remove", arguments))
+    return await tried(request, visitor, "/dossier/profil", ("profile_remove", arguments))
 
 
 # --- wishes ----------------------------------------------------------------------------------
 
 
 async def _wishes(request: Request, visitor: Visitor) -> Response:
-    record = await _opened(request, visitor)
+    record = await opened(request, visitor)
     services = services_of(request)
     written = await services.queries.life.directives(record.patient.id)
-    values = await _values(request, record) | {
+    values = await page_values(request, record) | {
         "directives": _of_kind(written, DirectiveKind.ADVANCE_DIRECTIVES),
         "persons": _of_kind(written, DirectiveKind.TRUSTED_PERSON),
         "oppositions": await services.queries.life.oppositions(record.patient.id),
@@ -122,12 +139,12 @@ async def _wish(request: Request, visitor: Visitor) -> Response:
         for name in ("kind", "day", "person", "contact")
     }
     arguments["text"] = await field_of(request, "text", MAX_TEXT)
-    return await _tried(request, visitor, "/dossier/volontes", ("directive_write", arguments))
+    return await tried(request, visitor, "/dossier/volontes", ("directive_write", arguments))
 
 
 async def _wish_withdraw(request: Request, visitor: Visitor) -> Response:
     arguments = {"id": int(request.path_params["directive"])}
-    return await _tried(request, visitor, "/dossier/volontes", ("directive_withdraw", arguments))
+    return await tried(request, visitor, "/dossier/volontes", ("directive_withdraw", arguments))
 
 
 async def _oppose(request: Request, visitor: Visitor) -> Response:
@@ -135,16 +152,16 @@ async def _oppose(request: Request, visitor: Visitor) -> Response:
         "scope": await field_of(request, "scope", 20),
         "opposed": await field_of(request, "opposed", 3) == "oui",
     }
-    return await _tried(request, visitor, "/dossier/volontes", ("opposition_set", arguments))
+    return await tried(request, visitor, "/dossier/volontes", ("opposition_set", arguments))
 
 
 async def _emergency(request: Request, visitor: Visitor) -> Response:
     """Show what comes first in an emergency: wishes, then what may harm or must go on."""
-    record = await _opened(request, visitor)
+    record = await opened(request, visitor)
     life = services_of(request).queries.life
     written = await life.directives(record.patient.id)
     current = [each for each in written if each.withdrawn_at is None]
-    values = await _values(request, record) | {
+    values = await page_values(request, record) | {
         "directives": _of_kind(current, DirectiveKind.ADVANCE_DIRECTIVES),
         "persons": _of_kind(current, DirectiveKind.TRUSTED_PERSON),
         "groups": _groups(await life.profile(record.patient.id)),
@@ -157,26 +174,33 @@ async def _emergency(request: Request, visitor: Visitor) -> Response:
 
 
 async def _deposits(request: Request, visitor: Visitor) -> Response:
-    record = await _opened(request, visitor)
+    record = await opened(request, visitor)
     found = await services_of(request).queries.life.deposits(record.patient.id)
     endings = sorted(f".{ending}" for kinds in ENDINGS.values() for ending in kinds)
-    values = await _values(request, record) | {"deposits": found, "endings": endings}
+    values = await page_values(request, record) | {"deposits": found, "endings": endings}
     return render("deposits.html", visitor, values)
 
 
 async def _deposit(request: Request, visitor: Visitor) -> Response:
+    """Keep a file; one that names a form of an admission pack is that form, given back."""
+    form = await field_of(request, "form", MAX_KEY)
+    page = "/dossier/admission" if form else "/dossier/fichiers"
     given = (await request.form()).get("file")
     if not isinstance(given, UploadFile):
-        return RedirectResponse("/dossier/fichiers?refus=file_empty", status_code=303)
+        return RedirectResponse(f"{page}?refus=file_empty", status_code=303)
     content = await given.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
-        return RedirectResponse("/dossier/fichiers?refus=file_too_large", status_code=303)
+        return RedirectResponse(f"{page}?refus=file_too_large", status_code=303)
     arguments = {
         "title": await field_of(request, "title", MAX_FIELD),
         "name": (given.filename or "")[-MAX_FIELD:],
         "content": base64.b64encode(content).decode("ascii"),
     }
-    return await _tried(request, visitor, "/dossier/fichiers", ("deposit_add", arguments))
+    if not form:
+        return await tried(request, visitor, page, ("deposit_add", arguments))
+    if not form.isdecimal():
+        raise HTTPException(404)
+    return await tried(request, visitor, page, ("pack_form_return", arguments | {"id": int(form)}))
 
 
 async def _deposit_file(request: Request, visitor: Visitor) -> Response:
@@ -195,7 +219,7 @@ async def _deposit_file(request: Request, visitor: Visitor) -> Response:
 
 async def _deposit_withdraw(request: Request, visitor: Visitor) -> Response:
     arguments = {"id": int(request.path_params["deposit"])}
-    return await _tried(request, visitor, "/dossier/fichiers", ("deposit_withdraw", arguments))
+    return await tried(request, visitor, "/dossier/fichiers", ("deposit_withdraw", arguments))
 
 
 # --- search and history ----------------------------------------------------------------------
@@ -203,13 +227,13 @@ async def _deposit_withdraw(request: Request, visitor: Visitor) -> Response:
 
 async def _search_page(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
-    values = await _values(request, record) | {"asked": "", "documents": [], "others": []}
+    values = await page_values(request, record) | {"asked": "", "documents": [], "others": []}
     return render("search.html", visitor, values)
 
 
 async def _search(request: Request, visitor: Visitor) -> Response:
     """Look for words in what this patient sees; they travel in the body, never in an address."""
-    record = await _opened(request, visitor)
+    record = await opened(request, visitor)
     services = services_of(request)
     asked = await field_of(request, "words", 100)
     wanted = words_of(asked)
@@ -220,7 +244,7 @@ async def _search(request: Request, visitor: Visitor) -> Response:
         if wanted and matches(wanted, each.title, each.type_label, each.author, each.custodian)
     ]
     others = await _elsewhere(services, record)
-    values = await _values(request, record) | {
+    values = await page_values(request, record) | {
         "asked": asked,
         "documents": documents[:MAX_FOUND],
         "others": [each for each in others if wanted and matches(wanted, each[1])][:MAX_FOUND],
@@ -244,7 +268,7 @@ async def _elsewhere(services: WebmailServices, record: OwnRecord) -> list[tuple
 
 async def _history(request: Request, visitor: Visitor) -> Response:
     """Show what happened to the record: what came, and what was changed in it."""
-    record = await _opened(request, visitor)
+    record = await opened(request, visitor)
     services = services_of(request)
     documents = await services.queries.documents(record.patient.id, record.viewer, superseded=True)
     events = await services.queries.life.history(record.patient.id)
@@ -253,7 +277,7 @@ async def _history(request: Request, visitor: Visitor) -> Response:
         *((event.at, event.actor, event.kind, None) for event in events),
     ]
     lines.sort(key=lambda line: line[0], reverse=True)
-    values = await _values(request, record) | {"lines": lines[:MAX_FIELD], "own": record.actor}
+    values = await page_values(request, record) | {"lines": lines[:MAX_FIELD], "own": record.actor}
     return render("history.html", visitor, values)
 
 

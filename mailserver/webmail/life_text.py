@@ -12,6 +12,7 @@ REFUSALS: Final = {
     " aujourd'hui.",
     "no_such_value": "Cette valeur n'est pas possible : vérifiez le nombre et son unité.",
     "no_such_measure": "Choisissez une mesure dans la liste.",
+    "pack_unfinished": "Il reste quelque chose à lire ou à rendre.",
     "too_many": "Vous avez atteint le nombre possible : retirez-en avant d'en ajouter.",
 }
 PROFILE_KINDS: Final = {
@@ -33,6 +34,11 @@ HISTORY: Final = {
     "opposition_taken_back": "opposition levée",
     "own_entry_deleted": "rendez-vous supprimé",
     "own_entry_written": "rendez-vous noté",
+    "pack_acknowledged": "admission préparée",
+    "pack_closed": "admission close par la structure",
+    "pack_form_returned": "formulaire d'admission rendu",
+    "pack_item_acknowledged": "document d'admission lu",
+    "pack_sent": "documents d'admission reçus",
     "patient_changed": "identité corrigée",
     "patient_registered": "ouverture du dossier",
     "prevention_declared": "« déjà fait » dans l'agenda",

@@ -30,6 +30,7 @@ from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, services_of, signed_in
 from mailserver.webmail.text_fr import today
 from mailserver.webmail.whose import own_patient, refuse_a_relative
+from record_bridge.admission import reads_packs
 from record_bridge.errors import RecordBridgeError
 from record_bridge.life_queries import Notice
 from record_bridge.model import Viewer, ViewerKind
@@ -134,7 +135,8 @@ async def _home(request: Request, visitor: Visitor) -> Response:
             unread.append((mailbox, inbox, status.unseen))
     values: dict[str, object] = {
         "section": "home", "record": record, "unread": unread, "documents": [], "entries": [],
-        "emergencies": [], "names": {}, "notices": await _notices(request, visitor, record),
+        "emergencies": [], "names": {}, "packs": [],
+        "notices": await _notices(request, visitor, record),
         "notifies": services.settings.notifies,
     }  # fmt: skip
     if record is not None:
@@ -143,6 +145,8 @@ async def _home(request: Request, visitor: Visitor) -> Response:
         page = await services.queries.page(record.patient.id, record.viewer, newest)
         values["documents"] = page.documents
         values["emergencies"] = await _emergencies(services, record)
+        if reads_packs(record.viewer):
+            values["packs"] = await services.queries.packs.waiting(record.patient.id)
         now = today(services.clock())
         entries = await whole_agenda(services, AgendaOf(record.patient.id, record.viewer))
         values["entries"] = [e for e in entries if is_upcoming(e, now)][:HOME_ENTRIES]

@@ -85,6 +85,7 @@ _AGENDA_KINDS: Final = {
     "certificate": "Certificat de santé",
     "own": "Noté par vous",
     "invited": "Invitation acceptée",
+    "admission": "Admission : à lire et à rendre",
 }
 _AGENDA_STATUS: Final = {
     "proposed": "Proposé",

@@ -103,6 +103,10 @@ async def furnish(site: Webmail, case: Case, *, with_hidden: bool) -> None:
     if with_hidden:
         await _file(site, case, HIDDEN, title="ZZCACHE", **case.columns)
     await _file(site, case, LATER, title="Ensuite", author_ids=RPPS[UNFILED])
+    pack = await site.tell("pack_create", case.whose, title="Admission", due="2026-12-01")
+    file = {"name": "a.pdf", "content": base64.b64encode(UPLOAD).decode()}
+    await site.tell("pack_add", id=pack["id"], kind="document", title="Livret", **file)
+    await site.tell("pack_send", id=pack["id"])
     await site.tell("profile_add", case.whose, kind="allergy", text="Pollen")
     await site.tell("directive_write", case.whose, kind="trusted_person", day="2026-01-01",
                     person="Anne")  # fmt: skip
@@ -163,7 +167,7 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
         "/dossier/fichiers", "/dossier/recherche", "/dossier/historique", "/dossier/archive",
         "/dossier/acces", "/dossier/acces/preuves", "/agenda", "/agenda/calendriers", "/healthz",
         "/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml",
-        "/pli.mobileconfig",
+        "/pli.mobileconfig", "/dossier/admission",
     ):  # fmt: skip
         await w.get(path)
     await w.get("/metrics")
@@ -268,6 +272,10 @@ async def _changes(w: Walk, hidden: int, entry: int) -> None:
     await w.post("/dossier/fichiers", title="Ordonnance", upload="oui")
     await w.get("/dossier/fichiers/{deposit:int}", "/dossier/fichiers/1")
     await w.post("/dossier/fichiers/{deposit:int}/retirer", "/dossier/fichiers/1/retirer")
+    pack, item = "/dossier/admission/{pack:int}", "/dossier/admission/{pack:int}/{item:int}"
+    await w.get(item, "/dossier/admission/1/1")
+    await w.post(f"{item}/lu", "/dossier/admission/1/1/lu")
+    await w.post(f"{pack}/terminer", "/dossier/admission/1/terminer")
     await w.post("/dossier/droits/bloquer", rpps=RPPS[DOCTOR])
     await w.post("/dossier/droits/urgence", scope="samu", opposed="oui")
     await w.post("/dossier/droits/proche", name="Ma fille", documents="oui")

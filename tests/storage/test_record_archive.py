@@ -21,6 +21,7 @@ from record_bridge.calendar_record import CalendarCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.exporting import Wanted, export_record
 from record_bridge.life_commands import LifeCommands
+from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
 from tests.support.cda import PatientSpec, acts, follow_up
 from tests.support.record import Record, mails, message, open_test_record, report
@@ -54,6 +55,7 @@ async def furnish(record: Record) -> int:
     life, calendar = LifeCommands(record.database, clock), CalendarCommands(record.database, clock)
     content = base64.b64encode(PDF).decode()
     await life.deposit_add(mine | {"title": "Radio", "name": "a.pdf", "content": content})
+    await packs(record, mine, content)
     await life.profile_add(mine | {"kind": "allergy", "text": "Pollen"})
     wish = mine | {"kind": "advance_directives", "day": "2026-01-01"}
     await life.directive_write(wish | {"text": "Une"})
@@ -68,6 +70,23 @@ async def furnish(record: Record) -> int:
     line["rule_id"] = national_calendar().rules[0].id
     await prevention.prevention_declare(mine | line | {"day": "2020-01-01"})
     return patient
+
+
+async def packs(record: Record, mine: dict[str, Any], content: str) -> None:
+    """A pack that was sent, with a form given back; one in the making, and one that is closed."""
+    packs = PackCommands(record.commands)
+    theirs = {"structure": "cabinet", "actor": "cli:test"}
+    file = {"name": "a.pdf", "content": content}
+    for title in ("Envoyé", "Brouillon", "Clos"):
+        made = await packs.pack_create(WHO | {"title": title, "due": "2027-01-05"})
+        named = theirs | made
+        item = await packs.pack_add(named | {"kind": "form", "title": f"Pour {title}"} | file)
+        if title != "Brouillon":
+            await packs.pack_send(named)
+        if title == "Clos":
+            await packs.pack_close(named)
+        if title == "Envoyé":
+            await packs.pack_form_return(mine | item | file)
 
 
 def commands(record: Record) -> ArchiveCommands:
@@ -92,7 +111,9 @@ async def test_a_record_comes_back_as_it_was(record, elsewhere, tmp_path) -> Non
     second = await out(elsewhere, tmp_path / "2.zip")
 
     assert counts["document"] == 3
-    assert counts["deposit"] == counts["own_entry"] == counts["prevention_declared"] == 1
+    assert counts["deposit"] == 2
+    assert counts["own_entry"] == counts["prevention_declared"] == 1
+    assert counts["admission_pack"] == counts["pack_item"] == 3
     assert counts["directive"] == 2
     here = json.loads(first["tables/document.json"])
     there = json.loads(second["tables/document.json"])
@@ -153,6 +174,11 @@ async def test_the_patient_s_own_archive_holds_what_they_see(record, tmp_path) -
     assert json.loads(seen["tables/agenda_entry.json"]) == []
     assert not any(name.startswith("packages/") for name in seen)
     assert not {"sender", "receipt", "position", "package_id", "filed_at"} & rows[0].keys()
+    packs = json.loads(seen["tables/admission_pack.json"])
+    assert [(row["title"], row["closed_at"]) for row in packs] == [("Envoyé", None)]
+    (item,) = json.loads(seen["tables/pack_item.json"])
+    assert (item["title"], item["pack_id"]) == ("Pour Envoyé", 0)
+    assert [name for name in seen if name.startswith("pack_items/")] == ["pack_items/0.pdf"]
     nothing = b"".join(own(frozenset()).values())
     for hidden in (b"213.999.1", b"213.999.2", b"213.999.3"):
         assert hidden not in nothing

@@ -28,6 +28,7 @@ from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
 from record_bridge.offer_commands import OfferCommands
+from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.queries import RecordQueries
@@ -252,6 +253,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             | PreventionCommands(record, clock).table()
             | CalendarCommands(record, clock).table()
             | LifeCommands(record, clock).table()
+            | PackCommands(commands).table()
             | WithdrawalCommands(commands).table()
             | OfferCommands(commands, mail.directory.practitioner).table()
             | QuarantineCommands(commands, Rematcher(record, DirectOpener(), clock)).table()  # type: ignore[arg-type]

@@ -446,6 +446,22 @@ CREATE TABLE deposit (
 )
 """,
     """
+CREATE TABLE admission_pack (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    due TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    sent_at INTEGER,
+    acknowledged_by TEXT,
+    acknowledged_at INTEGER,
+    closed_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
 CREATE TABLE profile_item (
     id INTEGER NOT NULL,
     patient_id INTEGER NOT NULL,
@@ -652,10 +668,41 @@ CREATE TABLE deposit_chunk (
 )
 """,
     """
+CREATE TABLE pack_item (
+    id INTEGER NOT NULL,
+    pack_id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    title TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    octets INTEGER NOT NULL,
+    acknowledged_by TEXT,
+    acknowledged_at INTEGER,
+    deposit_id INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(pack_id) REFERENCES admission_pack (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id),
+    FOREIGN KEY(deposit_id) REFERENCES deposit (id)
+)
+""",
+    """
+CREATE TABLE pack_item_chunk (
+    pack_item_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (pack_item_id, position),
+    FOREIGN KEY(pack_item_id) REFERENCES pack_item (id) ON DELETE CASCADE
+)
+""",
+    """
 CREATE INDEX access_right_holder ON access_right (holder, kind)
 """,
     """
 CREATE INDEX access_right_patient ON access_right (patient_id)
+""",
+    """
+CREATE INDEX admission_pack_patient ON admission_pack (patient_id)
 """,
     """
 CREATE INDEX agenda_entry_document ON agenda_entry (document_id)
@@ -707,6 +754,12 @@ CREATE INDEX notice_document ON notice (document_id)
 """,
     """
 CREATE UNIQUE INDEX opposition_now ON opposition (patient_id, scope) WHERE until_at IS NULL
+""",
+    """
+CREATE INDEX pack_item_pack ON pack_item (pack_id)
+""",
+    """
+CREATE INDEX pack_item_patient ON pack_item (patient_id)
 """,
     """
 CREATE UNIQUE INDEX patient_merge_now ON patient_merge (merged_id) WHERE split_at IS NULL
