@@ -97,7 +97,7 @@ REFUSALS = {
     "withdrawn_here": "This file was withdrawn from this record: see 'pli record restore'.",
     "not_offered": "Only a PDF or HPRIM Médecin text is filed so.",
     "several_patients": "This file holds letters about several patients: one at a time is filed.",
-    "no_such_type": "No such document type; see 'pli offer types'.",
+    "no_such_type": "No such document type: give a code of the CI-SIS, such as 11502-2.",
     "opposed": "This patient opposes that documents enter their record.",
     "filed_already": "This document is in a record already.",
     "not_qualified": "Only a qualified identity, beyond doubt and not merged, takes documents.",

@@ -28,6 +28,7 @@ from mailserver.control import Command
 from mailserver.encryption_commands import EncryptionCommands
 from mailserver.errors import CommandError
 from mailserver.login_authorities import client_certificate
+from mailserver.offer_reading import OfferReading
 from mailserver.people_commands import PeopleCommands, checked_profession, new_password
 from mailserver.queue_commands import QueueCommands
 from mailserver.sasl.tokens import SUBJECT_CHARACTERS
@@ -89,6 +90,7 @@ class MailCommands:
             "patient_close": self.patient_close,
             **PeopleCommands(self.store, self.directory, self.clock).table(),
             **SharingCommands(self.store, self.clock).table(),
+            **OfferReading(self.store, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
             **EncryptionCommands(
                 self.store,

@@ -22,7 +22,10 @@ from record_bridge.life import MAX_FILE, is_whole_pdf
 PDF: Final = "application/pdf"
 TEXT: Final = "text/plain"
 MAX_NAME: Final = 300
+MAX_PACKED: Final = MAX_FILE * 4 // 3 + MAX_FILE // 20
+"""Octets of the largest file in base64 with its line ends."""
 MAX_SUGGESTED: Final = 20
+_ENDINGS: Final = ("pdf", "hpr", "hpm", "hprim", "txt")
 _SUBJECT: Final = re.compile(r"(\S{1,80}) (\S{1,80}) (\d{2})/(\d{2})/(\d{4})")
 _LOCAL: Final = 13
 """Characters of a matricule without its key."""
@@ -70,6 +73,11 @@ class Offer:
     media_type: str
     content: bytes
     hints: Hints
+
+
+def may_be_offered(media_type: str, name: str) -> bool:
+    """Say whether a part of a message is worth looking into; its octets decide."""
+    return media_type in (PDF, TEXT) or name.rpartition(".")[2].lower() in _ENDINGS
 
 
 def read_offer(raw: bytes, told: Told, today: date) -> Offer:

@@ -8,6 +8,7 @@ from mailserver.cli import (
     handover,
     hospital,
     identity,
+    offers,
     outgoing,
     packs,
     people,
@@ -40,6 +41,7 @@ app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(packs.packs, name="pack")
+app.add_typer(offers.offers, name="offer")
 app.add_typer(tokens.tokens, name="token")
 app.add_typer(handover.handover, name="handover")
 app.add_typer(outgoing.queue, name="queue")

@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from certs.mime_outline import Part
 from directory.codes import MailboxType, known_types, type_label
 from mailserver.errors import CommandError, MailServerError
 from mailserver.store.model import EntryDetail, Mailbox
@@ -27,7 +26,8 @@ from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.sanitise import shown_sender
 from mailserver.webmail.session import Visitor, field_of, services_of
 from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
-from record_bridge.life import MAX_FILE, MAX_TITLE
+from record_bridge.life import MAX_TITLE
+from record_bridge.offers import MAX_PACKED, may_be_offered
 from record_bridge.receipts import receipt_of
 
 REFUSALS: Final = {
@@ -48,9 +48,6 @@ REFUSALS: Final = {
 TOLD: Final = "Le document est rangé dans le dossier. Le même fichier ne s'y range qu'une fois."
 """Whoever files is not told whether somebody else had filed it: that may be hidden from them."""
 _MAILBOXES: Final = (MailboxType.PER, MailboxType.ORG)
-_READ: Final = MAX_FILE * 4 // 3 + MAX_FILE // 20
-"""Octets of a file of MAX_FILE in base64 with its line ends."""
-_ENDINGS: Final = ("pdf", "hpr", "hpm", "hprim", "txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +79,11 @@ async def offered_parts(
         return frozenset()
     if any(each.package for each in message.attachments()):
         return frozenset()
-    return frozenset(number for number, part in message.leaves() if _may_be_one(part))
-
-
-def _may_be_one(part: Part) -> bool:
-    ending = (part.filename or "").rpartition(".")[2].lower()
-    return part.type in ("application/pdf", "text/plain") or ending in _ENDINGS
+    return frozenset(
+        number
+        for number, part in message.leaves()
+        if may_be_offered(part.type, part.filename or "")
+    )
 
 
 async def _author(request: Request, visitor: Visitor, mailbox: Mailbox) -> Professional | None:
@@ -173,7 +169,7 @@ async def _file(
     )
     if author is None or part is None or wanted.number not in numbers:
         raise HTTPException(404)
-    if part.octets > _READ:
+    if part.octets > MAX_PACKED:
         return author, None
     found = await wanted.message.file(wanted.number)
     if found is None:
