@@ -316,6 +316,12 @@ async def test_a_patient_adds_to_their_record_and_axe_finds_nothing(site, galler
         await look_at(page, "recherche", width, gallery)
         await page.goto(f"{base}/dossier/historique")
         await look_at(page, "historique", width, gallery)
+        await page.goto(f"{base}/accueil")
+        await page.get_by_role("link", name="Être prévenu").click()
+        await page.get_by_label("Adresse de courriel").fill("camille@ailleurs.example")
+        await page.get_by_role("button", name="Recevoir un code").click()
+        await page.get_by_text("Un code part").wait_for()
+        await look_at(page, "prevenir", width, gallery)
         await browser.close()
 
 
