@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, false, or_, select, true
 
 from directory.audit_event import AuditEvent
 from directory.codes import class_of, profession_label, type_label
@@ -49,7 +49,7 @@ from record_bridge.model import (
     Sex,
     Visibility,
 )
-from record_bridge.offers import Offer, Told
+from record_bridge.offers import Hints, Offer, Told
 from record_bridge.replacement import Provenance
 from record_bridge.repository import Archived, archive
 from record_bridge.schema import TRAIL, patient
@@ -105,6 +105,7 @@ class OfferCommands:
                 patient.c.doubtful == 0,
                 patient.c.fictitious == 0,
                 patient.c.merged_into.is_(None),
+                _may_fit(offer.hints),
             )
         )
         found = offers.suggested(offer.hints, [row._asdict() for row in rows])
@@ -218,6 +219,18 @@ class OfferCommands:
         return _Filing(new, source, event)
 
 
+def _may_fit(hints: Hints) -> ColumnElement[bool]:
+    """Leave out, in the database, those whom the hints cannot suggest."""
+    wanted = []
+    if hints.number:
+        wanted.append(patient.c.matricule.startswith(hints.number[: offers.LOCAL]))
+    if hints.birth_date:
+        wanted.append(patient.c.birth_date == hints.birth_date)
+    elif hints.family and hints.given:
+        wanted.append(true())
+    return or_(false(), *wanted)
+
+
 def _written(
     who: tuple[Structure, Practitioner, Mapping[str, Any]],
     offer: Offer,
@@ -230,7 +243,7 @@ def _written(
     traits = InsTraits(
         person["family"],
         person["given"],
-        person["birth_date"].replace("-", ""),
+        person["birth_date"],
         Sex(person["sex"]),
         person["birth_place"],
     )

@@ -27,7 +27,7 @@ MAX_PACKED: Final = MAX_FILE * 4 // 3 + MAX_FILE // 20
 MAX_SUGGESTED: Final = 20
 _ENDINGS: Final = ("pdf", "hpr", "hpm", "hprim", "txt")
 _SUBJECT: Final = re.compile(r"(\S{1,80}) (\S{1,80}) (\d{2})/(\d{2})/(\d{4})")
-_LOCAL: Final = 13
+LOCAL: Final = 13
 """Characters of a matricule without its key."""
 
 
@@ -142,8 +142,8 @@ def suggested(hints: Hints, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[s
 
 def _fit(hints: Hints, row: Mapping[str, Any]) -> int:
     """How many hints fit; 0 when they are too few to suggest anybody."""
-    number = bool(hints.number) and hints.number[:_LOCAL] == row["matricule"][:_LOCAL]
-    born = bool(hints.birth_date) and hints.birth_date == row["birth_date"].replace("-", "")
+    number = bool(hints.number) and hints.number[:LOCAL] == row["matricule"][:LOCAL]
+    born = bool(hints.birth_date) and hints.birth_date == row["birth_date"]
     family = bool(hints.family) and same_name(hints.family, row["family"])
     given = bool(hints.given) and same_name(hints.given, row["given"])
     enough = number or (born and (family or given))

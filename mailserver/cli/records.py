@@ -253,6 +253,8 @@ def verify(
             f"{result['quarantined']} + duplicates {result['duplicates']} + pending "
             f"{result['pending']}; mail without documents: {result['other']}"
         )
+        if result["by_hand"]:
+            say(f"filed by hand from mail without documents, beside these: {result['by_hand']}")
         if result["gone"]:
             say(f"left the application mailbox before they were opened: {result['gone']}")
         for problem in result["problems"]:

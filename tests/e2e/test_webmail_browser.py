@@ -18,6 +18,7 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.webmail.http import WebBind, serve_web
 from tests.support import axe
 from tests.support.cda import OID_TEST, PDF, CdaSpec
+from tests.support.hprim import letter
 from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, UNFILED
 from tests.support.webmail import OTHER_PATIENT, PASSWORD, webmail
 
@@ -396,4 +397,39 @@ async def test_rights_family_and_professionals_pages_and_axe_finds_nothing(site,
         await look_at(page, "famille-dossier", width, gallery)
         await page.get_by_role("button", name="Revenir à mon dossier").click()
         await page.get_by_text("Vous êtes dans le dossier de").wait_for(state="detached")
+        await browser.close()
+
+
+OFFERED = (
+    b"From: Labo <labo@chu.test>\r\nTo: <dr@cabinet.test>\r\nSubject: Bilan\r\n"
+    b"Message-ID: <hprim-1@chu.test>\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n"
+    b"Bonjour\r\n--b\r\nContent-Type: application/octet-stream\r\n"
+    b'Content-Disposition: attachment; filename="bilan.hpr"\r\n\r\n%b\r\n--b--\r\n'
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_professional_files_a_letter_by_hand_and_axe_finds_nothing(site, gallery, width):
+    webmail_site, base = site
+    text = letter(given="CAMILLE").replace("\n", "\r\n").encode()
+    await webmail_site.mail.receive(OFFERED % text, DOCTOR)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        await sign_in(page, base, webmail_site.code(), "doctor")
+        await page.goto(f"{base}/messagerie")
+        await page.get_by_role("link", name="Bilan").click()
+        await look_at(page, "pro-message-sans-archive", width, gallery)
+        await page.get_by_role("link", name="Ranger dans un dossier").click()
+        await look_at(page, "pro-ranger", width, gallery)
+        await page.get_by_role("radio").first.check()
+        await page.get_by_label("Type de document").select_option("11502-2")
+        await page.get_by_label("Titre").fill("Bilan de novembre")
+        await page.get_by_role("button", name="Ranger").click()
+        await page.get_by_text("Le document est rangé dans le dossier").wait_for()
+        await look_at(page, "pro-range", width, gallery)
         await browser.close()

@@ -13,8 +13,8 @@ from record_bridge import life
 from record_bridge.schema import document
 from tests.support.cda import PDF, CdaSpec, cda
 from tests.support.hprim import letter
-from tests.support.mailsite import DOCTOR, PATIENT, UNFILED
-from tests.support.webmail import token_of, webmail
+from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, SECRETARY, UNFILED
+from tests.support.webmail import _HASH, SECRET, token_of, webmail
 from tests.support.xdm import package
 
 INS = PATIENT.partition("@")[0]
@@ -172,6 +172,16 @@ async def test_it_is_not_offered(site, raw, address, login):
         assert (await client.get(f"{page}/piece/1/ranger")).status_code == 404
         assert (await decide(client, f"{page}/piece/1/ranger", ins=INS)).status_code == 404
     assert await filed(site) == []
+
+
+async def test_a_professional_files_from_the_mailbox_of_their_team(site):
+    opened = [(await site.mail.mailbox(each)).id for each in (SECRETARY, DOCTOR)]
+    await site.mail.store.accounts.add_account("team", _HASH, SECRET, opened, AT)
+    page = await came(site, mail(), SECRETARY)
+    async with site.signed_in("team") as client:
+        await decide(client, f"{page}/piece/1/ranger", ins=INS)
+    (row,) = await filed(site)
+    assert row.filed_by == f"practitioner:{RPPS[DOCTOR]}"
 
 
 async def test_no_other_s_message_and_no_other_part_is_offered(site):

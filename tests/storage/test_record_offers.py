@@ -97,6 +97,29 @@ async def test_qualified_identities_of_the_structure_that_fit_are_suggested(
     assert record.count("document") == 0
 
 
+@pytest.mark.parametrize(
+    ("raw", "more", "count"),
+    [
+        pytest.param(letter(number="").encode(), {}, 1, id="birth and name"),
+        pytest.param(letter(born="").encode(), {}, 1, id="number alone"),
+        pytest.param(letter(born="", number="").encode(), {}, 1, id="both names"),
+        pytest.param(letter(born="01/01/1980", number="").encode(), {}, 0, id="another birth"),
+        pytest.param(PDF, {}, 0, id="nothing said"),
+        pytest.param(
+            PDF, {"name": "20261122_CR_ZZCANARY-NOM_ZZCANARYPRENOM_1.pdf"}, 1, id="file name"
+        ),
+    ],
+)
+async def test_the_database_leaves_out_only_who_cannot_be_suggested(
+    record: Record, raw: bytes, more: dict[str, Any], count: int
+) -> None:
+    await record.register()
+
+    found = await suggest(record, raw, **more)
+
+    assert len(found["suggested"]) == count
+
+
 async def test_a_pdf_is_filed_under_its_authors_name_and_waits_for_release(record: Record) -> None:
     await record.register()
 
