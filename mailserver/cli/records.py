@@ -71,18 +71,17 @@ def release_document(
     unique_id: Annotated[str, typer.Argument(metavar="DOCUMENT", help="Its unique id.")],
     structure: StructureOption = None,
     reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Let the patient see a document that awaits release (RULES §7)."""
     place, given = opened_for_reading(site, reason)
-    run(
-        ask(
-            place,
-            Owner.BRIDGE,
-            "record_release",
-            {"unique_id": unique_id, "structure": structure, "reason": given},
-        )
-    )
-    say("Released: the patient sees it now.")
+    arguments = {"unique_id": unique_id, "structure": structure, "reason": given}
+    result = run(ask(place, Owner.BRIDGE, "record_release", arguments))
+    if as_json:
+        print_json(result)
+    else:
+        say("Released: the patient sees it now.")
 
 
 @record.command("export")

@@ -109,9 +109,14 @@ def stop(
     oid: OptionalOid = None,
     structure: StructureOption = None,
     reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop a token at once."""
     place, given = opened_for_reading(site, reason)
     arguments = {**_whose(ins, oid, structure), "id": token, "reason": given}
-    run(ask(place, Owner.BRIDGE, "api_token_stop", arguments))
-    say("Stopped: it opens nothing any more.")
+    result = run(ask(place, Owner.BRIDGE, "api_token_stop", arguments))
+    if as_json:
+        print_json(result)
+    else:
+        say("Stopped: it opens nothing any more.")

@@ -92,6 +92,11 @@ async def serve(request: Request) -> Response:
         return response
 
 
+def failure() -> Response:
+    """Say that something unforeseen happened, and nothing of it."""
+    return _json(resources.outcome("exception", "The server could not answer; see its log."), 500)
+
+
 async def _answer(request: Request) -> Response:
     steps = request.url.path.removeprefix("/fhir").strip("/").split("/")
     if request.method not in {"GET", "HEAD", "POST"}:

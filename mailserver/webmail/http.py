@@ -164,6 +164,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     # Starlette raises the error again behind us; uvicorn's logger is silent, so it is said here.
     log.error("web_failed", error_type=type(error).__name__, phase=_phase(request))
+    if request.url.path.startswith("/fhir/"):
+        return fhir.failure()
     return error_page(request, 500)
 
 

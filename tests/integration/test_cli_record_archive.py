@@ -1,11 +1,14 @@
 """``pli record export`` and ``pli record import``: from one site to another, by command."""
 
 import json
+import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support.record_load import fill
 from tests.support.site import free_base, pli, pli_result
 
 pytestmark = pytest.mark.timeout(120)
@@ -45,3 +48,17 @@ def test_a_record_goes_from_site_to_site(tmp_path: Path) -> None:
     code, _, errors = pli_result("record", "import", str(there), str(archive), *INS)
     assert code == 1
     assert "no archive of a record" in errors
+
+
+def test_what_ends_says_so_to_programs_too(tmp_path: Path) -> None:
+    site = make(tmp_path / "site")
+    made = pli("token", "add", str(site), "--name", "Logiciel", *INS, "--json")
+    stop = ("token", "stop", str(site), str(made["id"]), *INS, "--json")
+    assert pli(*stop) == {"stopped": True}
+    assert pli_result(*stop)[0] == 1
+
+    with closing(sqlite3.connect(site / "data" / "record.sqlite3")) as record, record:
+        fill(record, (1, 10))
+    release = ("record", "release", str(site), "1.2.250.1.213.999.5.9", "--json")
+    assert pli(*release) == {"released": True}
+    assert pli_result(*release)[0] == 1

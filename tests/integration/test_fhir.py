@@ -6,6 +6,7 @@ Source: IHE-MHD §3.67, IHE-MHD §3.68, RFC 6750 §2.1, RFC 6750 §5, RFC 9110 �
 
 import base64
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -512,3 +513,19 @@ async def test_the_capability_statement_tells_what_there_is_to_who_has_no_token(
     listed = {each["type"] for each in body["rest"][0]["resource"]}
     assert listed == set(SCOPES)
     assert body["fhirVersion"] == "4.0.1"
+
+
+async def test_what_is_unforeseen_is_an_outcome_that_says_nothing_of_it(site: Webmail) -> None:
+    token = await make_token(site)
+    async with site.client() as client:
+        fhir = Fhir(client, token)
+        assert (await fhir.get("Patient")).status_code == 200
+        await site.record.write(_break, None)
+
+        answer = await fhir.get("Patient")
+    assert refused(answer) == (500, "exception")
+    assert "api_token" not in answer.text
+
+
+def _break(connection: sqlite3.Connection, _: None) -> None:
+    connection.execute("ALTER TABLE api_token RENAME TO zzcanary")
