@@ -62,7 +62,9 @@ def test_what_is_sent_to_postfix_arrives_once_and_refusals_and_delays_are_told_r
     )
     assert len(senders.accepted) == COUNT + 20
     assert exchange.until(lambda: len(exchange.queue(site)) == 10, 60), exchange.queue(site)
-    assert {row["last_reply"] for row in exchange.queue(site)} == {"451 4.2.1"}
+    assert exchange.until(
+        lambda: {row["last_reply"] for row in exchange.queue(site)} == {"451 4.2.1"}, 60
+    ), exchange.queue(site)
     other.reload([REFUSED], [])
     pli("queue", "retry", str(site.root), "--domain", other.domain)
     assert exchange.until(lambda: not exchange.queue(site), 60), exchange.queue(site)

@@ -117,7 +117,7 @@ def _run_child(
 
     def step(name: str) -> None:
         nonlocal begun
-        begun = left.value != 0 and (begun or name == _BEGINS[role])
+        begun = left.value != 0 and (begun or name == _BEGINS.get(role))
         if not begun:
             return
         os.write(log, f"{name}\n".encode())
@@ -131,7 +131,7 @@ def _run_child(
     tell = database._tell
 
     def watched(writer: Any) -> sqlite3.Connection:
-        if writer._path.name != _WRITES[role]:
+        if writer._path.name != _WRITES.get(role):
             return open_writer(writer)
         plain = sqlite3.connect
         sqlite3.connect = partial(plain, factory=connect)  # type: ignore[assignment]  # overloads
@@ -262,18 +262,20 @@ class Proof:
 def children_of(
     site: DemoSite, connect: Mapping[str, type[sqlite3.Connection]] | None = None
 ) -> Iterator[tuple[Child, Child]]:
-    """Run the two children of a site until the block ends."""
-    mail, bridge = (
+    """Run the children of a site until the block ends; the one that seals is left alone."""
+    seal, mail, bridge = (
         Child(site, role, (connect or {}).get(role, sqlite3.Connection))
-        for role in ("mail", "bridge")
+        for role in ("seal", "mail", "bridge")
     )
     try:
+        seal.start()
         mail.start()
         bridge.start()
         yield mail, bridge
     finally:
         bridge.stop()
         mail.stop()
+        seal.stop()
 
 
 def prove_filing(
