@@ -176,9 +176,11 @@ class _Reading:
         return rule.born_from is None or self._birth >= rule.born_from
 
     def of(self, rule: PreventionRule) -> Iterator[PreventionItem]:
-        """The lines of one rule; one that ended before the calendar began is left out."""
+        """The lines of one rule; one of which nothing was named any more is left out."""
+        named_until = self._end(rule.catch_up)
         for turn in self._turns(rule):
-            if turn.last is not None and turn.last < self._calendar.date and turn.done is None:
+            last = max(turn.last, named_until) if turn.last and named_until else turn.last
+            if last is not None and last < self._calendar.date and turn.done is None:
                 continue
             yield self._item(rule, turn)
 

@@ -49,6 +49,34 @@ def _nested() -> str:
     )
 
 
+def _vaccinations_of_a_child() -> tuple[tuple[str, str], ...]:
+    """What was given, beside what was not, and what nobody knows the day of."""
+
+    def given(when: str | None, name: str, atc: str, **other: str) -> tuple[str, str]:
+        return vaccination(when, name=name, atc=atc, **other)
+
+    section, second = given("20250518", "PREVENAR 13", "J07AL02")
+    refused = (
+        '<act classCode="ACT" moodCode="EVN" negationInd="true"><entryRelationship'
+        f' typeCode="COMP">{second}</entryRelationship></act>'
+    )
+    return acts(
+        given("20250316", "HEXYON", "J07CA09"),
+        given("20250518", "HEXYON", "J07CA09"),
+        given("20251220", "HEXYON", "J07CA09", status="aborted"),
+        given("20250316", "PREVENAR 13", "J07AL02"),
+        (section, refused),
+        given(None, "PREVENAR 13", "J07AL02"),
+        given("20250415", "BEXSERO", "J07AH09"),
+        given("20250620", "BEXSERO", "J07AH09"),
+        given("2026", "BEXSERO", "J07AH09"),
+        given("20250720", "NIMENRIX", "J07AH08"),
+        given("20260120", "NIMENRIX", "J07AH08", attributes='nullFlavor="NI"'),
+        given("20260120", "PRIORIX", "J07BD52"),
+        given("20260601", "PRIORIX", "J07BD52", attributes='negationInd="true"'),
+    )
+
+
 def _translated() -> str:
     """A vaccine without a code of its own, known by its translation and its narrative."""
     return (
@@ -153,6 +181,14 @@ VECTORS = {
                 vaccination("20200106", attributes='nullFlavor="NI"'),
                 vaccination("20270103", mood="INT", status="active"),
             ),
+        )
+    ),
+    "vaccinations_child": cda(
+        replace(
+            BASE,
+            code="11369-6",
+            patients=(replace(PERSON, given="LEO", birth_date="20250115", sex="M"),),
+            acts=_vaccinations_of_a_child(),
         )
     ),
     "vaccination_translated": cda(
