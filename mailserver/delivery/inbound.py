@@ -299,7 +299,7 @@ class Inbound:
                 ready.raw,
                 ready.outline,
                 message.recipients,
-                partial(self._directory.trust.allows, dn=message.peer.dn),
+                lambda address: self._directory.trust.allows(address.domain, message.peer.dn),
             ),
         )
 

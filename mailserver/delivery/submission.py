@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from functools import partial
 
 from certs.addresses import Address, parse_utf8_addr_spec
 from certs.errors import MalformedAddressError
@@ -418,16 +417,12 @@ class Submissions:
                     ready.raw,
                     ready.outline,
                     destinations.local,
-                    partial(self._is_of, structure_id=mailbox.structure_id),
+                    lambda address: address.key == author.mailbox.address.lower(),
                 ),
             )
         )
         await self._tell_of_arrivals(message, signed, known, delivered.receipt_id)
         return Submitted(delivered.receipt_id, message_id, delivered.new)
-
-    def _is_of(self, domain: str, structure_id: str) -> bool:
-        here = self._directory.structure_of_domain(domain)
-        return here is not None and here[0].id == structure_id
 
     async def _tell_of_arrivals(
         self,

@@ -78,6 +78,8 @@ class _Outcome:
     added: frozenset[str]
     removed: frozenset[str]
     releases: bool
+    verdict: Verdict
+    """What it newly says of filing; NONE when that is as before."""
 
 
 def change_flags(connection: sqlite3.Connection, change: FlagChange) -> FlagResult:
@@ -189,20 +191,24 @@ def _outcome(before: frozenset[str], after: frozenset[str]) -> _Outcome:
         added=(after - before) & FILING_KEYWORDS,
         removed=(before - after) & FILING_KEYWORDS,
         releases=bool(after & _RELEASING) and not after & _KEEPING_HELD,
+        verdict=_verdict(after) if _verdict(after) is not _verdict(before) else Verdict.NONE,
     )
+
+
+def _verdict(keywords: frozenset[str]) -> Verdict:
+    """Give what a message's marks say; of several packages, the one that was set aside."""
+    if "$Quarantined" in keywords:
+        return Verdict.QUARANTINED
+    return Verdict.FILED if keywords & _FILED else Verdict.NONE
 
 
 def _tell_the_sender(
     connection: sqlite3.Connection, folder: OpenFolder, receipt_id: str, outcome: _Outcome
 ) -> None:
     """Move what the sender of this site can ask about (RULES §9)."""
-    if outcome.added & _FILED:
-        verdict = Verdict.FILED
-    elif "$Quarantined" in outcome.added:
-        verdict = Verdict.QUARANTINED
-    else:
+    if outcome.verdict is Verdict.NONE:
         return
-    event = Event(Source.BRIDGE, verdict=verdict)
+    event = Event(Source.BRIDGE, verdict=outcome.verdict)
     move_filed(connection, (receipt_id, folder.structure_id), event, to_micros(datetime.now(UTC)))
 
 

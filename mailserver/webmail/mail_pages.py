@@ -25,6 +25,7 @@ from directory.trail import AuditEvent
 from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.message.compose import Draft, compose
 from mailserver.message.headers import message_ids, value_of
+from mailserver.message.progress import Progress
 from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Folder, Mailbox
 from mailserver.webmail import invitations, keeping, offering
 from mailserver.webmail.files import download
@@ -186,12 +187,12 @@ async def _shown(
 
 async def _standings(
     services: WebmailServices, place: Place, detail: EntryDetail
-) -> list[tuple[str, str]]:
-    """Give (recipient, state) of a message that this mailbox sent; nothing of another."""
+) -> list[tuple[str, Progress]]:
+    """Give (recipient, progress) of a message that this mailbox sent; nothing of another."""
     if place.folder.special_use != SENT:
         return []
     found = await services.store.tracking.sent_by(place.mailbox.id, detail.index.message_id)
-    return [(_recipients(each.address, place.mailbox), each.progress.state) for each in found]
+    return [(_recipients(each.address, place.mailbox), each.progress) for each in found]
 
 
 def _recipients(to: str, mailbox: Mailbox) -> str:

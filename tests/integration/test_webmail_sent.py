@@ -9,6 +9,7 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted
 from mailserver.message.progress import Event, Progress, Source, Transport, Verdict, advance
 from mailserver.webmail.text_fr import standing
 from tests.support.mailsite import AT, DOCTOR, PATIENT
+from tests.support.receipts import disposition_report
 from tests.support.webmail import token_of, webmail
 
 LETTER = (
@@ -59,6 +60,19 @@ async def test_the_list_and_the_page_of_a_sent_message_say_where_it_stands(site)
     assert re.search(r'class="meta">[^<]* · Remis</p>', listed)
     assert "Où en est ce message" in page
     assert f"<li>{DOCTOR} : Remis</li>" in page
+
+
+async def test_the_page_says_the_code_of_what_was_set_aside(site):
+    async with site.signed_in() as client:
+        folder = await answer(site, client)
+        (sent,) = await site.mail.inbox(PATIENT, "Sent")
+        doctor = await site.mail.mailbox(DOCTOR)
+        report = disposition_report(DOCTOR, "quarantined", "902", about=sent.index.message_id)
+        told = SubmissionMessage(report, DOCTOR, (PATIENT,), doctor, AT)
+        assert isinstance(await site.mail.submissions.submit(told), Submitted)
+        page = (await client.get(f"{folder}/1")).text
+
+    assert f"<li>{DOCTOR} : Remis, mis de côté pour vérification (code 902)</li>" in page
 
 
 async def test_a_message_that_came_in_has_no_such_line(site):

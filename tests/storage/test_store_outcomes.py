@@ -1,10 +1,12 @@
 """What the bridge says of a message reaches its sibling entries (RULES §7, §10)."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from directory.codes import MailboxType
+from mailserver.message.progress import Progress, Transport
 from mailserver.store.errors import ServerKeywordError
 from mailserver.store.model import (
     FILING_KEYWORDS,
@@ -14,6 +16,7 @@ from mailserver.store.model import (
     FlagChange,
     FlagMode,
     NewMailbox,
+    Tracked,
 )
 from mailserver.store.moves import Transfer
 from tests.support.mailstore import AT, entry, open_practice
@@ -193,3 +196,42 @@ async def test_another_application_of_the_structure_says_no_outcome(tmp_path):
         assert await practice.store.messages.awaiting_outcome() == 0
         assert await practice.store.messages.filing_messages("cab") == []
         assert await practice.store.messages.filing_receipts("cab") == []
+
+
+async def _sent_to_the_doctor(practice):
+    delivery = practice.delivery([entry(practice.doctor), entry(practice.application)])
+    tracked = Tracked(
+        practice.colleague.id, "<1@x>", practice.doctor.address, Progress(Transport.DELIVERED)
+    )
+    await practice.store.messages.deliver(replace(delivery, tracked=(tracked,)))
+    rows = await practice.entries(practice.application)
+
+    async def state(words, mode=FlagMode.ADD):
+        await practice.say(words, mode=mode, uid=rows[-1].uid)
+        (found,) = await practice.store.tracking.receipt(delivery.receipt_id)
+        return found.progress.state
+
+    return state
+
+
+async def test_of_two_packages_one_set_aside_is_what_the_sender_sees(practice):
+    state = await _sent_to_the_doctor(practice)
+
+    assert await state(["$Filed", "$Quarantined"]) == "quarantined"
+    assert await state(["$Quarantined"], FlagMode.REMOVE) == "filed"
+
+
+async def test_the_sender_sees_what_the_record_says_last(practice):
+    """As the bridge tells it: it clears the old mark, then sets the new one."""
+    state = await _sent_to_the_doctor(practice)
+    seen = [await state(["$Quarantined"])]
+    for old, new in (("$Quarantined", "$Filed"), ("$Filed", "$Quarantined")):
+        seen += [await state([old], FlagMode.REMOVE), await state([new])]
+
+    assert seen == ["quarantined", "quarantined", "filed", "filed", "quarantined"]
+
+
+async def test_a_message_without_documents_is_no_verdict(practice):
+    state = await _sent_to_the_doctor(practice)
+
+    assert await state(["$NoDocument"]) == "delivered"

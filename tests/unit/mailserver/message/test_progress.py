@@ -98,3 +98,35 @@ def test_every_event_twice_is_as_once() -> None:
     for before, event in product(map(Progress, Transport), events):
         once = advance(before, event)
         assert advance(once, event) == once
+
+
+def test_of_two_failures_the_first_is_told() -> None:
+    first = advance(Progress(), Event(Source.CARRIAGE, Transport.FAILED, code="550 5.1.1"))
+
+    assert advance(first, Event(Source.CARRIAGE, Transport.FAILED, code="5.4.1")) == first
+
+
+BRIDGE_ASIDE = Event(Source.BRIDGE, verdict=Verdict.QUARANTINED)
+
+
+@pytest.mark.parametrize("order", list(permutations([BRIDGE_ASIDE, QUARANTINED, QUARANTINED])))
+def test_the_code_is_that_of_the_answer_whichever_comes_first(order: tuple[Event, ...]) -> None:
+    progress = Progress()
+    for event in order:
+        progress = advance(progress, event)
+
+    assert (progress.state, progress.code) == ("quarantined", "902")
+
+
+def test_what_was_filed_and_is_taken_out_has_a_code() -> None:
+    filed = advance(Progress(), Event(Source.BRIDGE, verdict=Verdict.FILED))
+    out = advance(filed, BRIDGE_ASIDE)
+
+    assert (out.state, out.code) == ("quarantined", "906")
+    assert advance(out, QUARANTINED) == out
+
+
+def test_carriers_judge_nothing() -> None:
+    said = Event(Source.CARRIAGE, Transport.DELIVERED, verdict=Verdict.FILED)
+
+    assert advance(Progress(), said) == Progress(Transport.DELIVERED)
