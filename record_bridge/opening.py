@@ -350,16 +350,25 @@ def _opened_document(
 
 
 def _disagreement(entry: DocumentEntry, file: _File, unique_id: str) -> Problem | None:
-    """What the metadata says otherwise than the document; a missing hash differs (threat X4)."""
+    """What the metadata says otherwise than the document; a missing hash differs (threat X4).
+
+    The profile says SHA-1; a sender's SHA-256 of the same octets agrees no less.
+    """
     if entry.size_text and entry.size != len(file.content):
         return _problem(Reason.SIZE_DIFFERS)
-    if entry.hash != file.sha1:
+    if entry.hash not in (file.sha1, file.sha256.hex()):
         return _problem(Reason.HASH_DIFFERS)
-    if entry.unique_id not in ("", unique_id):
+    if entry.unique_id and _bare_id(entry.unique_id) != _bare_id(unique_id):
         return _problem(Reason.ID_DIFFERS)
     if entry.availability == xds_metadata.DEPRECATED:
         return _problem(Reason.WITHDRAWAL_ASKED)
     return None
+
+
+def _bare_id(text: str) -> str:
+    """An identifier without what senders add to it: a URN's prefix, an empty extension, a case."""
+    bare = text.strip().lower().removeprefix("urn:oid:").removeprefix("urn:uuid:")
+    return bare.removesuffix("^")
 
 
 # --- header fields ---------------------------------------------------------------------------

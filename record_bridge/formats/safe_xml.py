@@ -1,8 +1,9 @@
 """The one way in which XML of strangers becomes a tree.
 
 No DOCTYPE is ever read, so there are no entities to expand; no network, no file, no XInclude, no
-style sheet; only encodings in which ``<!DOCTYPE`` cannot hide; size, number of tags and depth are
-bounded before or while parsing. Comments and processing instructions are dropped.
+style sheet; only encodings in which ``<!DOCTYPE`` cannot hide, UTF-16 being read as UTF-8 before
+anything is looked for; size, number of tags and depth are bounded before or while parsing.
+Comments and processing instructions are dropped.
 
 Source: XML 1.0 §2.8, XML 1.0 §4.3.3, threats X5 and X6.
 """
@@ -21,14 +22,30 @@ _PLAIN_TEXT_OCTETS = 9_000_000
 """libxml2 refuses text nodes over 10 MB unless told that the document is huge."""
 
 _DECLARATION = re.compile(rb"<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
-_ENCODINGS = frozenset(
-    {b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"iso-8859-15", b"windows-1252", b"latin1"}
+_ENCODINGS = {
+    **dict.fromkeys((b"utf8", b"usascii", b"ascii"), "UTF-8"),
+    **dict.fromkeys((b"iso88591", b"latin1"), "ISO-8859-1"),
+    b"iso885915": "ISO-8859-15",
+    **dict.fromkeys((b"windows1252", b"cp1252"), "windows-1252"),
+}
+"""Names as senders spell them, lower case, without ``-`` and ``_``; what the parser calls them."""
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF16_NAME = re.compile(
+    r"(<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"'])utf-?(?:16(?:le|be)?|8)(?=[\"'])", re.IGNORECASE
 )
+_UTF8_MARK = b"\xef\xbb\xbf"
+_ENDS = {b"<!--": b"-->", b"<![CDATA[": b"]]>", b"<?": b"?>"}
+"""What may hold any words, a DOCTYPE among them that is none, and where it ends. Before the root,
+where a real one stands, a parser takes them in the same order and to the same end."""
+
+_OPENED = re.compile(rb"<!--|<!\[CDATA\[|<\?|<!DOCTYPE|<!ENTITY")
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
 
 
-def _parser(*, huge: bool) -> etree.XMLParser:
+def _parser(encoding: str | None, *, huge: bool) -> etree.XMLParser:
     return etree.XMLParser(
+        encoding=encoding,
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -56,9 +73,9 @@ def parse_xml(content: bytes, error: type[MalformedDocumentError]) -> etree._Ele
 
     Source: XML 1.0 §2.8, threats X5 and X6.
     """
-    refuse_unsafe(content, error)
+    text, encoding = _checked(content, error)
     try:
-        root = etree.fromstring(content, _parser(huge=len(content) > _PLAIN_TEXT_OCTETS))
+        root = etree.fromstring(text, _parser(encoding, huge=len(text) > _PLAIN_TEXT_OCTETS))
     except (etree.XMLSyntaxError, ValueError):
         # parser messages quote the input: they never travel with our error
         raise error("not well formed") from None
@@ -71,21 +88,65 @@ def parse_xml(content: bytes, error: type[MalformedDocumentError]) -> etree._Ele
 
 def refuse_unsafe(content: bytes, error: type[MalformedDocumentError]) -> None:
     """The checks that need no parser: size, encoding, DOCTYPE, number of tags."""
+    _checked(content, error)
+
+
+def ascii_based(content: bytes) -> bytes:
+    """The text in an encoding that writes markup in ASCII, from its first ``<`` on.
+
+    UTF-16 with its mark becomes UTF-8, and says so; marks and blanks around the text go, which
+    senders leave there and parsers refuse. Anything else stays as it is.
+
+    Source: XML 1.0 §F.1.
+    """
+    if content.startswith(_UTF16):
+        try:
+            decoded = content.decode("utf-16")
+        except UnicodeDecodeError:
+            return content
+        renamed, count = _UTF16_NAME.subn(r"\1UTF-8", decoded, count=1)
+        if not count and "encoding" in decoded[:200].partition("?>")[0]:
+            return content  # it says that it is something else
+        content = renamed.encode()
+    return content.removeprefix(_UTF8_MARK).strip(b" \t\r\n")
+
+
+def _checked(content: bytes, error: type[MalformedDocumentError]) -> tuple[bytes, str | None]:
+    """The text to parse, and its encoding by the parser's name; None when it names none."""
     if len(content) > MAX_OCTETS:
         raise error("too large")
-    start = content[3:] if content.startswith(b"\xef\xbb\xbf") else content
-    if not start.lstrip(b" \t\r\n").startswith(b"<") or b"\x00" in content:
+    text = ascii_based(content)
+    if len(text) > MAX_OCTETS:
+        raise error("too large")
+    if not text.startswith(b"<") or b"\x00" in text:
         raise error("not XML text")
-    declared = _DECLARATION.match(start)
+    declared = _DECLARATION.match(text)
+    encoding = None
     if declared is not None:
-        if declared[1].lower() not in _ENCODINGS:
+        encoding = _ENCODINGS.get(re.sub(rb"[-_]", b"", declared[1].lower()))
+        if encoding is None:
             raise error("encoding")
-    elif start.startswith(b"<?xml") and b"encoding" in start[:200].split(b"?>", 1)[0]:
+    elif text.startswith(b"<?xml") and b"encoding" in text[:200].split(b"?>", 1)[0]:
         raise error("encoding")
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+    if _has_doctype(text):
         raise error("doctype")
-    if content.count(b"<") > MAX_TAGS:
+    if text.count(b"<") > MAX_TAGS:
         raise error("too many tags")
+    return text, encoding
+
+
+def _has_doctype(text: bytes) -> bool:
+    """Whether a DOCTYPE or an entity is declared, or something before it never ends."""
+    if b"<!DOCTYPE" not in text and b"<!ENTITY" not in text:
+        return False
+    at = 0
+    while found := _OPENED.search(text, at):
+        closing = _ENDS.get(found[0])
+        end = -1 if closing is None else text.find(closing, found.end())
+        if closing is None or end < 0:
+            return True
+        at = end + len(closing)
+    return False
 
 
 def local_name(element: etree._Element) -> str:

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote
 
 from record_bridge.errors import MalformedPackageError
 
@@ -65,18 +66,22 @@ class XdmPackage:
     def resolve(self, uri: str) -> PackagedDocument | None:
         """The file a URI of the metadata names; None when there is none.
 
-        The URI is taken relative to METADATA.XML's folder, or to its parent (both are seen in
-        the wild), in any case, never outside the package.
+        The URI is taken relative to METADATA.XML's folder, to its parent or to the folder of
+        ``IHE_XDM`` (all are seen in the wild), as it is or with its ``%20`` decoded, in any case,
+        never outside the package.
 
         Raises:
-            MalformedPackageError: the two readings name two files.
+            MalformedPackageError: two readings name two files.
         """
-        name = uri.removeprefix("./")
-        if not _is_safe_name(name):
-            return None
-        parent = self.folder.rstrip("/").rpartition("/")[0]
-        bases = (self.folder, parent + "/" if parent else "")
-        found = [self.by_name.get(_key(base + name)) for base in bases]
+        written = uri.replace("\\", "/").removeprefix("./")
+        names = {name for name in (written, unquote(written)) if _is_safe_name(name)}
+        parent, root = _outer(self.folder), _outer(_outer(self.folder))
+        found = [
+            self.by_name.get(_key(base + name))
+            for name in names
+            for base in (self.folder, parent, root)
+            if base != root or _key(base + name).startswith(_key(parent) + "/")
+        ]
         files = {f.uri: f for f in found if f is not None}
         if len(files) > 1:
             raise MalformedPackageError("ambiguous URI")
@@ -320,15 +325,23 @@ def _name(raw: bytes, flags: int, limits: XdmLimits) -> str:
         name = raw.decode("utf-8" if flags & _FLAG_UTF8 else "cp437")
     except UnicodeDecodeError:
         raise MalformedPackageError("name") from None
+    # .NET before 4.6.1 separates folders so; what climbs or is a twin then is refused like any
+    name = name.replace("\\", "/")
     _refuse(when=not _is_safe_name(name.removesuffix("/")), reason="name")
     return name
 
 
 def _is_safe_name(name: str) -> bool:
-    """Relative, without climbing, control characters, drives or backslashes."""
+    """Relative, without climbing, control characters or drives."""
     if any(c in '\\:*?"<>|' or not c.isprintable() for c in name):
         return False
     return all(part.strip(" .") for part in name.split("/"))
+
+
+def _outer(folder: str) -> str:
+    """The folder that holds a folder; both end in ``/``, the archive itself is ""."""
+    held = folder.rstrip("/").rpartition("/")
+    return held[0] + held[1]
 
 
 def _key(name: str) -> str:

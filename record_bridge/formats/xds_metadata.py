@@ -16,7 +16,13 @@ from typing import Final
 from lxml import etree
 
 from record_bridge.errors import MalformedMetadataError
-from record_bridge.formats.safe_xml import local_name, parse_xml, refuse_unsafe, text_of
+from record_bridge.formats.safe_xml import (
+    ascii_based,
+    local_name,
+    parse_xml,
+    refuse_unsafe,
+    text_of,
+)
 
 RIM: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
 LCM: Final = "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0"
@@ -125,11 +131,14 @@ class SubmissionSet:
 def parse_cx(text: str) -> tuple[str, str]:
     """The identifier and the assigning authority's OID of an HL7 CX; "" where absent.
 
+    Senders escape ``&`` twice, or write the OID as a URN: it names the same authority.
+
     Source: ITI TF-3 §4.2.3.1.7 (``id^^^&oid&ISO^NH``).
     """
-    fields = text.split("^")
+    fields = text.replace("&amp;", "&").split("^")
     authority = fields[3].split("&") if len(fields) > 3 else []
-    return fields[0].strip(), authority[1].strip() if len(authority) > 1 else ""
+    oid = authority[1].strip() if len(authority) > 1 else ""
+    return fields[0].strip(), oid.removeprefix("urn:oid:")
 
 
 def parse(content: bytes) -> SubmissionSet:
@@ -172,10 +181,10 @@ def parse(content: bytes) -> SubmissionSet:
 def lists_several(content: bytes) -> bool:
     """Whether METADATA.XML may list more than one document, without parsing it.
 
-    False is certain: an element needs its name behind a ``<``, the encodings that `parse` takes
-    write it in ASCII, and comments or unknown prefixes only make it True.
+    False is certain: an element needs its name behind a ``<``, what `ascii_based` gives writes
+    it in ASCII, and comments or unknown prefixes only make it True.
     """
-    return len(_LISTED.findall(content)) > 1
+    return len(_LISTED.findall(ascii_based(content))) > 1
 
 
 def _registry_objects(root: etree._Element) -> dict[str, list[etree._Element]]:
@@ -199,7 +208,7 @@ def _root(content: bytes) -> etree._Element:
         return parse_xml(content, MalformedMetadataError)
     except MalformedMetadataError:
         refuse_unsafe(content, MalformedMetadataError)
-        declared = _declare_prefixes(content)
+        declared = _declare_prefixes(ascii_based(content))
         if declared is None:
             raise
         return parse_xml(declared, MalformedMetadataError)
@@ -232,6 +241,18 @@ def _slots(element: etree._Element) -> dict[str, tuple[str, ...]]:
 def _first(slots: dict[str, tuple[str, ...]], name: str) -> str:
     values = slots.get(name)
     return values[0] if values else ""
+
+
+def _uri(values: tuple[str, ...]) -> str:
+    """A URI, whole; a long one comes in numbered pieces (``1|first``, ``2|second``).
+
+    Source: ITI TF-3 §4.2.3.2.27.
+    """
+    pieces = [value.partition("|") for value in values]
+    if all(bar and number.isascii() and number.isdigit() for number, bar, _ in pieces):
+        pieces.sort(key=lambda piece: int(piece[0][:9]))
+        return "".join(text for _, _, text in pieces)
+    return "".join(values)
 
 
 def _identifiers(element: etree._Element) -> dict[str, str]:
@@ -293,7 +314,7 @@ def _entry(element: etree._Element) -> DocumentEntry:
         patient_id=identifiers.get(_PATIENT_ID, ""),
         source_patient_id=_first(slots, "sourcePatientId"),
         source_patient_info=slots.get("sourcePatientInfo", ()),
-        uri="".join(slots.get("URI", ())),
+        uri=_uri(slots.get("URI", ())),
         hash=_first(slots, "hash").lower(),
         size=int(size) if size.isascii() and size.isdigit() and len(size) < 12 else None,
         size_text=size,

@@ -3,6 +3,8 @@
 Source: CI-SIS §StructMin.
 """
 
+import time
+
 import pytest
 
 from record_bridge.errors import MalformedCdaError
@@ -100,6 +102,14 @@ def test_a_large_pdf_is_no_obstacle():
             id="null id",
         ),
         pytest.param(cda()[:-5], "not well formed", id="cut short"),
+        pytest.param(b"\xff\xfe" + b"\x00\xd8", "not XML text", id="broken UTF-16"),
+        pytest.param(
+            cda(CdaSpec(prologue='<?xml version="1.0" encoding="ISO-8859-1"?>'))
+            .decode()
+            .encode("utf-16"),
+            "not XML text",
+            id="UTF-16 that says Latin-1",
+        ),
     ],
 )
 def test_what_is_not_a_document_is_refused(content: bytes, reason: str):
@@ -159,7 +169,19 @@ def test_repetitions_are_bounded(name: str):
         parse_cda(repeated(201))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1", "iso-8859-15", "windows-1252"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "utf-8",
+        "UTF8",
+        "iso-8859-1",
+        "ISO8859-1",
+        "latin-1",
+        "iso-8859-15",
+        "windows-1252",
+        "cp1252",
+    ],
+)
 def test_usual_encodings_are_read(encoding: str):
     text = cda(
         CdaSpec(title="Été", prologue=f'<?xml version="1.0" encoding="{encoding}"?>')
@@ -170,3 +192,62 @@ def test_usual_encodings_are_read(encoding: str):
 
 def test_a_byte_order_mark_is_no_obstacle():
     assert parse_cda(b"\xef\xbb\xbf" + cda()) == parse_cda(cda())
+
+
+@pytest.mark.parametrize("declared", ["UTF-16", "utf-16", "UTF-8", ""])
+@pytest.mark.parametrize("mark", ["utf-16", "utf-16-be"])
+def test_utf_16_is_read_whatever_it_calls_itself(mark: str, declared: str):
+    prologue = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    text = "\ufeff" * (mark == "utf-16-be") + cda(CdaSpec(title="Été", prologue=prologue)).decode()
+
+    assert parse_cda(text.encode(mark)) == parse_cda(cda(CdaSpec(title="Été")))
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"  ", b"\xef\xbb\xbf\r\n"])
+def test_blanks_around_the_document_are_no_obstacle(before: bytes):
+    assert parse_cda(before + cda() + b"\r\n\r\n") == parse_cda(cda())
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "<!-- <!DOCTYPE html> -->",
+        "<![CDATA[<!DOCTYPE html><!ENTITY x 'y'>]]>",
+        "<?note <!DOCTYPE html> ?>",
+        "<!-- <![CDATA[ --><!-- <!DOCTYPE html> -->",
+    ],
+)
+def test_a_document_may_quote_a_doctype(quoted: str):
+    text = cda().decode()
+
+    assert parse_cda(text.replace("<realmCode", quoted + "<realmCode", 1).encode())
+    assert parse_cda(text.replace("ZZCANARYTEXTE", quoted, 1).encode())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<!DOCTYPE x>",
+        "<!-- --><!DOCTYPE x><!-- -->",
+        "<!-- <![CDATA[ --><!DOCTYPE x><!-- ]]> -->",
+        "<?a <!-- ?><!DOCTYPE x><?b --> ?>",
+        "<![CDATA[<!DOCTYPE x>",
+        "<!-- <!DOCTYPE x>",
+    ],
+)
+def test_a_doctype_does_not_hide_behind_what_only_looks_like_a_quotation(written: str):
+    text = cda().decode()
+
+    with pytest.raises(MalformedCdaError) as caught:
+        parse_cda(text.replace("<ClinicalDocument", written + "<ClinicalDocument", 1).encode())
+
+    assert caught.value.reason == "doctype"
+
+
+def test_quotations_that_never_end_are_looked_at_once():
+    started = time.perf_counter()
+
+    with pytest.raises(MalformedCdaError):
+        parse_cda(cda() + b"<!--" * 900_000 + b"<!DOCTYPE x>")
+
+    assert time.perf_counter() - started < 2

@@ -1,6 +1,7 @@
 """One message opened: who sent it, is it signed, which documents does it carry."""
 
 import base64
+import hashlib
 import pickle
 from datetime import UTC, datetime
 
@@ -77,6 +78,41 @@ def test_level_1_names_the_type_of_its_file():
         opened(mail(package(cda(CdaSpec(pdf=PDF))))).packages[0].documents[0].media_type
         == "application/pdf"
     )
+
+
+@pytest.mark.parametrize(
+    ("unique_id", "agrees"),
+    [
+        ("1.2.250.1.213.999.1", True),
+        ("1.2.250.1.213.999.1^", True),
+        ("urn:oid:1.2.250.1.213.999.1", True),
+        ("1.2.250.1.213.999.1^1", False),
+        ("1.2.250.1.213.999.11", False),
+    ],
+)
+def test_the_same_identifier_in_another_dress_agrees(unique_id: str, *, agrees: bool):
+    found = opened(mail(package(DOCUMENT, unique_id=unique_id)))
+
+    problem = found.packages[0].documents[0].problem
+    assert (problem is None) is agrees
+    assert problem is None or problem.reason is Reason.ID_DIFFERS
+
+
+@pytest.mark.parametrize(
+    ("digest", "agrees"),
+    [
+        (hashlib.sha1(DOCUMENT).hexdigest().upper(), True),  # noqa: S324
+        (hashlib.sha256(DOCUMENT).hexdigest(), True),
+        (hashlib.sha256(DOCUMENT + b" ").hexdigest(), False),
+        (hashlib.md5(DOCUMENT).hexdigest(), False),  # noqa: S324
+        ("", False),
+    ],
+)
+def test_a_digest_of_the_same_octets_agrees(digest: str, *, agrees: bool):
+    problem = opened(mail(package(DOCUMENT, hash=digest))).packages[0].documents[0].problem
+
+    assert (problem is None) is agrees
+    assert problem is None or problem.reason is Reason.HASH_DIFFERS
 
 
 def test_mail_without_a_package_carries_none():

@@ -54,9 +54,19 @@ def test_what_inflates_too_well_is_stored_when_built():
 
 
 @pytest.mark.parametrize(
-    "uri", ["DOC0001.XML", "doc0001.xml", "SUBSET01/DOC0001.XML", "./DOC0001.XML"]
+    "uri",
+    [
+        "DOC0001.XML",
+        "doc0001.xml",
+        "SUBSET01/DOC0001.XML",
+        "IHE_XDM/SUBSET01/DOC0001.XML",
+        "ihe_xdm\\SUBSET01\\DOC0001.XML",
+        "./DOC0001.XML",
+        ".\\DOC0001.XML",
+        "DOC%30001.XML",
+    ],
 )
-def test_a_uri_is_resolved_both_ways_in_any_case(uri: str):
+def test_a_uri_is_resolved_from_each_folder_in_any_case(uri: str):
     package = open_package(zipped((META, b"<m/>"), ("IHE_XDM/SUBSET01/DOC0001.XML", b"d")))
     found = package.resolve(uri)
 
@@ -74,6 +84,10 @@ def test_a_uri_is_resolved_both_ways_in_any_case(uri: str):
         "METADATA.XML",
         "NONE.XML",
         "a\\b",
+        "..\\..\\x",
+        "%2e%2e/x",
+        "..%2f..%2fx",
+        "x",
         "file:///etc/passwd",
     ],
 )
@@ -92,6 +106,39 @@ def test_a_uri_that_names_two_files_is_refused():
 
     with pytest.raises(MalformedPackageError, match="ambiguous"):
         package.resolve("A/D.XML")
+
+
+def test_a_uri_that_is_one_file_decoded_and_another_as_it_is_is_refused():
+    package = open_package(
+        zipped(
+            (META, b"<m/>"),
+            ("IHE_XDM/SUBSET01/D%20.XML", b"1"),
+            ("IHE_XDM/SUBSET01/D .XML", b"2"),
+        )
+    )
+
+    with pytest.raises(MalformedPackageError, match="ambiguous"):
+        package.resolve("D%20.XML")
+
+
+def test_folders_separated_by_backslashes_are_folders():
+    package = open_package(
+        zipped(("INDEX.HTM", b"i"), *((n.replace("/", "\\"), b"<m/>") for n in (META, META[:-4])))
+    )
+
+    assert package.folder == "IHE_XDM/SUBSET01/"
+    assert package.resolve("METADATA") is not None
+
+
+@pytest.mark.parametrize("name", ["..\\x", "IHE_XDM\\..\\..\\x", "\\x", "C:\\x", "a\\\\b"])
+def test_a_backslash_opens_no_way_out(name: str):
+    with pytest.raises(MalformedPackageError, match="name"):
+        open_package(zipped((META, b"<m/>"), (name, b"x")))
+
+
+def test_names_that_differ_in_their_separators_are_twins():
+    with pytest.raises(MalformedPackageError, match="twin"):
+        open_package(zipped((META, b"<m/>"), ("a/b", b"1"), ("a\\b", b"2")))
 
 
 def test_a_prefixed_root_is_tolerated():

@@ -14,6 +14,7 @@ from record_bridge.formats.xds_metadata import (
     DocumentEntry,
     SubmissionSet,
     encode,
+    lists_several,
     parse,
     parse_cx,
 )
@@ -99,6 +100,33 @@ def test_a_folder_is_not_a_submission_set():
     assert parse(folder).unique_id == "1.2.250.1.213.999.9.1"
 
 
+@pytest.mark.parametrize(
+    ("values", "uri"),
+    [
+        (("A.XML",), "A.XML"),
+        (("A", "B.XML"), "AB.XML"),
+        (("1|A", "2|B", "10|C.XML"), "ABC.XML"),
+        (("2|B.XML", "1|A"), "AB.XML"),
+        (("1|A.XML",), "A.XML"),
+        (("a|b",), "a|b"),
+        ((), ""),
+    ],
+)
+def test_a_long_uri_comes_in_pieces(values: tuple[str, ...], uri: str):
+    listed = "".join(f"<Value>{value}</Value>" for value in values)
+    content = f'<a><ExtrinsicObject><Slot name="URI">{listed}</Slot></ExtrinsicObject></a>'
+
+    assert parse(content.encode()).entries[0].uri == uri
+
+
+def test_utf_16_and_blanks_before_are_read_and_counted():
+    entries = [entry_for(cda(), f"D{n}.XML", entry_id=f"D{n}") for n in (1, 2)]
+    written = encode(submission_for(entries)).decode()
+    for content in (written.encode("utf-16"), b"\r\n" + written.encode()):
+        assert parse(content) == parse(written.encode())
+        assert lists_several(content)
+
+
 @pytest.mark.parametrize(("count", "fits"), [(200, True), (201, False), (5000, False)])
 def test_entries_are_capped(count: int, *, fits: bool):
     content = b"<a>" + b'<ExtrinsicObject id="x"/>' * count + b"</a>"
@@ -123,6 +151,8 @@ def test_the_whole_is_capped():
             "162018885045327^^^&1.2.250.1.213.1.4.10&ISO^NH",
             ("162018885045327", "1.2.250.1.213.1.4.10"),
         ),
+        ("1^^^&urn:oid:1.2.3&ISO^NH", ("1", "1.2.3")),
+        ("1^^^&amp;1.2.3&amp;ISO^NH", ("1", "1.2.3")),
         ("123", ("123", "")),
         ("123^^^X", ("123", "")),
         ("", ("", "")),
