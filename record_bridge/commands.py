@@ -14,7 +14,6 @@ trail (RULES §13); ``actor`` is ``cli:<os user>``, ``account:<id>`` and so on, 
 | agenda_list | structure, ins, oid | entries |
 | agenda_decide | patient_id, entry_id, decision (confirmed, dismissed, done) | ``decided`` |
 | quarantine_list | structure | rows |
-| quarantine_close | structure, id | ``closed`` |
 | note_access | patient_id, document_id, kind | ``noted`` |
 | status | | ``running``, ``filed``, ``quarantined`` (late ones too), ``waiting_replies`` |
 | idle | | ``idle``, ``waiting`` |
@@ -111,7 +110,6 @@ class RecordCommands:
             "agenda_list": self.agenda_list,
             "agenda_decide": self.agenda_decide,
             "quarantine_list": self.quarantine_list,
-            "quarantine_close": self.quarantine_close,
             "note_access": self.note_access,
             "status": self.status,
             "idle": self.idle,
@@ -275,19 +273,6 @@ class RecordCommands:
         rows = await self._context.record.all(wanted)
         await self._note("quarantine_listed", arguments, None, {"count": len(rows)})
         return [quarantine.item_json(row._asdict(), self._context.clock()) for row in rows]
-
-    async def quarantine_close(self, arguments: Arguments) -> dict[str, Any]:
-        """Close a row without filing: a person decided so."""
-        closing = quarantine.Closing(
-            self._context.clock(), actor_of(arguments), "set_aside", arguments.get("reason")
-        )
-        closed = await self._context.record.write(
-            quarantine.close, (int(arguments["id"]), closing)
-        )
-        if not closed:
-            raise RecordStateError("no_open_row")
-        await self._note("quarantine_closed", arguments, f"quarantine:{int(arguments['id'])}")
-        return {"closed": True}
 
     async def note_access(self, arguments: Arguments) -> dict[str, Any]:
         """Write that somebody opened a patient's record, or one document of it (RULES §13)."""

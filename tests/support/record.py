@@ -162,6 +162,16 @@ class Record:
         """Put the agenda entries of documents that are current again."""
         await revive(self.database, DirectOpener(), document_ids, self.now)  # type: ignore[arg-type]
 
+    async def set_aside(self, item: int) -> dict[str, Any]:
+        """Close a row of quarantine without filing, as a person decides."""
+        from record_bridge.quarantine_commands import QuarantineCommands
+        from record_bridge.rematching import Rematcher
+
+        rematcher = Rematcher(self.database, DirectOpener(), lambda: self.now)  # type: ignore[arg-type]
+        return await QuarantineCommands(self.commands, rematcher).quarantine_decide(
+            {"id": item, "decision": "set_aside", "reason": "lu", "actor": "test"}
+        )
+
     async def records(self) -> list[dict[str, Any]]:
         """The documents of the test patient."""
         return await self.commands.record_list(
