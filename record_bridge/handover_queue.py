@@ -8,7 +8,6 @@ process remembers: one answer in all (RULES §9).
 Source: MSS-FACTS §9, RULES §9.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from datetime import datetime, timedelta
 
 from directory.codes import type_label
 from directory.trail import AuditEvent, append
-from record_bridge import replying
+from record_bridge import handover_telling, replying
 from record_bridge.formats.hl7v2 import Action
 from record_bridge.model import ErrorCode
 from record_bridge.repository import micros, moment
@@ -29,6 +28,8 @@ ANSWER_AFTER = timedelta(days=1)
 """A sender is not kept waiting longer for a software that says nothing."""
 BATCH = 20
 ACTOR = "bridge"
+_LAST = "h.id = (SELECT max(b.id) FROM handover AS b WHERE b.document_id = h.document_id)"
+"""A refusal that something else was told after is settled by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,9 @@ def choose(connection: sqlite3.Connection, value: tuple[Mapping[str, bool], date
     answers, at = value
     for structure_id, answers_senders in answers.items():
         connection.execute(
-            "INSERT INTO handover_choice (structure_id, taken_in, answers)"
-            " VALUES (?, (SELECT coalesce(max(id), 0) FROM document), ?)"
+            "INSERT INTO handover_choice (structure_id, begins_after, taken_in, answers)"
+            " SELECT ?, newest, newest, ? FROM"
+            " (SELECT coalesce(max(id), 0) AS newest FROM document) WHERE 1"
             " ON CONFLICT (structure_id) DO UPDATE SET answers = excluded.answers",
             (structure_id, int(answers_senders)),
         )
@@ -95,25 +97,30 @@ def choose(connection: sqlite3.Connection, value: tuple[Mapping[str, bool], date
 
 
 def take_in(connection: sqlite3.Connection, value: tuple[str, datetime]) -> list[Due]:
-    """Queue what was filed, replaced or withdrawn since; give what is due.
+    """Queue what was filed, replaced, withdrawn or moved since; give what is due.
 
-    A version follows its parent: it is not due while the parent waits.
+    A version follows its parent, and a document what was told of it before: neither is due while
+    the other waits.
     """
     structure_id, at = value
-    _queue_filed(connection, structure_id, at)
-    _queue_withdrawn(connection, structure_id, at)
+    handover_telling.queue_filed(connection, structure_id, at)
+    handover_telling.queue_moved(connection, structure_id, at)
     rows = connection.execute(
-        "SELECT h.id, h.action, h.control_id, d.id, p.id, d.unique_id,"
+        "SELECT h.id, h.action, h.control_id, d.id, coalesce(p.merged_into, p.id), d.unique_id,"
         " coalesce(d.parent_unique_id, ''), d.type_code, d.title, p.matricule, p.oid, p.family,"
         " p.given, p.birth_date, p.sex, d.filed_at, h.created_at FROM handover AS h"
-        " JOIN document AS d ON d.id = h.document_id JOIN patient AS p ON p.id = d.patient_id"
+        " JOIN document AS d ON d.id = h.document_id JOIN patient AS p ON p.id = h.identity_id"
         " WHERE h.structure_id = ? AND h.state = 'waiting' AND h.next_at <= ?"
         " AND NOT EXISTS (SELECT 1 FROM handover AS b JOIN document AS e ON e.id = b.document_id"
         " WHERE b.structure_id = h.structure_id AND b.state = 'waiting' AND b.id < h.id"
-        " AND (e.id = d.id OR e.unique_id = d.parent_unique_id))"
-        " ORDER BY h.next_at, h.id LIMIT ?",
+        " AND (e.id = d.id OR e.unique_id = d.parent_unique_id"
+        " OR e.parent_unique_id = d.unique_id)) ORDER BY h.next_at, h.id LIMIT ?",
         (structure_id, micros(at), BATCH),
     ).fetchall()
+    connection.executemany(
+        "UPDATE handover SET begun_at = ? WHERE id = ? AND begun_at IS NULL",
+        [(micros(at), row[0]) for row in rows],
+    )
     return [
         Due(
             id=row[0],
@@ -132,60 +139,6 @@ def take_in(connection: sqlite3.Connection, value: tuple[str, datetime]) -> list
         )
         for row in rows
     ]
-
-
-def _queue_filed(connection: sqlite3.Connection, structure_id: str, at: datetime) -> None:
-    """One row for each current document that is new; a version that was never current has none."""
-    found = connection.execute(
-        "SELECT d.id, d.unique_id, d.status, EXISTS (SELECT 1 FROM document AS e"
-        " JOIN handover AS h ON h.document_id = e.id WHERE e.structure_id = d.structure_id"
-        " AND e.unique_id = d.parent_unique_id) FROM document AS d"
-        " WHERE d.structure_id = :structure AND d.imported_at IS NULL AND d.id >"
-        " (SELECT taken_in FROM handover_choice WHERE structure_id = :structure) ORDER BY d.id",
-        {"structure": structure_id},
-    ).fetchall()
-    for document_id, unique_id, status, follows in found:
-        if status == "current":
-            action = Action.REPLACE if follows else Action.NEW
-            _queue(connection, (structure_id, document_id, unique_id), action, at)
-    if found:
-        connection.execute(
-            "UPDATE handover_choice SET taken_in = ? WHERE structure_id = ?",
-            (found[-1][0], structure_id),
-        )
-
-
-def _queue_withdrawn(connection: sqlite3.Connection, structure_id: str, at: datetime) -> None:
-    found = connection.execute(
-        "SELECT d.id, d.unique_id FROM document AS d WHERE d.structure_id = ?"
-        " AND d.status = 'withdrawn' AND EXISTS (SELECT 1 FROM handover AS h"
-        " WHERE h.document_id = d.id AND h.action <> 'withdraw' AND h.state <> 'refused')"
-        " AND NOT EXISTS (SELECT 1 FROM handover AS h WHERE h.document_id = d.id"
-        " AND h.action = 'withdraw') ORDER BY d.id",
-        (structure_id,),
-    ).fetchall()
-    for document_id, unique_id in found:
-        _queue(connection, (structure_id, document_id, unique_id), Action.WITHDRAW, at)
-
-
-def _queue(
-    connection: sqlite3.Connection, document: tuple[str, int, str], action: Action, at: datetime
-) -> None:
-    structure_id, document_id, unique_id = document
-    seed = f"{structure_id}\0{unique_id}\0{action.value}".encode()
-    connection.execute(
-        "INSERT INTO handover (structure_id, document_id, action, control_id, state, created_at,"
-        " next_at) VALUES (?, ?, ?, ?, 'waiting', ?, ?)"
-        " ON CONFLICT (document_id, action) DO NOTHING",
-        (
-            structure_id,
-            document_id,
-            action.value,
-            hashlib.sha256(seed).hexdigest()[:20],  # what every version's MSH-10 has room for
-            micros(at),
-            micros(at),
-        ),
-    )
 
 
 def content(connection: sqlite3.Connection, document_id: int) -> bytes:
@@ -240,8 +193,8 @@ def settle(connection: sqlite3.Connection, settled: Settled) -> int:
 def release_answers(connection: sqlite3.Connection, value: tuple[str, datetime]) -> int:
     """Let the held answers go whose documents are all settled; give how many.
 
-    The first refusal in the order of the documents is the code; a software that said nothing for
-    a day no longer keeps a sender waiting.
+    The first refusal in the order of the documents is the code, 906 for one that a person took
+    out meanwhile; a software that said nothing for a day no longer keeps a sender waiting.
     """
     structure_id, at = value
     held = connection.execute(
@@ -252,10 +205,12 @@ def release_answers(connection: sqlite3.Connection, value: tuple[str, datetime])
     released = 0
     for reply_id, receipt, origin, since in held:
         answers = connection.execute(
-            "SELECT h.state, h.code, d.status FROM document AS d LEFT JOIN handover AS h"
-            " ON h.document_id = d.id AND h.action <> 'withdraw'"
+            "SELECT h.state, iif(d.patient_id IS NULL, ?, h.code),"
+            " iif(d.patient_id IS NULL, '', d.status) FROM document AS d LEFT JOIN handover AS h"
+            " ON h.id = (SELECT max(id) FROM handover WHERE document_id = d.id"
+            " AND action <> 'withdraw')"
             " WHERE d.structure_id = ? AND d.receipt = ? ORDER BY d.position",
-            (structure_id, receipt),
+            (str(ErrorCode.OTHER.value), structure_id, receipt),
         ).fetchall()
         if moment(since) + ANSWER_AFTER > at and any(map(_is_open, answers)):
             continue
@@ -285,8 +240,8 @@ def _listed(
     found = connection.execute(
         "SELECT h.id, h.structure_id, d.unique_id, h.action, h.state, h.code, h.attempts,"
         " h.next_at FROM handover AS h JOIN document AS d ON d.id = h.document_id"
-        " WHERE h.state <> 'accepted' AND h.structure_id = coalesce(?, h.structure_id)"
-        " ORDER BY h.id",
+        " WHERE (h.state = 'waiting' OR h.state = 'refused' AND " + _LAST + ")"
+        " AND h.structure_id = coalesce(?, h.structure_id) ORDER BY h.id",
         (structure_id,),
     )
     for row in found:
@@ -303,11 +258,11 @@ def _listed(
 
 
 def retry(connection: sqlite3.Connection, value: tuple[str | None, datetime]) -> int:
-    """Hand over again at once what waits or was refused; give how many."""
+    """Hand over again at once what waits or was refused and still holds; give how many."""
     structure_id, at = value
     return connection.execute(
-        "UPDATE handover SET state = 'waiting', code = '', next_at = ?, created_at = ?,"
-        " answered_at = NULL WHERE state <> 'accepted'"
+        "UPDATE handover AS h SET state = 'waiting', code = '', next_at = ?, created_at = ?,"
+        " answered_at = NULL WHERE (h.state = 'waiting' OR h.state = 'refused' AND " + _LAST + ")"
         " AND structure_id = coalesce(?, structure_id)",
         (micros(at), micros(at), structure_id),
     ).rowcount

@@ -262,7 +262,7 @@ def _renumber_directives(
 def _revive(connection: sqlite3.Connection, ids: dict[str, int]) -> tuple[int, ...]:
     """Make current again what was replaced by a document that is another person's now."""
     rows = connection.execute(
-        "UPDATE document SET status = 'current', superseded_by = NULL"
+        "UPDATE document SET status = 'current', superseded_by = NULL, moved = 1"
         " WHERE status = 'superseded' AND patient_id IN (:kept, :merged) AND EXISTS"
         " (SELECT 1 FROM document n WHERE n.id = document.superseded_by"
         "  AND n.patient_id IS NOT document.patient_id) RETURNING id",

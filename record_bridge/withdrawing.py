@@ -60,7 +60,8 @@ def withdraw(connection: sqlite3.Connection, decision: Decision) -> Changed:
         RecordStateError: it is withdrawn already (``withdrawn_already``).
     """
     cursor = connection.execute(
-        "UPDATE document SET status = 'withdrawn', withdrawn_at = ?, release_at = NULL"
+        "UPDATE document SET status = 'withdrawn', withdrawn_at = ?, release_at = NULL,"
+        " moved = 1"
         " WHERE id = ? AND status <> 'withdrawn' AND patient_id IS NOT NULL RETURNING patient_id",
         (micros(decision.at), decision.document_id),
     )
@@ -87,7 +88,7 @@ def restore(connection: sqlite3.Connection, decision: Decision) -> Changed:
         RecordStateError: it is not withdrawn (``not_withdrawn``).
     """
     row = connection.execute(
-        "UPDATE document SET withdrawn_at = NULL,"
+        "UPDATE document SET withdrawn_at = NULL, moved = 1,"
         " status = CASE WHEN superseded_by IS NULL THEN 'current' ELSE 'superseded' END"
         " WHERE id = ? AND status = 'withdrawn' RETURNING patient_id",
         (decision.document_id,),
@@ -132,7 +133,8 @@ def take_out(connection: sqlite3.Connection, decision: Decision) -> Changed:
         _tell_readers(connection, decision, int(row[0]), "taken_out")
         connection.execute("DELETE FROM agenda_entry WHERE document_id = ?", (row[0],))
         connection.execute(
-            "UPDATE document SET patient_id = NULL, release_at = NULL WHERE id = ?", (row[0],)
+            "UPDATE document SET patient_id = NULL, release_at = NULL, moved = 1 WHERE id = ?",
+            (row[0],),
         )
         _wait(connection, message, int(item[0]), row, decision)
     _mark_waiting(connection, message)
@@ -167,7 +169,7 @@ def put_back(connection: sqlite3.Connection, decision: Decision, patient_id: int
         release_at = decision.at + timedelta(days=decision.release_delay_days)
         connection.execute(
             "UPDATE document SET patient_id = ?, identity_id = ?, visibility = ?, marks = ?,"
-            " released_at = NULL, release_at = ? WHERE id = ?",
+            " released_at = NULL, release_at = ?, moved = 1 WHERE id = ?",
             (
                 patient_id,
                 patient_id,
@@ -258,7 +260,7 @@ def _uncovered(
         found += [
             int(each[0])
             for each in connection.execute(
-                "UPDATE document SET status = 'current', superseded_by = NULL"
+                "UPDATE document SET status = 'current', superseded_by = NULL, moved = 1"
                 " WHERE superseded_by = ? AND patient_id = ? AND status = 'superseded'"
                 " RETURNING id",
                 (row[0], patient_id),

@@ -22,6 +22,7 @@ from record_bridge.handover import HandoverTarget
 from record_bridge.mdn import parse as parse_mdn
 from tests.support.bridge_site import (
     SENDER,
+    SPEC,
     BridgeSite,
     bridge_site,
     letter,
@@ -162,7 +163,9 @@ async def test_new_replaced_and_withdrawn_documents_are_told_as_t02_t10_and_t04(
             await until(lambda: len(software.heard) == 1)
             await site.receive(letter(2, second))
             await until(lambda: len(software.heard) == 2)
-            await bridge.record.write(_withdraw, "1.2.250.1.213.999.2")
+            await bridge.table()["record_withdraw"](
+                {"document": "1.2.250.1.213.999.2", "reason": "erreur", "actor": "test"}
+            )
             await until(lambda: rows(site, _ACCEPTED) == [(3,)])
 
     assert software.kinds() == [f"MDM^{event}^MDM_T02" for event in ("T02", "T10", "T04")]
@@ -185,10 +188,27 @@ async def test_new_replaced_and_withdrawn_documents_are_told_as_t02_t10_and_t04(
 _ACCEPTED = "SELECT count(*) FROM handover WHERE state = 'accepted'"
 
 
-def _withdraw(connection: sqlite3.Connection, unique_id: str) -> None:
-    connection.execute(
-        "UPDATE document SET status = 'withdrawn' WHERE unique_id = ?", (unique_id,)
-    )
+async def test_a_document_moved_to_another_patient_is_taken_back_and_told_anew(
+    site: BridgeSite,
+) -> None:
+    other = replace(SPEC, ins="279039999000275", family="ZZAUTRE")
+    async with listening(Software()) as software:
+        site = handing_over(site, software)
+        async with running(site) as bridge:
+            await register(bridge)
+            await register(bridge, other)
+            await site.receive(letter(1, report(1)))
+            await until(lambda: rows(site, _ACCEPTED) == [(1,)])
+            await bridge.table()["record_refile"](
+                {"document": "1.2.250.1.213.999.1", "reason": "mauvais patient", "actor": "test",
+                 "structure": "cabinet", "ins": other.ins, "oid": other.oid}
+            )  # fmt: skip
+            await until(lambda: rows(site, _ACCEPTED) == [(3,)])
+
+    assert software.kinds() == [f"MDM^{event}^MDM_T02" for event in ("T02", "T04", "T02")]
+    numbers = [str(each["PID"][0][3]).partition("^")[0] for each in software.heard]
+    assert numbers == [SPEC.ins, SPEC.ins, other.ins]
+    assert len({str(each["MSH"][0][10]) for each in software.heard}) == 3
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ async def test_a_row_closed_by_a_person_still_counts(record: Record) -> None:
     await record.one(raw)
     (row,) = await record.commands.quarantine_list({"actor": "test"})
 
-    await record.set_aside(row["id"])
+    await record.decide(row["id"], "set_aside")
 
     audit = await _verify(record, raw)
     assert (audit.quarantined, audit.balanced) == (1, True)

@@ -96,7 +96,7 @@ async def test_what_a_person_closed_while_it_was_opened_again_is_not_filed(
 
     class ClosingOpener(DirectOpener):
         async def open(self, raw, at):
-            await record.set_aside(row["id"])
+            await record.decide(row["id"], "set_aside")
             return await super().open(raw, at)
 
     rematcher = dataclasses.replace(_rematcher(record), opener=ClosingOpener())
@@ -113,7 +113,7 @@ async def test_closing_one_row_closes_all_of_its_message(record: Record) -> None
         await record.one(raw)
     rows = await record.commands.quarantine_list({"actor": "test"})
 
-    await record.set_aside(rows[0]["id"])
+    await record.decide(rows[0]["id"], "set_aside")
 
     assert len(await record.commands.quarantine_list({"actor": "test"})) == 1
     registered = await record.register()

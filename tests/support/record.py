@@ -162,14 +162,15 @@ class Record:
         """Put the agenda entries of documents that are current again."""
         await revive(self.database, DirectOpener(), document_ids, self.now)  # type: ignore[arg-type]
 
-    async def set_aside(self, item: int) -> dict[str, Any]:
-        """Close a row of quarantine without filing, as a person decides."""
+    async def decide(self, item: int, decision: str, **more: Any) -> dict[str, Any]:
+        """Decide on a row of quarantine, as a person does."""
         from record_bridge.quarantine_commands import QuarantineCommands
         from record_bridge.rematching import Rematcher
 
         rematcher = Rematcher(self.database, DirectOpener(), lambda: self.now)  # type: ignore[arg-type]
+        arguments = {"id": item, "decision": decision, "reason": "vu", "actor": "test"}
         return await QuarantineCommands(self.commands, rematcher).quarantine_decide(
-            {"id": item, "decision": "set_aside", "reason": "lu", "actor": "test"}
+            arguments | more
         )
 
     async def records(self) -> list[dict[str, Any]]:

@@ -105,6 +105,7 @@ ALTER TABLE patient_next RENAME TO patient
     """
 CREATE TABLE handover_choice (
     structure_id TEXT NOT NULL,
+    begins_after INTEGER NOT NULL,
     taken_in INTEGER NOT NULL,
     answers INTEGER NOT NULL,
     PRIMARY KEY (structure_id)
@@ -170,6 +171,7 @@ CREATE TABLE document_next (
     filed_by TEXT,
     imported_at INTEGER,
     withdrawn_at INTEGER,
+    moved INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
     CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
@@ -630,6 +632,8 @@ CREATE TABLE handover (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
     document_id INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    identity_id INTEGER NOT NULL,
     action TEXT NOT NULL,
     control_id TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -638,9 +642,11 @@ CREATE TABLE handover (
     created_at INTEGER NOT NULL,
     next_at INTEGER NOT NULL,
     answered_at INTEGER,
+    begun_at INTEGER,
     PRIMARY KEY (id),
-    CONSTRAINT handover_once UNIQUE (document_id, action),
-    FOREIGN KEY(document_id) REFERENCES document (id)
+    CONSTRAINT handover_once UNIQUE (document_id, ordinal),
+    FOREIGN KEY(document_id) REFERENCES document (id),
+    FOREIGN KEY(identity_id) REFERENCES patient (id)
 )
 """,
     """
@@ -726,6 +732,9 @@ CREATE INDEX document_groups ON document (patient_id, status, class_code, type_c
 CREATE INDEX document_identity ON document (identity_id)
 """,
     """
+CREATE INDEX document_moved ON document (structure_id) WHERE moved = 1
+""",
+    """
 CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE parent_unique_id IS NOT NULL
 """,
     """
@@ -736,9 +745,6 @@ CREATE INDEX document_recent ON document (patient_id, effective_at, received_at)
 """,
     """
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
-""",
-    """
-CREATE INDEX document_withdrawn ON document (structure_id) WHERE status = 'withdrawn'
 """,
     """
 CREATE INDEX handover_due ON handover (structure_id, next_at) WHERE state = 'waiting'
