@@ -10,7 +10,7 @@ Source: CI-SIS §StructMin; HL7 CDA R2, narrative block; RULES §8.
 import base64
 import binascii
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,12 +24,17 @@ MAX_HTML_CHARACTERS: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 60
 MAX_FILES: Final = 20
 MAX_FILE_OCTETS: Final = 25 * 1024 * 1024
+MAX_TITLE: Final = 5000
+"""Characters of a title or a caption."""
+
 _MAX_SPAN: Final = 50
 
 _SIGNATURES: Final = (
     (b"%PDF-", "application/pdf", "pdf"),
     (b"\x89PNG\r\n\x1a\n", "image/png", "png"),
     (b"\xff\xd8\xff", "image/jpeg", "jpg"),
+    (b"GIF87a", "image/gif", "gif"),
+    (b"GIF89a", "image/gif", "gif"),
     (b"{\\rtf", "application/rtf", "rtf"),
     (b"II*\x00", "image/tiff", "tif"),
     (b"MM\x00*", "image/tiff", "tif"),
@@ -62,11 +67,13 @@ class ReadableDocument:
         html: safe markup of the narrative; "" for a document that is one file.
         files: enclosed files, PDFs first.
         cut: something was left out because of the limits.
+        missing: how many enclosed files did not come out: of no known kind, broken or elsewhere.
     """
 
     html: str
     files: tuple[EnclosedFile, ...]
     cut: bool = False
+    missing: int = 0
 
 
 def read_document(content: bytes) -> ReadableDocument:
@@ -77,49 +84,84 @@ def read_document(content: bytes) -> ReadableDocument:
     """
     document = load_cda(content)
     renderer = _Renderer()
-    files: list[EnclosedFile] = []
+    found: list[EnclosedFile | None] = []
     for component in document.iterfind(f"{HL7}component"):
         for body in component:
             if body.tag == f"{HL7}nonXMLBody":
-                _enclosed(body.find(f"{HL7}text"), files)
-                _plain_text(body.find(f"{HL7}text"), renderer)
+                _body(body.find(f"{HL7}text"), renderer, found)
             elif body.tag == f"{HL7}structuredBody":
                 for section in body.iterfind(f"{HL7}component/{HL7}section"):
                     renderer.section(section, 2)
-    for value in document.iter(f"{HL7}observationMedia"):
-        _enclosed(value.find(f"{HL7}value"), files)
+    for media in document.iter(f"{HL7}observationMedia"):
+        value = media.find(f"{HL7}value")
+        if len(found) <= MAX_FILES and value is not None:
+            found.append(_file(_octets(value)))
+    files = [file for file in found if file is not None]
     cut = renderer.cut or len(files) > MAX_FILES
     files.sort(key=lambda file: file.extension != "pdf")
-    return ReadableDocument(renderer.text(), tuple(files[:MAX_FILES]), cut)
+    return ReadableDocument(
+        renderer.text(), tuple(files[:MAX_FILES]), cut, len(found) - len(files)
+    )
 
 
-def _enclosed(element: etree._Element | None, files: list[EnclosedFile]) -> None:
-    if element is None or element.get("representation") != "B64" or len(files) > MAX_FILES:
+def _body(
+    element: etree._Element | None, renderer: "_Renderer", found: list[EnclosedFile | None]
+) -> None:
+    """A level 1 body: a file, or text that is shown.
+
+    What says that it is text, or says nothing and is not packed, is text (CDA R2 §3.3, type ED);
+    any other is base64, also when its sender forgot to say so.
+    """
+    if element is None:
         return
-    packed = "".join(str(text) for text in element.itertext())
-    if len(packed) * 3 // 4 > MAX_FILE_OCTETS:
-        return
+    kind = (element.get("mediaType") or "").partition(";")[0].strip().lower()
+    packed = _is_packed(element)
+    is_text = kind.startswith("text/") or not (kind or packed)
+    octets = _octets(element) if packed or not is_text else _words(element).encode()
+    file = _file(octets)
+    if file is None and is_text and octets is not None:
+        renderer.preformatted(_text(octets))
+    elif octets != b"" or element.find(f"{HL7}reference") is not None:
+        found.append(file)
+
+
+def _is_packed(element: etree._Element) -> bool:
+    return (element.get("representation") or "").upper() == "B64"
+
+
+def _words(element: etree._Element) -> str:
+    return "".join(str(text) for text in element.itertext())
+
+
+def _text(octets: bytes) -> str:
+    """Text of a sender who does not say in which encoding."""
     try:
-        content = base64.b64decode("".join(packed.split()), validate=True)
+        return octets.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return octets.decode("windows-1252", "replace")
+
+
+def _octets(element: etree._Element) -> bytes | None:
+    """What an element holds in base64, its padding or not; None when it is too much or none."""
+    packed = "".join(_words(element).split())
+    if len(packed) * 3 // 4 > MAX_FILE_OCTETS:
+        return None
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, ValueError):
-        return
+        return None
+
+
+def _file(octets: bytes | None) -> EnclosedFile | None:
+    """A file of a known kind; None for any other."""
+    if octets is None:
+        return None
+    start = octets[:64].lstrip(b"\xef\xbb\xbf\x00 \t\r\n")
     for signature, media_type, extension in _SIGNATURES:
-        if content.startswith(signature):
-            active = media_type == "application/pdf" and any(name in content for name in _ACTIVE)
-            files.append(EnclosedFile(media_type, extension, content, active))
-            return
-
-
-def _plain_text(element: etree._Element | None, renderer: "_Renderer") -> None:
-    if element is None or (element.get("mediaType") or "") != "text/plain":
-        return
-    text = "".join(str(piece) for piece in element.itertext())
-    if element.get("representation") == "B64":
-        try:
-            text = base64.b64decode("".join(text.split()), validate=True).decode("utf-8")
-        except (binascii.Error, ValueError):
-            return
-    renderer.preformatted(text)
+        if start.startswith(signature):
+            active = media_type == "application/pdf" and any(name in octets for name in _ACTIVE)
+            return EnclosedFile(media_type, extension, octets, active)
+    return None
 
 
 class _Renderer:
@@ -142,7 +184,7 @@ class _Renderer:
         if level > MAX_DEPTH:
             self.cut = True
             return
-        title = text_of(section.find(f"{HL7}title"), 300)
+        title = text_of(section.find(f"{HL7}title"), MAX_TITLE)
         text = section.find(f"{HL7}text")
         self._raw("<section>")
         if title:
@@ -208,12 +250,10 @@ class _Renderer:
                 self._list(element, depth)
             case "table":
                 self._table(element, depth)
-            case "renderMultiMedia":
-                self._wrap(
-                    "p", lambda: self._write("[Fichier joint : il se télécharge plus haut]")
-                )
-            case "footnoteRef":
-                self._wrap("sup", lambda: self._write("note"))
+            case "renderMultiMedia" | "footnoteRef":
+                tag, said = _POINTERS[name]
+                self._wrap(tag, lambda: self._write(said))
+                inside()
             case _:
                 # Unknown or forbidden (html, script, a cell without table): its words only.
                 inside()
@@ -225,33 +265,56 @@ class _Renderer:
         )
         if tag == "span" and local_name(element) == "caption":
             tag = "strong"
-        if _phrasing_only(element):
+        if local_name(element) == "linkHtml" and not text_of(element, 1):
+            # an address is shown, never followed: without it nothing would be seen
+            address = element.get("href") or ""
+            if address.lower().startswith(_SHOWN_ADDRESSES):
+                self._wrap(tag, lambda: self._write(address))
+            inside()
+        elif _phrasing_only(element):
             self._wrap(tag, inside)
         else:
             inside()
 
     def _list(self, element: etree._Element, depth: int) -> None:
-        items = [child for child in element if local_name(child) == "item"]
-        caption = element.find(f"{HL7}caption")
-        if caption is not None:
-            self._wrap("p", lambda: self._children(caption, depth + 1))
+        for caption in element.iterfind(f"{HL7}caption"):
+            self._wrap("p", lambda caption=caption: self._children(caption, depth + 1))  # type: ignore[misc]
+        items = [child for child in element if local_name(child) != "caption"]
         if not items:
-            self._children(element, depth + 1)
-            return
+            self._stray(element.text)
+        else:
+            tag = "ol" if element.get("listType") == "ordered" else "ul"
+            self._wrap(tag, lambda: self._items(element, items, depth))
+        for caption in element.iterfind(f"{HL7}caption"):
+            self._stray(caption.tail)
 
-        def write_items() -> None:
-            for item in items:
+    def _items(self, element: etree._Element, items: list[etree._Element], depth: int) -> None:
+        """Each item, and what stands between items though nothing should."""
+        self._stray(element.text, "li")
+        for item in items:
+            if local_name(item) == "item":
                 self._wrap("li", lambda item=item: self._children(item, depth + 2))  # type: ignore[misc]
+            else:
+                self._wrap("li", lambda item=item: self._element(item, depth + 2))  # type: ignore[misc]
+            self._stray(item.tail, "li")
 
-        self._wrap("ol" if element.get("listType") == "ordered" else "ul", write_items)
+    def _stray(self, text: object, tag: str = "p") -> None:
+        """Words where the schema has none: senders write them, so they are read."""
+        words = str(text or "").strip()
+        if words:
+            self._wrap(tag, lambda: self._write(words))
 
     def _table(self, element: etree._Element, depth: int) -> None:
         rows = _rows(element)
+        captions = [text_of(each, MAX_TITLE) for each in element.iterfind(f"{HL7}caption")]
+        caption = " ".join(filter(None, captions))
+        for words in _between_rows(element):
+            self._stray(words)
         if not rows:
+            self._stray(caption)
             return
         self._tables += 1
-        caption = text_of(element.find(f"{HL7}caption"), 200)
-        label = html.escape(caption or f"Tableau {self._tables}", quote=True)
+        label = html.escape(caption[:200] or f"Tableau {self._tables}", quote=True)
         self._raw(f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>')
         if caption:
             self._wrap("caption", lambda: self._write(caption))
@@ -277,6 +340,11 @@ class _Renderer:
             self._wrap("td", lambda: self._children(cell, depth + 3), spans)
 
 
+_SHOWN_ADDRESSES: Final = ("http://", "https://", "mailto:", "tel:")
+_POINTERS: Final = {
+    "renderMultiMedia": ("p", "[Fichier joint : il se télécharge plus haut]"),
+    "footnoteRef": ("sup", "note"),
+}
 _BLOCKS: Final = frozenset({"paragraph", "list", "table", "renderMultiMedia"})
 
 
@@ -291,15 +359,36 @@ def _span(value: str | None) -> int:
 
 
 def _rows(table: etree._Element) -> list[tuple[str, list[etree._Element]]]:
+    """The rows with the name of their group; a cell is what stands in a row and says something."""
     found: list[tuple[str, list[etree._Element]]] = []
     for child in table:
         name = local_name(child)
-        lines = [child] if name == "tr" else list(child) if name in _GROUPS else []
-        for line in lines:
-            cells = [cell for cell in line if local_name(cell) in ("td", "th")]
-            if local_name(line) == "tr" and cells:
+        for line in [child] if name == "tr" else list(child) if name in _GROUPS else []:
+            if local_name(line) != "tr":
+                cells = [line] if text_of(line, 1) else []
+            else:
+                cells = [c for c in line if local_name(c) in ("td", "th") or text_of(c, 1)]
+            if cells:
                 found.append((name, cells))
     return found
+
+
+def _between_rows(table: etree._Element) -> Iterator[str]:
+    """Words of a table that are in no cell and no caption."""
+    yield str(table.text or "")
+    for child in table:
+        name = local_name(child)
+        if name in _GROUPS:
+            yield str(child.text or "")
+        elif name not in ("tr", "caption"):
+            yield text_of(child, MAX_HTML_CHARACTERS)
+        for line in [child] if name == "tr" else list(child) if name in _GROUPS else []:
+            if local_name(line) == "tr":
+                yield str(line.text or "")
+                yield from (str(cell.tail or "") for cell in line)
+            if line is not child:
+                yield str(line.tail or "")
+        yield str(child.tail or "")
 
 
 _GROUPS: Final = frozenset({"thead", "tbody", "tfoot"})

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 
 _DTM = re.compile(
-    r"(?P<day>\d{4}(?:\d{2}(?:\d{2})?)?)(?P<time>\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?"
-    r"(?P<offset>[+-]\d{4}|Z)?",
+    r"(?P<day>\d{4}(?:\d{2}(?:\d{2})?)?)(?P<time>\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,9})?)?)?)?"
+    r"(?P<offset>[+-]\d{2}(?::?\d{2})?|[+-]\d{3}|Z)?",
     re.ASCII,
 )
 _MAX_OFFSET_MIN = 14 * 60
@@ -101,7 +101,10 @@ def _coarse(text: str, day_text: str) -> Dtm:
 def _offset(text: str) -> timedelta:
     if text == "Z":
         return timedelta()
-    minutes = int(text[1:3]) * 60 + int(text[3:5])
+    digits = text[1:].replace(":", "")
+    if len(digits) == len("HHM"):  # the hour's zero left out: seen in published documents
+        digits = "0" + digits
+    minutes = int(digits[:2]) * 60 + int(digits[2:] or 0)
     if minutes > _MAX_OFFSET_MIN:
         raise ValueError
     return timedelta(minutes=minutes if text[0] == "+" else -minutes)

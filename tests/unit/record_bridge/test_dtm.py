@@ -23,6 +23,10 @@ from record_bridge.formats.dtm import encode_dtm, paris_clock, parse_dtm
         ("20260715103000Z", datetime(2026, 7, 15, 10, 30, tzinfo=UTC)),
         ("2026071510", datetime(2026, 7, 15, 8, 0, tzinfo=UTC)),
         ("20260715103000.123+0200", datetime(2026, 7, 15, 8, 30, tzinfo=UTC)),
+        ("20260715103000.1234567+0200", datetime(2026, 7, 15, 8, 30, tzinfo=UTC)),
+        ("20260715103000+02", datetime(2026, 7, 15, 8, 30, tzinfo=UTC)),
+        ("20260715103000+200", datetime(2026, 7, 15, 8, 30, tzinfo=UTC)),
+        ("20260715103000-03:30", datetime(2026, 7, 15, 14, 0, tzinfo=UTC)),
     ],
 )
 def test_instants(text: str, at: datetime):
@@ -65,6 +69,8 @@ def test_a_year_or_a_month_has_no_day(text: str):
         "00000101",
         "202601152500",
         "20260115103000+9900",
+        "20260115103000+1",
+        "20260115103000+02000",
         "x",
     ],
 )

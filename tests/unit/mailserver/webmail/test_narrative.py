@@ -1,9 +1,13 @@
 """The renderer of narratives: our tags around escaped text, whatever the sender wrote (X7)."""
 
 import base64
+import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailserver.webmail import narrative
 from mailserver.webmail.narrative import read_document
@@ -122,6 +126,57 @@ def test_the_words_and_their_structure_stay():
     checked(html)
 
 
+TAGS = (
+    "paragraph", "content", "linkHtml", "sub", "sup", "footnote", "footnoteRef", "caption",
+    "renderMultiMedia", "list", "item", "table", "thead", "tbody", "tfoot", "tr", "th", "td",
+    "col", "colgroup", "br", "unknown",
+)  # fmt: skip
+
+
+@st.composite
+def narratives(draw: st.DrawFn, depth: int = 6) -> str:
+    """Narrative elements nested as the schema has them or not, each piece of text with its word."""
+    pieces = ["mot"] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(0, 3)) if depth else 0):
+        tag = draw(st.sampled_from(TAGS))
+        pieces.append(f"<{tag}>{draw(narratives(depth - 1))}</{tag}>")
+        pieces.append(draw(st.sampled_from(["mot", "", " "])))
+    return " ".join(pieces)
+
+
+@settings(max_examples=300, deadline=None)
+@given(narratives())
+def test_no_word_is_lost_wherever_it_stands(text: str):
+    numbers = iter(range(10_000))
+    text = re.sub("mot", lambda _: f" mot{next(numbers)} ", text)
+    shown = Counter(re.findall(r"mot\d+", checked(render(text))))
+
+    assert shown == Counter(re.findall(r"mot\d+", text))
+
+
+@pytest.mark.parametrize(
+    ("href", "shown"),
+    [
+        ("https://exemple.test/a?b=1&amp;c", "<span>https://exemple.test/a?b=1&amp;c</span>"),
+        ("javascript:alert(1)", ""),
+        ("#ancre", ""),
+    ],
+)
+def test_a_link_without_words_shows_its_address(href: str, shown: str):
+    html = render(f'<linkHtml href="{href}"/>')
+
+    assert html.endswith(f'<div class="narrative">{shown}</div></section>')
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_titles_and_captions_are_whole(length: int):
+    long = " ".join(f"m{n}" for n in range(length // 10))
+    html = render(f"<table><caption>{long}</caption><tr><td>x</td></tr></table>", title=long)
+
+    assert f"<h2>{long}</h2>" in html
+    assert f"<caption>{long}</caption>" in html
+
+
 def test_an_empty_heading_cell_heads_nothing():
     assert "<td></td>" in render("<table><thead><tr><th/><th>b</th></tr></thead></table>")
 
@@ -153,6 +208,81 @@ def test_an_active_pdf_is_flagged(name):
 )
 def test_what_is_no_known_kind_of_file_does_not_come_out(content):
     assert read_document(cda(CdaSpec(pdf=content))).files == ()
+
+
+RTF = b"{\\rtf1\\ansi texte}"
+
+
+def level1(attributes: str, text: str) -> narrative.ReadableDocument:
+    """A level 1 document with its text element as given."""
+    before, _, rest = cda(CdaSpec(pdf=PDF)).partition(b"<nonXMLBody>")
+    body = f"<nonXMLBody><text {attributes}>{text}</text></nonXMLBody>"
+    return read_document(before + body.encode() + rest.partition(b"</nonXMLBody>")[2])
+
+
+def packed(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text", "extension"),
+    [
+        ('mediaType="application/pdf" representation="B64"', packed(PDF), "pdf"),
+        ('mediaType="application/pdf" representation="b64"', packed(PDF), "pdf"),
+        ('mediaType="application/pdf"', packed(PDF), "pdf"),
+        ('representation="B64"', packed(PDF), "pdf"),
+        ('mediaType="APPLICATION/PDF; x=y" representation="B64"', packed(PDF).rstrip("="), "pdf"),
+        ('mediaType="text/plain" representation="B64"', packed(PDF), "pdf"),
+        ('mediaType="application/pdf" representation="B64"', packed(b"\r\n" + PDF), "pdf"),
+        ('mediaType="text/rtf" representation="B64"', packed(RTF), "rtf"),
+        ('mediaType="text/rtf"', RTF.decode(), "rtf"),
+        ('mediaType="application/rtf"', packed(RTF), "rtf"),
+        ('mediaType="image/jpeg" representation="B64"', packed(b"\xff\xd8\xff\xe0"), "jpg"),
+        ('mediaType="image/tiff" representation="B64"', packed(b"II*\x00aa"), "tif"),
+        ('mediaType="image/gif" representation="B64"', packed(b"GIF89a"), "gif"),
+    ],
+)
+def test_a_level_1_file_comes_out_however_it_is_announced(
+    attributes: str, text: str, extension: str
+):
+    readable = level1(attributes, text)
+
+    assert [file.extension for file in readable.files] == [extension]
+    assert (readable.html, readable.missing) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ('mediaType="text/plain"', "Été &lt;b&gt;"),
+        ("", "Été &lt;b&gt;"),
+        ('mediaType="TEXT/PLAIN; charset=utf-8"', "<![CDATA[Été <b>]]>"),
+        ('mediaType="text/plain" representation="TXT"', "Été &lt;b&gt;"),
+        ('mediaType="text/plain" representation="B64"', packed("Été <b>".encode())),
+        ('mediaType="text/plain" representation="B64"', packed("\ufeffÉté <b>".encode())),
+        ('mediaType="text/plain" representation="B64"', packed("Été <b>".encode("latin-1"))),
+        ('mediaType="text/html"', "Été &lt;b&gt;"),
+    ],
+)
+def test_a_level_1_text_is_shown_as_it_is(attributes: str, text: str):
+    readable = level1(attributes, text)
+
+    assert readable.html == '<div class="preformatted">Été &lt;b&gt;</div>'
+    assert (readable.files, readable.missing) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ('mediaType="application/pdf" representation="B64"', "JVBERi0*"),
+        ('mediaType="application/msword" representation="B64"', packed(b"\xd0\xcf\x11\xe0")),
+        ('mediaType="image/jpeg"', '<reference value="https://evil.test/i.jpg"/>'),
+    ],
+)
+def test_a_file_that_does_not_come_out_is_said_to_be_missing(attributes: str, text: str):
+    readable = level1(attributes, text)
+
+    assert (readable.html, readable.files, readable.missing) == ("", (), 1)
 
 
 def test_a_picture_inside_an_entry_comes_out_as_what_it_is():
