@@ -38,6 +38,7 @@ from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
 from mailserver.store.model import Bearer, DeviceKind, DevicePassword, Mailbox, NewMailbox
 from mailserver.trust_commands import TrustCommands
+from mailserver.unread_commands import UnreadCommands
 
 Args = Mapping[str, Any]
 
@@ -90,6 +91,7 @@ class MailCommands:
             "patient_close": self.patient_close,
             **PeopleCommands(self.store, self.directory, self.clock).table(),
             **SharingCommands(self.store, self.clock).table(),
+            **self._unread.table(),
             **OfferReading(self.store, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
             **EncryptionCommands(
@@ -111,7 +113,13 @@ class MailCommands:
             "new_operator_names": len(await self.directory.adoption.alarms()),
             "notifications_waiting": await self.store.notify.waiting(),
             "awaiting_the_bridge": await self.store.messages.awaiting_outcome(),
+            "unread_reports": await self._unread.count(),
         }
+
+    @property
+    def _unread(self) -> UnreadCommands:
+        local = frozenset(self.settings.alsace_moselle)
+        return UnreadCommands(self.store, self.directory, self.clock, local)
 
     async def idle(self, _args: Args) -> dict[str, Any]:
         """Say whether no mail waits to leave and none waits for the bridge."""

@@ -295,6 +295,8 @@ class Settings(_Strict):
     """Structure id = the door of its own software; off for the others."""
     prevention_off: tuple[str, ...] = ()
     """Structures whose patients are not shown the national prevention calendar (RULES §8)."""
+    alsace_moselle: tuple[str, ...] = ()
+    """Structures where Good Friday and 26 December are holidays, on which nobody has to read."""
     notify: NotifySettings | None = None
     """Off when absent: nobody is told anything outside the trust space (RULES §14)."""
     nil: str | None = None

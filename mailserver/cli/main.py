@@ -18,6 +18,7 @@ from mailserver.cli import (
     site,
     tokens,
     trust,
+    unread,
 )
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 site.register(app)
 app.add_typer(people.structures, name="structure")
+unread.register(people.accounts)
 app.add_typer(people.accounts, name="account")
 app.add_typer(people.devices, name="device")
 app.add_typer(sharing.mailboxes, name="mailbox")

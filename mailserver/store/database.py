@@ -23,6 +23,7 @@ from mailserver.store.seal_requests import SealRequests
 from mailserver.store.search import Search
 from mailserver.store.sharing import Sharing
 from mailserver.store.tracking import Tracking
+from mailserver.store.unread import Unread
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """The mail database's alembic folder."""
@@ -47,6 +48,7 @@ class MailStore:
         folders: names, counts, UIDVALIDITY.
         messages: entries, deliveries, flags.
         blobs: bodies.
+        unread: reports that nobody has opened in time.
         search: the folded texts of messages.
         outbox: the queue to other operators.
         queue: what an administrator sees of it and does to it.
@@ -74,6 +76,7 @@ class MailStore:
         self.notify = NotifyAddresses(opened, self._commits)
         self.encryption = Encryption(opened)
         self.search = Search(opened)
+        self.unread = Unread(opened)
         self.audit = Audit(opened)
 
     @classmethod

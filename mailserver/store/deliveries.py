@@ -60,8 +60,9 @@ _INSERT_KEY = (
 )
 INSERT_ENTRY = (
     "INSERT INTO entry (folder_id, uid, modseq, flags, keywords, octets, internal_at, blob_id,"
-    " receipt_id, prefix, saved_at) VALUES (:folder_id, :uid, :modseq, :flags, :keywords, :octets,"
-    " :internal_at, :blob_id, :receipt_id, :prefix, :saved_at)"
+    " receipt_id, prefix, saved_at, has_package) VALUES (:folder_id, :uid, :modseq, :flags,"
+    " :keywords, :octets, :internal_at, :blob_id, :receipt_id, :prefix, :saved_at,"
+    " (SELECT has_package FROM message_index WHERE blob_id = :blob_id))"
 )
 _LAST_ID = "SELECT last_insert_rowid()"
 _INSERT_OUTBOX = (

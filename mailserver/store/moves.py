@@ -33,9 +33,9 @@ _DELETED = (
 )
 _COPY = (
     "INSERT INTO entry (folder_id, uid, modseq, flags, keywords, octets, internal_at, blob_id,"
-    " receipt_id, prefix, saved_at, origin_id) SELECT :folder_id, :uid, :modseq, flags, keywords,"
-    " octets, internal_at, blob_id, receipt_id, prefix, :saved_at, coalesce(origin_id, id)"
-    " FROM entry WHERE id = :id"
+    " receipt_id, prefix, saved_at, has_package, origin_id) SELECT :folder_id, :uid, :modseq,"
+    " flags, keywords, octets, internal_at, blob_id, receipt_id, prefix, :saved_at, has_package,"
+    " coalesce(origin_id, id) FROM entry WHERE id = :id"
 )
 _MOVE = (
     "UPDATE entry SET folder_id = :folder_id, uid = :uid, modseq = :modseq, saved_at = :saved_at"

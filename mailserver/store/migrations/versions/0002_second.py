@@ -431,6 +431,7 @@ CREATE TABLE entry_next (
     prefix BLOB NOT NULL,
     saved_at INTEGER,
     origin_id INTEGER,
+    has_package INTEGER DEFAULT '0' NOT NULL,
     UNIQUE (folder_id, uid),
     FOREIGN KEY(folder_id) REFERENCES folder (id),
     FOREIGN KEY(blob_id) REFERENCES blob (id)
@@ -558,13 +559,16 @@ CREATE INDEX entry_modseq ON entry (folder_id, modseq)
 CREATE INDEX entry_receipt ON entry (receipt_id) WHERE receipt_id IS NOT NULL
 """,
     """
+CREATE INDEX entry_unread_package ON entry (folder_id, internal_at) WHERE uid > 0 AND has_package = 1 AND (flags & 1) = 0
+""",
+    """
 CREATE INDEX folder_share_person ON folder_share (person_id)
 """,
     """
 CREATE INDEX mailbox_share_person ON mailbox_share (person_id)
 """,
     """
-CREATE INDEX mailbox_structure ON mailbox (structure_id)
+CREATE INDEX mailbox_structure ON mailbox (structure_id, type)
 """,
     """
 CREATE INDEX notify_address_due ON notify_address (next_at)
@@ -622,6 +626,10 @@ INSERT INTO mailbox_usage (mailbox_id, octets, messages)
     SELECT folder.mailbox_id, sum(entry.octets), count(*)
     FROM entry JOIN folder ON folder.id = entry.folder_id WHERE entry.uid > 0
     GROUP BY folder.mailbox_id
+""",
+    """
+UPDATE entry SET has_package = 1
+    WHERE blob_id IN (SELECT blob_id FROM message_index WHERE has_package = 1)
 """,
 )
 

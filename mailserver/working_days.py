@@ -1,0 +1,98 @@
+"""Which civil days people work in France, and how long ago three of them began; pure.
+
+Invariants: a day is one of Europe/Paris, whatever the clock's own zone; a working day is Monday to
+Friday and no public holiday; only whole days count, so what came in on a Monday morning has had
+three when Thursday is over.
+
+Source: Code du travail L3133-1 (the eleven holidays), L3134-13 (two more in Alsace-Moselle).
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from typing import Final
+from zoneinfo import ZoneInfo
+
+UNREAD_AFTER: Final = 3
+"""Whole working days after which an unread report is told of."""
+
+_PARIS: Final = ZoneInfo("Europe/Paris")
+_DAY: Final = timedelta(days=1)
+_SATURDAY: Final = 5
+_FIXED: Final = ((1, 1), (5, 1), (5, 8), (7, 14), (8, 15), (11, 1), (11, 11), (12, 25))
+_AFTER_EASTER: Final = (1, 39, 50)
+"""Easter Monday, Ascension, Whit Monday (a holiday, also where it is worked for solidarity)."""
+
+
+class Holidays(Enum):
+    """Whose public holidays: everybody's, or those of Bas-Rhin, Haut-Rhin and Moselle."""
+
+    NATIONAL = "national"
+    ALSACE_MOSELLE = "alsace_moselle"
+
+
+def easter(year: int) -> date:
+    """Give Easter Sunday of a year of the Gregorian calendar, 1583 or later.
+
+    The full moon is found by the age of the moon on 1 January (epact), with the two corrections
+    that the calendar of 1582 has for centuries; then comes the Sunday after it.
+    """
+    century = year // 100
+    golden = year % 19
+    solar = century - century // 4
+    lunar = (8 * century + 13) // 25
+    epact = (19 * golden + solar - lunar + 15) % 30
+    # Two moons would fall on one day: the later one is taken a day early.
+    epact -= (epact == 29) or (epact == 28 and golden > 10)
+    moon = date(year, 3, 21) + epact * _DAY
+    return moon + (7 - (moon.weekday() + 1) % 7) * _DAY
+
+
+def public_holidays(year: int, holidays: Holidays) -> frozenset[date]:
+    """Give the public holidays of a year."""
+    sunday = easter(year)
+    found = {date(year, month, day) for month, day in _FIXED}
+    found |= {sunday + days * _DAY for days in _AFTER_EASTER}
+    if holidays is Holidays.ALSACE_MOSELLE:
+        found |= {sunday - 2 * _DAY, date(year, 12, 26)}
+    return frozenset(found)
+
+
+def is_working_day(day: date, holidays: Holidays) -> bool:
+    """Say whether people work on a day."""
+    return day.weekday() < _SATURDAY and day not in public_holidays(day.year, holidays)
+
+
+def overdue_before(at: datetime, days: int, holidays: Holidays) -> datetime:
+    """Give the instant before which, or at which, something came that has had whole working days.
+
+    Args:
+        at: aware now.
+        days: how many, at least one.
+        holidays: whose.
+
+    Returns:
+        The first moment of the earliest of these days, in UTC.
+    """
+    day = at.astimezone(_PARIS).date()
+    while days:
+        day -= _DAY
+        days -= is_working_day(day, holidays)
+    return datetime.combine(day, time(), _PARIS).astimezone(UTC)
+
+
+def unread_before(
+    at: datetime, structures: Iterable[str], alsace_moselle: frozenset[str]
+) -> dict[str, datetime]:
+    """Give, for each structure, what came so long ago that it should have been read.
+
+    Args:
+        at: aware now.
+        structures: ids.
+        alsace_moselle: those of them that have its holidays.
+    """
+    ends = {each: overdue_before(at, UNREAD_AFTER, each) for each in Holidays}
+    return {
+        each: ends[Holidays.ALSACE_MOSELLE if each in alsace_moselle else Holidays.NATIONAL]
+        for each in structures
+    }
