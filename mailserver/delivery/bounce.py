@@ -136,7 +136,7 @@ class Bounces:
                 retry_keys=(),
                 peer_dn="",
                 reverse_path="",
-                outbox=None,
+                outbox=(),
                 occurrences=0,
                 events=(
                     AuditEvent(
@@ -167,14 +167,16 @@ class Bounces:
                 retry_keys=(),
                 peer_dn="",
                 reverse_path="",
-                outbox=OutboxMessage(
-                    reverse_path="",
-                    prefix=received(trace),
-                    recipients=(NewOutgoing(to.text, to.domain),),
-                    mailbox_id=None,
-                    # RFC 8689 §5: what is said of such a message asks for as much.
-                    options=MailOptions(
-                        require_tls=arrival.options.require_tls, smtputf8=not to.text.isascii()
+                outbox=(
+                    OutboxMessage(
+                        reverse_path="",
+                        prefix=received(trace),
+                        recipients=(NewOutgoing(to.text, to.domain),),
+                        mailbox_id=None,
+                        # RFC 8689 §5: what is said of such a message asks for as much.
+                        options=MailOptions(
+                            require_tls=arrival.options.require_tls, smtputf8=not to.text.isascii()
+                        ),
                     ),
                 ),
                 occurrences=0,

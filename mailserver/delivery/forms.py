@@ -15,6 +15,7 @@ from cryptography import x509
 
 from certs import smime_encrypt
 from mailserver.delivery import errors
+from mailserver.delivery.destinations import Destinations
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.prepare import JudgeCertificate, prepare
 from mailserver.delivery.signing import Signed
@@ -27,22 +28,6 @@ class Plainly(Enum):
 
     SEALED = "sealed"
     UNSIGNED = "unsigned"
-
-
-@dataclass(frozen=True, slots=True)
-class Destinations:
-    """Where a message goes: mailboxes here, and recipients of other operators."""
-
-    local: tuple[Mailbox, ...]
-    remote: tuple[NewOutgoing, ...]
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Every recipient, lower case."""
-        return tuple(
-            [each.address.lower() for each in self.local]
-            + [each.forward_path.lower() for each in self.remote]
-        )
 
 
 @dataclass(frozen=True, slots=True)

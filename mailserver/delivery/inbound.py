@@ -290,7 +290,7 @@ class Inbound:
             ),
             peer_dn=message.peer.dn,
             reverse_path=path,
-            outbox=None,
+            outbox=(),
             occurrences=occurrences,
             events=_events(message, receipt_id, verdict, planned),
             at=message.at,

@@ -93,8 +93,9 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
     served = _served(connection, repeated)
     entries = () if whole else tuple(_missing(delivery, repeated, served))
     first_receipt = next(iter(known.values()), None)
-    if whole or (first_receipt is not None and not entries and delivery.outbox is None):
-        drop_body(connection, delivery.blob)
+    if whole or (first_receipt is not None and not entries and not delivery.outbox):
+        for body in delivery.bodies:
+            drop_body(connection, body)
         return Delivered(
             first_receipt or delivery.receipt_id, (), (), False, _visible(delivery.entries)
         )
@@ -112,8 +113,11 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
     )
     _put_keys(connection, delivery)
     woken = _visible(entries) | repeated
-    if delivery.outbox is not None:
-        _put_outbox(connection, delivery, delivery.outbox, (blob_id, octets))
+    for outbox in delivery.outbox:
+        stored = (blob_id, octets)
+        if outbox.form is not None:
+            stored = put_blob(connection, outbox.form.blob, outbox.form.index)
+        _put_outbox(connection, delivery, outbox, stored)
         woken |= {OUTBOX}
     track(connection, delivery)
     if delivery.events:

@@ -207,26 +207,41 @@ class Messages:
     async def deliver(self, delivery: Delivery) -> Delivered:
         """Write a delivery; when it returns, the message is durable.
 
-        A body over 4 MB that was not staged yet is staged first.
+        What is over 4 MB of its bodies, and was not staged yet, is staged first.
 
         Raises:
             NoSuchFolderError: an entry's folder does not exist.
             sqlite3.Error: the commit failed; nothing of it is stored.
         """
-        body = delivery.blob
-        if isinstance(body, StagedBlob):
-            delivered = await self._deliver(delivery, 0)
-        elif len(body) <= INLINE_OCTETS:
-            return await self._deliver(delivery, len(body))
-        else:
-            staged = await self._blobs.stage(body, len(body))
-            delivered = await self._deliver(replace(delivery, blob=staged), 0)
-        if not delivered.new:
+        delivery, octets = await self._staged(delivery)
+        delivered = await self._commits.run(
+            deliveries.deliver, delivery, _delivered_to, octets=octets
+        )
+        if not delivered.new and any(isinstance(each, StagedBlob) for each in delivery.bodies):
             await self._blobs.reap()
         return delivered
 
-    async def _deliver(self, delivery: Delivery, octets: int) -> Delivered:
-        return await self._commits.run(deliveries.deliver, delivery, _delivered_to, octets=octets)
+    async def _staged(self, delivery: Delivery) -> tuple[Delivery, int]:
+        """Stage the bodies that are too large for one transaction; octets of the others."""
+        octets = 0
+
+        async def ready(body: bytes | StagedBlob) -> bytes | StagedBlob:
+            nonlocal octets
+            if isinstance(body, StagedBlob):
+                return body
+            if octets + len(body) > INLINE_OCTETS:
+                return await self._blobs.stage(body, len(body))
+            octets += len(body)
+            return body
+
+        blob = await ready(delivery.blob)
+        outbox = [
+            each
+            if each.form is None
+            else replace(each, form=replace(each.form, blob=await ready(each.form.blob)))
+            for each in delivery.outbox
+        ]
+        return replace(delivery, blob=blob, outbox=tuple(outbox)), octets
 
     async def append(self, message: NewMessage) -> AppendUid:
         """Add a client's own message. Source: RFC 9051 §6.3.12.

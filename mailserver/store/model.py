@@ -326,12 +326,21 @@ class NewOutgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherForm:
+    """A body of a delivery beside its own, for recipients who get the message in another form."""
+
+    blob: bytes | StagedBlob
+    index: MessageIndex
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxMessage:
     """A message for other operators: ``prefix`` + the delivery's blob, one reverse path.
 
     Attributes:
         reverse_path: as MAIL FROM takes it, empty for the null sender.
         mailbox_id: the sender's mailbox, which a bounce goes to; None for the null sender.
+        form: what goes instead of the delivery's blob.
     """
 
     reverse_path: str
@@ -339,6 +348,7 @@ class OutboxMessage:
     recipients: tuple[NewOutgoing, ...]
     mailbox_id: int | None
     options: MailOptions = PLAIN_MAIL
+    form: OtherForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +365,7 @@ class Delivery:
             recipient): a hit within 5 days makes nothing at all.
         occurrences: documents counted in its package (RULES §2).
         events: trail events, kept in the same transaction.
+        outbox: what goes to other operators, one for each form of the message.
         tracked: recipients of a submission, whose progress its sender can ask for.
         observed: what a report that this delivery carries says of such recipients.
     """
@@ -367,7 +378,7 @@ class Delivery:
     retry_keys: tuple[tuple[bytes, int], ...]
     peer_dn: str
     reverse_path: str
-    outbox: OutboxMessage | None
+    outbox: tuple[OutboxMessage, ...]
     occurrences: int
     events: tuple[AuditEvent, ...]
     at: datetime
@@ -375,6 +386,11 @@ class Delivery:
     whole_key: bytes | None = None
     tracked: tuple["Tracked", ...] = ()
     observed: tuple["Observed", ...] = ()
+
+    @property
+    def bodies(self) -> tuple[bytes | StagedBlob, ...]:
+        """Every body that it brings."""
+        return (self.blob, *(each.form.blob for each in self.outbox if each.form is not None))
 
 
 @dataclass(frozen=True, slots=True)

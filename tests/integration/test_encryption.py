@@ -1,5 +1,6 @@
 """Mail that leaves encrypted, over the seal, where the recipient's certificate is known (C14, RULES §12)."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,16 +18,18 @@ from certs.recipients import Unusable
 from mailserver.certificates import CertificateJudge
 from mailserver.delivery.errors import CERTIFICATE_UNUSABLE, Refused
 from mailserver.delivery.prepare import Workers
-from mailserver.delivery.submission import SubmissionMessage, Submissions, Submitted
+from mailserver.delivery.submission import SubmissionMessage, Submissions, Submitted, Via
 from mailserver.encryption_commands import EncryptionCommands
 from mailserver.errors import CommandError
 from mailserver.seal_desk import SealDesk
 from tests.support.capture_peer import CapturePeer, Taken, capture
-from tests.support.mail_site import BOB, DR, A, MailSite, World, mail_site, message, world
+from tests.support.mail_site import BOB, DR, A, B, MailSite, World, mail_site, message, world
+from tests.support.mailstore import interpose
 from tests.support.openssl import cms
 from tests.support.outbound import peer_tls, worker
+from tests.support.submitting import stored
 
-ONE, TWO = f"un@{A}", f"deux@{A}"
+ONE, TWO, THREE = f"un@{A}", f"deux@{A}", f"trois@{B}"
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +80,20 @@ def issue(site: MailSite, address: str, **changes: object) -> Path:
     return path
 
 
-def parts(site: MailSite) -> tuple[EncryptionCommands, Submissions]:
+def parts(
+    site: MailSite, *, unsigned: frozenset[str] = frozenset()
+) -> tuple[EncryptionCommands, Submissions]:
     keystore = KeyStore(site.world.root / "pki")
     judge = CertificateJudge(keystore, site.now)
     given = site.services.submissions
     workers = Workers(_verify, judge_certificate=judge.judge)
     desk = SealDesk(site.store, site.directory, keystore, site.now)
     submissions = Submissions(
-        site.store, site.directory, desk.sign, given._settings, workers=workers
+        site.store,
+        site.directory,
+        desk.sign,
+        replace(given._settings, unsigned_domains=unsigned),
+        workers=workers,
     )
     return EncryptionCommands(site.store, judge, site.now), submissions
 
@@ -145,6 +154,95 @@ async def test_openssl_opens_what_leaves_and_finds_the_seal_inside(
     assert found["un"].recipients == (f"RCPT TO:<{ONE}>",)
     assert b"multipart/signed" in found["deux"].octets
     assert b"confidentiel" in await site.raw(BOB)
+
+
+async def forms(site: MailSite) -> Submissions:
+    """Let the doctor's mail to un@ be encrypted; leave the seal off what goes to the clinic."""
+    commands, _ = parts(site)
+    await commands.record({"address": ONE, "path": issue(site, ONE)})
+    await commands.ask({"address": DR, "wanted": True})
+    _, submissions = parts(site, unsigned=frozenset({B}))
+    return submissions
+
+
+async def test_one_message_in_four_forms_is_one_receipt_with_all_recipients_under_it(
+    site: MailSite,
+) -> None:
+    submissions = await forms(site)
+    everyone = (BOB, ONE, TWO, THREE)
+    sent = await send(site, submissions, *everyone)
+    again = await send(site, submissions, *everyone)
+
+    assert isinstance(sent, Submitted)
+    assert isinstance(again, Submitted)
+    assert (again.receipt_id, again.new) == (sent.receipt_id, False)
+    tracked = await site.store.tracking.receipt(sent.receipt_id)
+    assert {each.address: each.progress.state for each in tracked} == {
+        BOB: "delivered",
+        **dict.fromkeys((ONE, TWO, THREE), "submitted"),
+    }
+    queued = await site.store.outbox.due(site.now(), 10, 60)
+    bodies = {each.forward_path: await site.store.outbox.body(each.message_id) for each in queued}
+    assert {each.receipt_id for each in queued} == {sent.receipt_id}
+    assert b"enveloped-data" in bodies[ONE]
+    assert b"multipart/signed" in bodies[TWO]
+    assert b"confidentiel" in bodies[THREE]
+    assert b"multipart/signed" not in bodies[THREE]
+    # Their ends, too, are noted under the one receipt.
+    ids = {each.forward_path: each.id for each in queued}
+    await site.store.outbox.done(ids[ONE], "250 ok", site.now())
+    await site.store.outbox.failed(ids[THREE], "550 5.1.1 no", site.now())
+    tracked = await site.store.tracking.receipt(sent.receipt_id)
+    assert {each.address: each.progress.state for each in tracked} == {
+        BOB: "delivered", ONE: "relayed", TWO: "submitted", THREE: "failed",
+    }  # fmt: skip
+
+
+async def test_a_message_in_several_forms_is_stored_whole_or_not_at_all(site: MailSite) -> None:
+    submissions = await forms(site)
+    everyone = (BOB, ONE, TWO, THREE)
+    writer = interpose(site.store)
+    await send(site, submissions, BOB)  # the cost of the rest: one recipient, one form
+    alone = len(writer.statements)
+    for statement in range(1, alone + 40):
+        before = stored(site)
+        interpose(site.store, fail_at=statement)
+        try:
+            sent = await send(site, submissions, *everyone)
+        except sqlite3.OperationalError:
+            assert stored(site) == before
+            continue
+        break
+    else:
+        pytest.fail("the submission never succeeded")
+
+    assert statement > alone
+    assert isinstance(sent, Submitted)
+    assert sent.new
+    # Receipts, entries, bodies, messages to send, recipients that are tracked.
+    assert [after - was for after, was in zip(stored(site), before, strict=True)] == [
+        *(1, 1, 3, 3, 4)
+    ]
+
+
+async def test_the_webmail_keeps_one_copy_that_its_sender_can_read(site: MailSite) -> None:
+    """Also when all that leaves is encrypted for others."""
+    submissions = await forms(site)
+    for to in ((ONE,), (BOB, ONE, TWO, THREE)):
+        letter = SubmissionMessage(
+            message(DR, to[0], "confidentiel"), DR, to, site.mailboxes[DR], site.now(), Via.WEBMAIL
+        )
+        sent = await submissions.submit(letter)
+        assert isinstance(sent, Submitted)
+        assert sent.new
+    folder = await site.store.folders.get(site.mailboxes[DR].id, "Sent")
+    assert folder is not None
+    rows = await site.store.messages.entries(folder.id)
+
+    assert len(rows) == 2
+    for row in rows:
+        octets = await site.store.blobs.octets(row.blob_id)
+        assert b"confidentiel" in await site.store.blobs.read(row.blob_id, 0, octets)
 
 
 async def test_a_mailbox_that_does_not_ask_sends_signed_only(site: MailSite) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from directory.trail import AuditEvent
+from mailserver.message.index import index
 from mailserver.store.changes import OUTBOX
 from mailserver.store.errors import NoSuchFolderError
-from mailserver.store.model import NewOutgoing, OutboxMessage
+from mailserver.store.model import NewOutgoing, OtherForm, OutboxMessage
 from mailserver.store.schema import BLOB_STORED
 from tests.support.mailstore import AT, PREFIX, RAW, days, entry, interpose, open_practice
 
@@ -25,6 +26,11 @@ def everything(practice):
     outbox = OutboxMessage(
         "dr@cab.test", PREFIX, (NewOutgoing("x@loin.test", "loin.test"),), practice.doctor.id
     )
+    encrypted = replace(
+        outbox,
+        recipients=(NewOutgoing("y@loin.test", "loin.test"),),
+        form=OtherForm(b"Subject: ...\r\n\r\nfor y alone", index(RAW)),
+    )
     delivery = practice.delivery(
         [
             entry(practice.doctor),
@@ -33,7 +39,7 @@ def everything(practice):
             entry(practice.application),
         ],
         keys=[(b"a" * 32, practice.doctor.id), (b"b" * 32, practice.patient.id)],
-        outbox=outbox,
+        outbox=(outbox, encrypted),
         whole_key=b"w" * 32,
         blob=RAW + b"x" * 600_000,
     )
@@ -120,7 +126,7 @@ async def test_a_failure_at_any_statement_leaves_nothing(practice):
     else:
         pytest.fail("the delivery never succeeded")
 
-    assert statement >= 15
+    assert statement >= 19
     assert not reference.statements
     after = practice.rows()
     changed = {name for name in after if after[name] != before[name]}
@@ -247,6 +253,30 @@ async def test_a_whole_key_absorbs_the_outbox_too(practice):
     assert (delivered.new, delivered.receipt_id) == (False, "receipt-1")
     assert practice.count("outbox_recipient") == 1
     assert len(await practice.entries(practice.doctor, "Sent")) == 1
+
+
+@pytest.mark.parametrize("octets", [100, 3 * 1024 * 1024], ids=["small", "over-one-transaction"])
+async def test_the_forms_of_one_delivery_are_queued_each_with_its_own_body(practice, octets):
+    bodies = {f"x{number}@l.test": bytes([65 + number]) * octets for number in range(3)}
+    outbox = [
+        OutboxMessage(
+            "dr@cab.test", b"P: x\r\n", (NewOutgoing(to, "l.test"),), None,
+            form=OtherForm(body, index(RAW)),
+        )
+        for to, body in bodies.items()
+    ]  # fmt: skip
+    sealed = OutboxMessage("dr@cab.test", b"", (NewOutgoing("z@l.test", "l.test"),), None)
+    for _ in range(2):  # the second is absorbed, whatever was staged of it
+        delivered = await practice.store.messages.deliver(
+            practice.delivery([], outbox=[sealed, *outbox], whole_key=b"w" * 32)
+        )
+
+    due = await practice.store.outbox.due(AT, 10, 60)
+    found = {each.forward_path: await practice.store.outbox.body(each.message_id) for each in due}
+    assert found == {"z@l.test": RAW} | {to: b"P: x\r\n" + body for to, body in bodies.items()}
+    assert {each.receipt_id for each in due} == {delivered.receipt_id}
+    assert practice.count("receipt") == 1
+    assert practice.count("blob") == 4
 
 
 async def test_a_message_that_only_leaves_the_site_has_a_receipt_and_no_entry(practice):

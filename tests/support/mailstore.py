@@ -55,7 +55,7 @@ class Practice:
         blob: bytes | StagedBlob = RAW,
         keys: Sequence[tuple[bytes, int]] = (),
         at: datetime = AT,
-        outbox: OutboxMessage | None = None,
+        outbox: OutboxMessage | Sequence[OutboxMessage] = (),
         whole_key: bytes | None = None,
     ) -> Delivery:
         """Build the next delivery."""
@@ -69,7 +69,7 @@ class Practice:
             retry_keys=tuple(keys),
             peer_dn="CN=chu.test",
             reverse_path="labo@chu.test",
-            outbox=outbox,
+            outbox=(outbox,) if isinstance(outbox, OutboxMessage) else tuple(outbox),
             occurrences=1,
             events=(),
             at=at,
