@@ -303,11 +303,7 @@ class _Scan:
         delimiter := CRLF "--" boundary ; transport-padding := *LWSP-char  (RFC 2046 §5.1.1)
         """
         raw = self.raw
-        at = (
-            start
-            if raw.startswith(marker, start, end)
-            else raw.find(b"\n" + marker, start, end) + 1
-        )
+        at = start if raw.startswith(marker, start, end) else _line_of(raw, marker, start, end)
         while at > 0:
             self.candidates += 1
             if self.candidates > self.limits.candidates:
@@ -322,7 +318,7 @@ class _Scan:
             if not rest.removeprefix(b"--").strip(b" \t\r"):
                 yield at, min(line_end + 1, end), closing
             # The line end of one delimiter may be the CRLF that opens the next one.
-            at = raw.find(b"\n" + marker, after, end) + 1
+            at = _line_of(raw, marker, after, end)
 
     def _described(self, fields: tuple[HeaderField, ...], default: str) -> Part:
         """Read the fields that describe a part; the first of a name counts."""
@@ -398,6 +394,26 @@ class _Scan:
         if len({key for key, _ in pairs}) != len(pairs):
             self.anomalies.add(Anomaly.DUPLICATE_PARAMETER)
         return pairs, complete
+
+
+_HYPHENS: Final = 32
+"""Looked at one by one before a search for the whole marker."""
+
+
+def _line_of(raw: bytes, marker: bytes, start: int, end: int) -> int:
+    """Give where a line that begins with a marker of two hyphens starts, 0 when none does.
+
+    Base64 has no hyphen: a search for one octet passes over an attachment twenty times as fast
+    as one for a word.
+    """
+    at = start
+    for _ in range(_HYPHENS):
+        at = raw.find(b"-", at + 1, end)
+        if at < 0:
+            return 0
+        if raw[at - 1] == 0x0A and raw.startswith(marker, at, end):
+            return at
+    return raw.find(b"\n" + marker, at, end) + 1
 
 
 def _before_line(raw: bytes, at: int) -> int:

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql import ClauseElement, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from directory.checkpoint import PAGE_OCTETS, Checkpointer
 from directory.errors import DatabaseBusyError, DatabaseClosedError, SchemaMismatchError
 from directory.readers import BUSY_TIMEOUT_MS, Readers
 
@@ -36,7 +37,6 @@ GROUP_ITEMS = 64
 """A group closes at this many writes (DESIGN §5)."""
 GROUP_OCTETS = 4 * 1024 * 1024
 """A group closes at this many octets of bodies (DESIGN §5)."""
-PAGE_SIZE = 16384
 
 V = TypeVar("V")
 R = TypeVar("R")
@@ -113,6 +113,7 @@ class _Writer(threading.Thread):
         self._path = path
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection = self._connect()
+        self._checkpointer = Checkpointer(path, self._connect())
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -123,8 +124,9 @@ class _Writer(threading.Thread):
         )
         connection.row_factory = sqlite3.Row
         for pragma in (
-            f"page_size={PAGE_SIZE}",
+            f"page_size={PAGE_OCTETS}",
             "journal_mode=WAL",
+            "wal_autocheckpoint=0",
             "synchronous=FULL",
             "foreign_keys=ON",
             "cache_size=-65536",
@@ -134,6 +136,7 @@ class _Writer(threading.Thread):
         return connection
 
     def run(self) -> None:
+        self._checkpointer.start()
         stopping = False
         while not stopping:
             first = self.jobs.get()
@@ -152,6 +155,7 @@ class _Writer(threading.Thread):
                 group.append(job)
                 octets += job.octets
             self._run_group(group)
+        self._checkpointer.stop()
         self._connection.close()
 
     def _run_group(self, group: list[_Job]) -> None:
@@ -166,6 +170,7 @@ class _Writer(threading.Thread):
                 self._run_group([job])
             return
         _tell([(job, result, None) for job, result in zip(group, results, strict=True)])
+        self._checkpointer.committed(self._connection, sum(job.octets for job in group))
 
     def _transaction(self, group: list[_Job]) -> list[Any]:
         connection = self._connection
@@ -309,7 +314,7 @@ def migrate(path: Path, migrations: Path) -> None:
         path.touch(mode=0o600)
     raw = sqlite3.connect(path, isolation_level=None)
     try:
-        raw.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        raw.execute(f"PRAGMA page_size={PAGE_OCTETS}")
         raw.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:
         raise DatabaseBusyError from error

@@ -40,7 +40,7 @@ MAX_FACTS_BYTES = 4096
 ROOT_CONTEXT = b"pli trail root v1\x00"
 """Prefix of what is signed, so that a root's signature is good for nothing else."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SEAL_BATCH = 5000
+_SEAL_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ part of the program.
 """
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -91,10 +92,20 @@ async def _serve(role: Owner, site: Site, settings: Settings, descriptor: int) -
     # Ctrl-C reaches the whole group of the terminal: the supervisor decides the order of the end.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     async with _process(role)(site, settings) as ports:
+        _settle_memory()
         announce(descriptor, ports)
         log.info("listening", process=role.value)
         await stopping.wait()
     return 0
+
+
+def _settle_memory() -> None:
+    """Take what was made to start (modules, statements) out of the collector's sight.
+
+    A full collection looked at all of it, 80 to 90 ms in which nobody was served.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":

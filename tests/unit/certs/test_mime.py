@@ -7,6 +7,7 @@ import base64
 import email
 import email.policy
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -528,3 +529,20 @@ def test_line_ends_of_a_large_message_are_seen_wherever_it_is_cut(octets):
     for end in (b"\r\n", b"\r", b"\n"):
         assert line_ends(b"a" * octets + end) == {end.decode()}
         assert line_ends(b"a" * octets + end + b"a") == {end.decode()}
+
+
+def test_delimiter_lines_are_found_among_hyphens_as_a_plain_search_would():
+    chance = random.Random(26)
+    pieces = (b"-", b"--", b"--b", b"--b--", b"\r\n", b"\n", b"a", b"b", b"-" * 40, b"x--b")
+    for _ in range(3000):
+        body = b"".join(chance.choices(pieces, k=chance.randrange(1, 60)))
+        raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + body
+        lines = re.split(rb"(?<=\n)", raw.partition(b"\r\n\r\n")[2])
+        wanted = 0
+        for line in lines:
+            word = line.rstrip(b" \t\r\n")
+            if word == b"--b--":
+                break
+            wanted += word == b"--b"
+
+        assert len(scan(raw).root.children) == wanted
