@@ -318,6 +318,7 @@ async def _listen(
                 settings.patient_session_minutes,
                 frozenset(settings.prevention_off),
                 notifies=settings.notify is not None,
+                alsace_moselle=frozenset(settings.alsace_moselle),
             ),
             sandbox=parts.pool,
         )

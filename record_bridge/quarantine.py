@@ -9,15 +9,13 @@ waits whole: its rows open and close together.
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from directory.codes import type_label
+from record_bridge.lateness import LATE_HOURS
 from record_bridge.model import ErrorCode, InsMatricule, Outcome, Problem, Reason
 from record_bridge.repository import micros, moment
-
-LATE_HOURS: Final = (24, 72)
-"""When an item that waits is told of again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,19 +225,6 @@ def forget_message(connection: sqlite3.Connection, item_id: int) -> None:
         " AND NOT EXISTS (SELECT 1 FROM quarantine WHERE archive_id = :id)",
         {"id": row[0]},
     )
-
-
-def late(connection: sqlite3.Connection, at: datetime) -> dict[str, int]:
-    """Count what has waited longer than each of LATE_HOURS: ``quarantined_24h`` and so on."""
-    return {
-        f"quarantined_{hours}h": int(
-            connection.execute(
-                "SELECT count(*) FROM quarantine WHERE state = 'open' AND received_at <= ?",
-                (micros(at - timedelta(hours=hours)),),
-            ).fetchone()[0]
-        )
-        for hours in LATE_HOURS
-    }
 
 
 def item_json(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
 from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
+from record_bridge.lateness import late
 from record_bridge.life_queries import LifeQueries
 from record_bridge.listing import Wanted, page_of, seen_by
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
@@ -260,6 +261,10 @@ class RecordQueries:
     async def close(self) -> None:
         """Close every connection."""
         await self._database.close()
+
+    async def late(self) -> dict[int, int]:
+        """Count what has waited in quarantine for a decision, by least hours."""
+        return await self._database.read(late, self._clock())
 
     async def patient(self, patient_id: int) -> PatientView | None:
         """Give one patient."""

@@ -320,6 +320,7 @@ quarantine = Table(
         sqlite_where=text("state = 'open' AND parent_unique_id IS NOT NULL"),
     ),
     Index("quarantine_item", "item_id"),
+    Index("quarantine_waiting", "received_at", sqlite_where=text("state = 'open'")),
 )
 
 reply_outbox = Table(

@@ -48,6 +48,7 @@ from mailserver.webmail import (
     quarantine_pages,
     record_pages,
     rights_pages,
+    unread_pages,
 )
 from mailserver.webmail.pages import STATIC, error_page
 from mailserver.webmail.services import (
@@ -195,6 +196,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/prevenir/confirmer", notify_pages.confirm, methods=["POST"]),
             Route("/prevenir/arreter", notify_pages.withdraw, methods=["POST"]),
             Route("/messagerie", mail_pages.start),
+            Route("/messagerie/non-lus", unread_pages.reports),
             Route("/messagerie/{mailbox:int}", mail_pages.mailbox),
             Route("/messagerie/{mailbox:int}/{folder:int}", mail_pages.folder),
             Route(entry, mail_pages.message, methods=["GET"]),

@@ -1,7 +1,6 @@
 """The messages: folders and lists, one message, its files, an answer.
 
-Invariants: a mailbox, folder or message that is not the visitor's is a 404 like one that does not
-exist (W5); the verdict on the sender is drawn by us, outside the frame that shows strangers'
+Invariants: the verdict on the sender is drawn by us, outside the frame that shows strangers'
 words (C7); opening a message is an event of the trail (RULES §13). Held messages are in no
 answer of the store, so no page can show them.
 """
@@ -26,11 +25,12 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.message.compose import Draft, compose
 from mailserver.message.headers import message_ids, value_of
 from mailserver.message.progress import Progress
-from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Folder, Mailbox
+from mailserver.store.model import EntryDetail, Flag, FlagChange, FlagMode, Mailbox
 from mailserver.webmail import invitations, keeping, offering
 from mailserver.webmail.files import download
 from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import render
+from mailserver.webmail.places import Place, entry_of, own_place, readable_place
 from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.sanitise import ShownSender, body_text, plain, safe_html, shown_sender
 from mailserver.webmail.services import WebmailServices
@@ -40,6 +40,9 @@ from record_bridge.formats import auth_results
 PAGE_MESSAGES: Final = 25
 SENT: Final = "\\Sent"
 NO_ANSWER: Final = "Il n'est pas possible de répondre à ce message."
+NO_ANSWER_FOR_A_TEAM: Final = (
+    "Cette messagerie est partagée : répondez depuis votre logiciel de messagerie."
+)
 MAX_ANSWER: Final = 20_000
 MAX_SUBJECT: Final = 200
 FRAME_POLICY: Final = (
@@ -49,41 +52,12 @@ FRAME_POLICY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page stands: a mailbox of the visitor and one of its folders."""
-
-    mailbox: Mailbox
-    folder: Folder
-
-    @property
-    def path(self) -> str:
-        """The folder's address."""
-        return f"/messagerie/{self.mailbox.id}/{self.folder.id}"
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the site says of a sender: never "document signé par" (RULES §12)."""
 
     level: str
     title: str
     text: str
-
-
-async def _place(request: Request, visitor: Visitor) -> Place:
-    mailbox = visitor.mailbox(int(request.path_params["mailbox"]))
-    folder = await services_of(request).store.folders.by_id(int(request.path_params["folder"]))
-    if folder is None or folder.mailbox_id != mailbox.id:
-        raise HTTPException(404)
-    return Place(mailbox, folder)
-
-
-async def _entry(request: Request, place: Place) -> EntryDetail:
-    uid = int(request.path_params["uid"])
-    found = await services_of(request).store.messages.detail(place.folder.id, [uid])
-    if not found:
-        raise HTTPException(404)
-    return found[0]
 
 
 async def _start(request: Request, visitor: Visitor) -> Response:
@@ -103,7 +77,7 @@ async def _mailbox(request: Request, visitor: Visitor) -> Response:
 
 async def _folder(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
-    place = await _place(request, visitor)
+    place = await own_place(request, visitor)
     before = request.query_params.get("avant", "")
     before_uid = (
         int(before) if before.isascii() and before.isdigit() and len(before) < 11 else None
@@ -131,8 +105,8 @@ async def _folder(request: Request, visitor: Visitor) -> Response:
 
 
 async def _message(request: Request, visitor: Visitor) -> Response:
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await readable_place(request, visitor)
+    detail = await entry_of(request, place)
     values = await _shown(request, visitor, place, detail)
     await _note_reading(request, visitor, place, detail)
     return render("message.html", visitor, values)
@@ -148,8 +122,7 @@ async def _shown(
     formatted = html_part is not None and (
         plain_part is None or request.query_params.get("forme") == "html"
     )
-    answer_to = _answer_address(message, place.mailbox)
-    reachable = bool(answer_to) and services.submissions.reaches(place.mailbox, answer_to)
+    answer_to, no_answer = _whom_to_answer(services, place, message)
     text, cut = "", False
     if plain_part is not None and not formatted:
         text, cut = await message.text_of(plain_part)
@@ -168,12 +141,12 @@ async def _shown(
         "attachments": message.attachments(),
         "filed": "$Filed" in detail.row.keywords or "$Duplicate" in detail.row.keywords,
         "is_patient": place.mailbox.type is MailboxType.PAT,
-        "answer_to": answer_to if reachable else "",
-        "no_answer": NO_ANSWER if not answer_to or reachable else _unreachable(place.mailbox),
+        "answer_to": answer_to,
+        "no_answer": no_answer,
         "answer": "",
         "answer_error": "",
         "nonce": secrets.token_hex(16),
-        "offered": await offering.offered_parts(request, visitor, place.mailbox, message),
+        "offered": await _offerable(request, visitor, place, message),
         "text_number": message.number_of(plain_part),
         "offer_told": offering.TOLD if request.query_params.get("range") == "oui" else "",
         "invitation": await invitations.invitation_of(services, place.mailbox, message),
@@ -183,6 +156,28 @@ async def _shown(
         "to": _recipients(plain(detail.index.to, 1000), place.mailbox),
         "standings": await _standings(services, place, detail),
     }
+
+
+async def _offerable(
+    request: Request, visitor: Visitor, place: Place, message: OpenedMessage
+) -> frozenset[int]:
+    if place.is_shared:
+        return frozenset()
+    return await offering.offered_parts(request, visitor, place.mailbox, message)
+
+
+def _whom_to_answer(
+    services: WebmailServices, place: Place, message: OpenedMessage
+) -> tuple[str, str]:
+    """Give who an answer goes to, or "" and why there is none."""
+    if place.is_shared:
+        return "", NO_ANSWER_FOR_A_TEAM
+    address = _answer_address(message, place.mailbox)
+    if not address:
+        return "", NO_ANSWER
+    if not services.submissions.reaches(place.mailbox, address):
+        return "", _unreachable(place.mailbox)
+    return address, ""
 
 
 async def _standings(
@@ -228,7 +223,7 @@ async def _note_reading(
         {"folder": place.folder.id, "uids": str(detail.row.uid), "via": "webmail"},
     )
     await services.store.audit.record([event])
-    if not detail.row.flags & Flag.SEEN:
+    if "s" in place.rights and not detail.row.flags & Flag.SEEN:
         change = FlagChange(
             place.folder.id, (detail.row.uid,), FlagMode.ADD, Flag.SEEN, frozenset()
         )
@@ -284,8 +279,8 @@ def verdict_of(services: WebmailServices, detail: EntryDetail) -> Verdict:
 
 
 async def _html_body(request: Request, visitor: Visitor) -> Response:
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await readable_place(request, visitor)
+    detail = await entry_of(request, place)
     message = await OpenedMessage.open(services_of(request), detail)
     part = message.text_part("text/html")
     if part is None:
@@ -301,8 +296,8 @@ async def _html_body(request: Request, visitor: Visitor) -> Response:
 
 
 async def _attachment(request: Request, visitor: Visitor) -> Response:
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await readable_place(request, visitor)
+    detail = await entry_of(request, place)
     message = await OpenedMessage.open(services_of(request), detail)
     number = int(request.path_params["number"])
     if number not in {shown.number for shown in message.attachments()}:
@@ -315,8 +310,8 @@ async def _attachment(request: Request, visitor: Visitor) -> Response:
 
 
 async def _keep(request: Request, visitor: Visitor) -> Response:
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await own_place(request, visitor)
+    detail = await entry_of(request, place)
     message = await OpenedMessage.open(services_of(request), detail)
     number = int(request.path_params["number"])
     where = f"{place.path}/{detail.row.uid}"
@@ -327,8 +322,8 @@ async def _keep(request: Request, visitor: Visitor) -> Response:
 
 async def _offered(request: Request, visitor: Visitor) -> offering.Offered:
     """Give the part that a page is about; looking at it is reading the message."""
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await own_place(request, visitor)
+    detail = await entry_of(request, place)
     message = await OpenedMessage.open(services_of(request), detail)
     await _note_reading(request, visitor, place, detail)
     number = int(request.path_params["number"])
@@ -370,8 +365,8 @@ def _answer_address(message: OpenedMessage, mailbox: Mailbox) -> str:
 
 async def _answer(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await own_place(request, visitor)
+    detail = await entry_of(request, place)
     message = await OpenedMessage.open(services, detail)
     to = _answer_address(message, place.mailbox)
     text = await field_of(request, "text", MAX_ANSWER + 1)
@@ -408,8 +403,8 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
 
 async def _invitation(request: Request, visitor: Visitor) -> Response:
     """Answer the invitation of a message."""
-    place = await _place(request, visitor)
-    detail = await _entry(request, place)
+    place = await own_place(request, visitor)
+    detail = await entry_of(request, place)
     opened = await OpenedMessage.open(services_of(request), detail)
     where = invitations.Answered(f"{place.path}/{detail.row.uid}", place.mailbox, opened)
     return await invitations.answer(request, visitor, where)

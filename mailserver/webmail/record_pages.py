@@ -29,6 +29,7 @@ from mailserver.webmail.professionals import names_of, practitioners_in, profess
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, services_of, signed_in
 from mailserver.webmail.text_fr import today
+from mailserver.webmail.unread_pages import unread_reports
 from mailserver.webmail.whose import own_patient, refuse_a_relative
 from record_bridge.admission import reads_packs
 from record_bridge.errors import RecordBridgeError
@@ -138,6 +139,7 @@ async def _home(request: Request, visitor: Visitor) -> Response:
         "emergencies": [], "names": {}, "packs": [],
         "notices": await _notices(request, visitor, record),
         "notifies": services.settings.notifies,
+        "waiting": len(await unread_reports(services, visitor)),
     }  # fmt: skip
     if record is not None:
         await note_access(request, record, "record", None)

@@ -42,6 +42,7 @@ class WebmailSettings:
         mail: what autoconfiguration tells.
         sign: signs a configuration profile (CMS, opaque, DER).
         notifies: people are told outside that something is new (RULES §14).
+        alsace_moselle: structures with the public holidays of Alsace and Moselle.
         trail_key: the Ed25519 public key of the trail, 32 octets.
     """
 
@@ -53,6 +54,7 @@ class WebmailSettings:
     session_minutes: int = 20
     prevention_off: frozenset[str] = frozenset()
     notifies: bool = False
+    alsace_moselle: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -433,3 +433,37 @@ async def test_a_professional_files_a_letter_by_hand_and_axe_finds_nothing(site,
         await page.get_by_text("Le document est rangé dans le dossier").wait_for()
         await look_at(page, "pro-range", width, gallery)
         await browser.close()
+
+
+UNREAD = OFFERED.replace(b"bilan.hpr", b"IHE_XDM.zip")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_professional_opens_reports_left_unread_and_axe_finds_nothing(
+    site, gallery, width
+):
+    webmail_site, base = site
+    for number in (b"1", b"2"):
+        await webmail_site.mail.receive(UNREAD % number, DOCTOR)
+    webmail_site.clock.pass_(days=5)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        await sign_in(page, base, webmail_site.code(), "doctor")
+        await page.get_by_text("2 comptes rendus ne sont pas lus").wait_for()
+        await look_at(page, "pro-accueil-non-lus", width, gallery)
+        for left in (1, 0):
+            await page.get_by_role("link", name="Voir la liste").click()
+            await page.get_by_role("heading", name="Comptes rendus non lus").wait_for()
+            await look_at(page, f"pro-non-lus-{left}", width, gallery)
+            await page.get_by_role("link", name="Reçu le").first.click()
+            await page.get_by_role("heading", name="Bilan").wait_for()
+            await page.get_by_role("link", name="Accueil").click()
+        await page.get_by_role("heading", name="Bonjour").wait_for()
+        assert await page.get_by_text("jours ouvrés").count() == 0
+        await page.goto(f"{base}/messagerie/non-lus")
+        await look_at(page, "pro-non-lus-aucun", width, gallery)
+        await browser.close()

@@ -207,6 +207,7 @@ async def _mail(w: Walk) -> None:
     inbox = await w.site.mail.store.folders.get(mailbox.id, "INBOX")
     box, folder = f"/messagerie/{mailbox.id}", f"/messagerie/{mailbox.id}/{inbox.id}"
     entry = "/messagerie/{mailbox:int}/{folder:int}/{uid:int}"
+    await w.get("/messagerie/non-lus")
     await w.get("/messagerie/{mailbox:int}", box)
     await w.get("/messagerie/{mailbox:int}/{folder:int}", folder)
     await w.get(entry, f"{folder}/1")

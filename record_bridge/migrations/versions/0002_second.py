@@ -789,6 +789,9 @@ CREATE INDEX quarantine_parent ON quarantine (structure_id, parent_unique_id) WH
 CREATE INDEX quarantine_unique_id ON quarantine (structure_id, unique_id) WHERE state = 'open'
 """,
     """
+CREATE INDEX quarantine_waiting ON quarantine (received_at) WHERE state = 'open'
+""",
+    """
 CREATE INDEX reply_outbox_held ON reply_outbox (structure_id) WHERE state = 'held'
 """,
 )
