@@ -40,7 +40,7 @@ MAX_FACTS_BYTES = 4096
 ROOT_CONTEXT = b"pli trail root v1\x00"
 """Prefix of what is signed, so that a root's signature is good for nothing else."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SEAL_BATCH = 128
+_SEAL_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Sealing:
 def seal(connection: sqlite3.Connection, sealing: Sealing) -> SignedRoot | None:
     """Order and seal what is unsealed and sign the new root, in the writer's transaction.
 
-    Takes at most a few thousand events at a time: call again until it returns None.
+    Takes at most 64 events at a time: call again until it returns None.
 
     Returns:
         The new root, or None when nothing was unsealed.

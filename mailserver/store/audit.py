@@ -53,7 +53,7 @@ class Audit:
         """Order and seal what is unsealed, and sign the new root.
 
         Returns:
-            The new root to export, None when nothing was unsealed; a few thousand events at a
+            The new root to export, None when nothing was unsealed; some at a
             time, so call again until None.
         """
         if not await self.unsealed():
