@@ -38,6 +38,8 @@ _OWN_DOCUMENT: Final = (
     "marks", "author", "custodian", "media_type", "received_at",
 )  # fmt: skip
 """Columns of a document that its patient is given: nothing of what else came with it."""
+_DERIVED: Final = frozenset({"words", "refs"})
+"""Columns of a document that are made anew from the others."""
 
 
 RIGHTS: Final = frozenset(kind.value for kind in PROFESSIONAL)
@@ -57,7 +59,7 @@ def columns(table: Table, kind: str) -> tuple[str, ...]:
     """The columns of a table that an archive of this kind holds, its own key first."""
     if kind == OWN and table.name == "document":
         return _OWN_DOCUMENT
-    return tuple(column.name for column in table.c)
+    return tuple(column.name for column in table.c if column.name not in _DERIVED)
 
 
 def links(table: Table) -> Mapping[str, str]:
@@ -100,7 +102,7 @@ def decoded(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for name, given in row.items():
-        if name not in table.c:
+        if name not in table.c or name in _DERIVED:
             raise MalformedArchiveError("column")
         column = table.c[name]
         value = given

@@ -24,7 +24,14 @@ from directory.trail import append
 from record_bridge import archive_form as form
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.life import MAX_FILE
-from record_bridge.repository import Archived, archive, insert, micros, store_chunks
+from record_bridge.repository import (
+    Archived,
+    archive,
+    insert,
+    insert_document,
+    micros,
+    store_chunks,
+)
 from record_bridge.schema import METADATA, TRAIL
 
 MAX_ENTRIES: Final = 200_000
@@ -177,7 +184,7 @@ def _fill_table(
         if name == "document" and "package_id" not in values:
             values["package_id"] = _no_package(connection, wanted)
         content = _content(name, place, row, reader)
-        mine.append(insert(connection, name, values))
+        mine.append(_put(connection, name, values))
         if content is not None:
             store_chunks(connection, f"{name}_chunk", f"{name}_id", (mine[-1], content))
     for place, column, given in later:
@@ -186,6 +193,15 @@ def _fill_table(
             (_key(mine, given), mine[place]),
         )
     return len(rows)
+
+
+def _put(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
+    if table != "document":
+        return insert(connection, table, values)
+    try:
+        return insert_document(connection, values)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise MalformedArchiveError("column") from error  # no title, or a day that is none
 
 
 def _local(table: str, row: Mapping[str, Any], wanted: Import, place: int) -> dict[str, Any]:

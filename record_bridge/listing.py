@@ -1,9 +1,10 @@
-"""One page of a record, whatever its size: what a viewer sees is decided on groups of documents.
+"""One page of a record, whatever its size: what a viewer sees is decided cell by cell.
 
 A decision depends on a document's type and states, and on whether the viewer wrote it, received
-it, or attends: documents that agree in those are one group, decided once by
-``record_bridge.visibility.decide``. SQL counts the groups from an index and leaves the hidden ones
-out of a page; what it gives is decided again row by row, so that SQL alone shows nothing.
+it, or attends: the documents that agree in those are one cell of ``record_bridge.document_index``,
+counted there and decided once by ``record_bridge.visibility.decide``. A page reads the newest of
+the cells that are shown and nothing of the others; what it gives is decided again row by row, so
+that SQL alone shows nothing.
 
 Source: RULES §7.
 """
@@ -13,86 +14,83 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import text
 
 from directory.database import Database
-from record_bridge.model import Viewer, ViewerKind, Visibility
+from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.rights import RecordFacts
 from record_bridge.rights_record import DOCUMENT_COLUMNS, document_facts
-from record_bridge.schema import document
 from record_bridge.visibility import DocumentFacts, decide
 
 PAGE: Final = 20
 """Source: MSS-FACTS §6.5 (TD3.1, batches of 20)."""
 
-_BORNE: Final = (
-    "instr(' ' || {0} || ' ', ' ' || :ref || ' ') OR instr(' ' || {0} || ' ', ' 8' || :ref || ' ')"
+_CELLS: Final = text(
+    "SELECT id, ref, roles, status, class_code, type_code, visibility, many FROM document_cell"
+    " WHERE record_id = :record_id AND ref IN ('', :ref)"
 )
-_FLAGS: Final = " || ".join(
-    f"(CASE WHEN :ref <> '' AND ({_BORNE.format(column)}) THEN '1' ELSE '0' END)"
-    for column in ("author_ids", "recipient_ids", "attending_ids")
-)
-"""Three digits: the viewer wrote it, received it, attends."""
-_KEY: Final = f"type_code || '/' || visibility || '/' || {_FLAGS}"
-_PLAIN_GROUPS: Final = text(
-    "SELECT class_code, type_code, visibility, '000' AS flags, count(*) AS many FROM document"
-    " WHERE patient_id = :patient_id AND status = 'current'"
-    " GROUP BY class_code, type_code, visibility"
-)
-"""For who is no professional: one walk over the index, which has this order."""
-_GROUPS: Final = text(
-    f"SELECT class_code, type_code, visibility, {_FLAGS} AS flags, count(*) AS many FROM document"  # noqa: S608 - ours
-    " WHERE patient_id = :patient_id AND status = 'current'"
-    " GROUP BY class_code, type_code, visibility, flags"
-)
-_PAGE: Final = (
-    select(*DOCUMENT_COLUMNS)
-    .where(document.c.patient_id == bindparam("patient_id"), document.c.status == "current")
-    .where(text("(:class_code IS NULL OR class_code = :class_code)"))
-    .where(text(f"({_KEY}) NOT IN (SELECT value FROM json_each(:hidden))"))  # noqa: S608 - ours
-    .order_by(document.c.effective_at.desc(), document.c.received_at.desc())
-    .order_by(document.c.id.desc())
-    .limit(bindparam("many"))
-    .offset(bindparam("before"))
+COLUMNS: Final = ", ".join(f"d.{column.name}" for column in DOCUMENT_COLUMNS)
+NEWEST: Final = "ORDER BY coalesce({0}.effective_at, {0}.received_at) DESC, {0}.id DESC"
+_BY_DATE: Final = NEWEST.format("d")
+_PAGE: Final = text(
+    f"SELECT {COLUMNS} FROM document AS d WHERE d.id IN ("  # noqa: S608 - ours
+    "SELECT d.id FROM json_each(:cells) AS c CROSS JOIN document AS d ON d.id IN ("
+    "SELECT document_id FROM cell_document WHERE cell_id = c.value"
+    " ORDER BY dated_at DESC, document_id DESC LIMIT :upto)"
+    f" {_BY_DATE} LIMIT :many OFFSET :before) {_BY_DATE}"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a viewer sees of a record's current documents.
+class Cell:
+    """Documents of a record that one decision is the same for.
 
-    Attributes:
-        counts: by class.
-        hidden: keys of the groups that are left out.
+    ``is_named``: the viewer's own, apart from everybody's cells, and with no words in the index.
     """
 
-    counts: Mapping[str, int]
-    hidden: frozenset[str]
+    id: int
+    status: str
+    class_code: str
+    many: int
+    is_named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The cells of a record that a viewer sees; no document is in two of them."""
+
+    cells: Sequence[Cell]
 
     @property
-    def total(self) -> int:
-        """How many documents."""
-        return sum(self.counts.values())
+    def current(self) -> Sequence[Cell]:
+        """The cells of current documents."""
+        return [cell for cell in self.cells if cell.status == DocumentStatus.CURRENT.value]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many current documents, by class."""
+        counts: dict[str, int] = {}
+        for cell in self.current:
+            counts[cell.class_code] = counts.get(cell.class_code, 0) + cell.many
+        return counts
 
 
 async def seen_by(
     database: Database, patient_id: int, viewer: Viewer, record: RecordFacts
 ) -> Seen:
-    """Decide on each group of a record's current documents."""
-    counts: dict[str, int] = {}
-    hidden = set()
-    ref = _ref(viewer)
-    rows = (
-        await database.all(_GROUPS, {"patient_id": patient_id, "ref": ref})
-        if ref
-        else await database.all(_PLAIN_GROUPS, {"patient_id": patient_id})
+    """Decide on each cell of a record."""
+    ref = viewer.ref if viewer.kind == ViewerKind.PRACTITIONER else ""
+    rows = await database.all(_CELLS, {"record_id": patient_id, "ref": ref})
+    shown = [row for row in rows if decide(_facts(row, viewer), viewer, record).is_shown]
+    # Being named by a document only ever adds to what everybody of one's profession sees.
+    everybodys = {_states(row) for row in shown if not row.ref}
+    return Seen(
+        [
+            Cell(row.id, row.status, row.class_code, row.many, bool(row.ref))
+            for row in shown
+            if not row.ref or _states(row) not in everybodys
+        ]
     )
-    for row in rows:
-        if decide(_facts(row, viewer), viewer, record).is_shown:
-            counts[row.class_code] = counts.get(row.class_code, 0) + row.many
-        else:
-            hidden.add(f"{row.type_code}/{row.visibility}/{row.flags}")
-    return Seen(counts, frozenset(hidden))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +107,37 @@ async def page_of(
 ) -> list[Mapping[str, Any]]:
     """Give the rows of one page, newest first."""
     seen, wanted = what
+    before = (wanted.number - 1) * wanted.many
+    cells = [cell.id for cell in seen.current if wanted.class_code in (None, cell.class_code)]
     rows = await database.all(
         _PAGE,
         {
-            "patient_id": int(record.patient_ref),
-            "ref": _ref(viewer),
-            "class_code": wanted.class_code,
-            "hidden": json.dumps(sorted(seen.hidden)),
+            "cells": json.dumps(cells),
+            "upto": before + wanted.many,
             "many": wanted.many,
-            "before": (wanted.number - 1) * wanted.many,
+            "before": before,
         },
     )
+    return shown_rows(rows, viewer, record)
+
+
+def shown_rows(
+    rows: Sequence[Any], viewer: Viewer, record: RecordFacts
+) -> list[Mapping[str, Any]]:
+    """Decide once more, on each row itself; Any: rows of SQLAlchemy."""
     found: Sequence[Mapping[str, Any]] = [row._asdict() for row in rows]
     return [row for row in found if decide(document_facts(row), viewer, record).is_shown]
 
 
-def _ref(viewer: Viewer) -> str:
-    return viewer.ref if viewer.kind == ViewerKind.PRACTITIONER else ""
+def _states(row: Any) -> tuple[str, str, str, str]:
+    """What cells of one kind of documents agree in; Any: a row of SQLAlchemy."""
+    return row.status, row.class_code, row.type_code, row.visibility
 
 
 def _facts(row: Any, viewer: Viewer) -> DocumentFacts:
-    """A group as a document; Any: a row of SQLAlchemy."""
+    """A cell as a document; Any: a row of SQLAlchemy."""
     own = frozenset({viewer.ref})
-    wrote, received, attends = (own if digit == "1" else frozenset() for digit in row.flags)
+    roles = row.roles or "000"
+    wrote, received, attends = (own if digit == "1" else frozenset() for digit in roles)
     states = frozenset(Visibility(code) for code in row.visibility.split())
     return DocumentFacts(row.type_code, states, wrote, received, attends)

@@ -41,17 +41,21 @@ from record_bridge.schema import (
     patient,
     prevention_declared,
 )
+from record_bridge.searching import Cursor, Sought, search
 from record_bridge.visibility import DocumentFacts, decide
 
 __all__ = [
     "AccessView",
     "AgendaView",
     "CategoryView",
+    "Cursor",
     "DocumentDetail",
     "DocumentView",
+    "FoundPage",
     "PatientView",
     "RecordPage",
     "RecordQueries",
+    "Sought",
     "Viewer",
     "ViewerKind",
     "Wanted",
@@ -227,6 +231,14 @@ class AccessView:
     title: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A page of what a search found, and where the next one starts; None after the last."""
+
+    documents: Sequence[DocumentView]
+    after: Cursor | None
+
+
 def number_of(name: str) -> int:
     """A number of at most 52 bits (JSON holds them), always the same for the same name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") >> 4
@@ -339,13 +351,33 @@ class RecordQueries:
         seen = await seen_by(self._database, patient_id, viewer, record)
         rows = await page_of(self._database, record, viewer, (seen, wanted)) if wanted.many else []
         order = {code: place for place, code in enumerate(CLASSES)}
+        counts = seen.counts
         categories = tuple(
-            CategoryView(code, class_label(code), seen.counts[code])
-            for code in sorted(seen.counts, key=lambda code: (order.get(code, len(order)), code))
+            CategoryView(code, class_label(code), counts[code])
+            for code in sorted(counts, key=lambda code: (order.get(code, len(order)), code))
         )
         code = wanted.class_code
-        total = seen.total if code is None else seen.counts.get(code, 0)
+        total = sum(n for each, n in counts.items() if code in (None, each))
         return RecordPage(categories, tuple(map(_document, rows)), total)
+
+    async def search(self, patient_id: int, viewer: Viewer, sought: Sought) -> FoundPage:
+        """Give one page of the current documents that hold every word, newest first.
+
+        What it costs does not grow with the record.
+        """
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None:
+            return FoundPage((), None)
+        seen = await seen_by(self._database, patient_id, viewer, record)
+        found = await search(self._database, record, viewer, (seen, sought))
+        return FoundPage(tuple(map(_document, found.rows)), found.after)
+
+    async def sees_any(self, patient_id: int, viewer: Viewer) -> bool:
+        """Say whether the viewer sees a document of this record, in whatever status."""
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None:
+            return False
+        return bool((await seen_by(self._database, patient_id, viewer, record)).cells)
 
     async def documents(
         self,

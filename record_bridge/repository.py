@@ -5,22 +5,30 @@ they are raw SQL because they stand in the path of every document (DESIGN §5).
 """
 
 import hashlib
+import re
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 from directory.database import Database, migrate
 from record_bridge.schema import CHUNK_OCTETS
+from record_bridge.search_words import Described, kept
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PEOPLE: Final = ("author_ids", "recipient_ids", "attending_ids")
+_TYPED_RPPS: Final = re.compile(r"8[0-9]{11}")
 
 
 def create_record(path: Path) -> None:
     """Create the record database or bring it to this program's schema. Blocking."""
     migrate(path, MIGRATIONS)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        describe_again(connection)
 
 
 async def open_record(path: Path, *, read_only: bool = False) -> Database:
@@ -58,6 +66,52 @@ def insert(connection: sqlite3.Connection, table: str, values: Mapping[str, obje
     )
     assert cursor.lastrowid is not None  # noqa: S101 - an INSERT that did not raise has one
     return cursor.lastrowid
+
+
+def insert_document(connection: sqlite3.Connection, values: Mapping[str, object]) -> int:
+    """Insert a row of ``document`` with what it is found by; give its id."""
+    return insert(connection, "document", {**values, **_described(values)})
+
+
+def describe_again(connection: sqlite3.Connection) -> None:
+    """Write anew what documents are found by, of those that have no words yet."""
+    rows = connection.execute(
+        "SELECT id, title, type_code, author, custodian, effective_at, received_at, author_ids,"
+        " recipient_ids, attending_ids FROM document WHERE words = '' ORDER BY id"
+    )
+    names = [column[0] for column in rows.description]
+    for row in rows.fetchall():
+        values = dict(zip(names, row, strict=True))
+        found = _described(values) | {"id": values["id"]}
+        connection.execute(
+            "UPDATE document SET words = :words, refs = :refs WHERE id = :id", found
+        )
+
+
+def _described(values: Mapping[str, Any]) -> dict[str, str]:
+    at = values.get("effective_at")
+    described = Described(
+        title=values["title"],
+        type_code=values["type_code"],
+        author=values.get("author", ""),
+        custodian=values.get("custodian", ""),
+        at=moment(values["received_at"] if at is None else at),
+    )
+    people = (str(values.get(name, "")).split() for name in _PEOPLE)
+    return {"words": kept(described), "refs": _refs(*people)}
+
+
+def _refs(*people: list[str]) -> str:
+    """Who a document is for by name, as the cells have them: ``101:10001234567``, by number.
+
+    A national identifier of a professional is the RPPS (eleven digits), or has 8 before it.
+    """
+    found: dict[str, list[str]] = {}
+    for place, identifiers in enumerate(people):
+        for identifier in identifiers:
+            ref = identifier[1:] if _TYPED_RPPS.fullmatch(identifier) else identifier
+            found.setdefault(ref, ["0"] * len(people))[place] = "1"
+    return " ".join(f"{''.join(roles)}:{ref}" for ref, roles in sorted(found.items()))
 
 
 def store_chunks(

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from directory.database import Database
 from record_bridge.habilitation import Matrix, parse_matrix
@@ -28,7 +28,8 @@ from record_bridge.rights import (
 from record_bridge.schema import access_right, agenda_entry, document, opposition, patient
 from record_bridge.visibility import DocumentFacts
 
-DOCUMENT_COLUMNS = [column for column in document.c if column.name != "sha256"]
+_NOT_SHOWN = frozenset({"sha256", "words", "refs"})
+DOCUMENT_COLUMNS = [column for column in document.c if column.name not in _NOT_SHOWN]
 
 
 @cache
@@ -171,7 +172,7 @@ async def rows_of_record(database: Database, patient_id: int) -> Sequence[Mappin
     rows = await database.all(
         select(*DOCUMENT_COLUMNS)
         .where(document.c.patient_id == patient_id)
-        .order_by(document.c.effective_at.desc(), document.c.received_at.desc())
+        .order_by(func.coalesce(document.c.effective_at, document.c.received_at).desc())
         .order_by(document.c.id.desc())
     )
     return [row._asdict() for row in rows]

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from directory.trail import trail_tables
+from record_bridge import document_index
 
 METADATA = MetaData()
 
@@ -198,18 +199,11 @@ document = Table(
         server_default="0",
         comment="1: it left its record or came back since the hand-over looked",
     ),
+    Column("words", Text, nullable=False, server_default="", comment="search_words.kept"),
+    Column("refs", Text, nullable=False, server_default="", comment="roles:RPPS, space separated"),
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
     Index("document_patient", "patient_id", "class_code"),
-    Index("document_recent", "patient_id", "effective_at", "received_at"),
-    Index(
-        "document_groups",
-        "patient_id",
-        "status",
-        "class_code",
-        "type_code",
-        "visibility",
-    ),
     Index("document_moved", "structure_id", sqlite_where=text("moved = 1")),
     Index("document_identity", "identity_id"),
     Index("document_release", "release_at", sqlite_where=text("release_at IS NOT NULL")),
@@ -220,6 +214,9 @@ document = Table(
         sqlite_where=text("parent_unique_id IS NOT NULL"),
     ),
 )
+
+document_index.index_tables(METADATA, document)
+AFTER_UPGRADE = document_index.AFTER_UPGRADE
 
 document_chunk = Table(
     "document_chunk",

@@ -24,7 +24,7 @@ from record_bridge.model import (
     Visibility,
 )
 from record_bridge.replacement import Provenance, StoredVersion
-from record_bridge.repository import insert, micros, store_chunks
+from record_bridge.repository import insert, insert_document, micros, store_chunks
 from record_bridge.visibility import is_visible_to_patient, released
 
 
@@ -232,9 +232,8 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
     header = new.opened.header
     assert header is not None  # noqa: S101 - an unreadable document is never filed
     author = header.authors[0] if header.authors else None
-    document_id = insert(
+    document_id = insert_document(
         connection,
-        "document",
         {
             "structure_id": new.structure_id,
             "patient_id": new.patient_id,

@@ -1,24 +1,25 @@
 """What a record's pages cost does not grow with the record; figures: scripts/bench record."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from record_bridge.listing import PAGE
 from tests.support.record_load import PAGES, cost, loaded
-from tests.support.webmail import webmail
+from tests.support.webmail import token_of, webmail
 
 
 @pytest.mark.timeout(60)
 async def test_statements_per_request_are_the_same_at_every_size(tmp_path: Path) -> None:
     found = {}
-    for count in (10, 500):
+    for count in (10, 1_000):
         folder = tmp_path / str(count)
         folder.mkdir()
         async with loaded(folder, count) as (site, client):
             found[count] = {page: (await cost(site, client, page)).statements for page in PAGES}
 
-    assert found[10] == found[500]
+    assert found[10] == found[1_000]
 
 
 async def test_pages_hold_every_document_once_and_no_hidden_one(tmp_path: Path) -> None:
@@ -34,6 +35,28 @@ async def test_pages_hold_every_document_once_and_no_hidden_one(tmp_path: Path) 
 
     shown = [number for number in range(count) if number % 10 != 9]
     assert [int(each.split()[0]) for each in titles] == shown
+
+
+async def test_a_search_goes_on_to_the_last_document_and_names_no_row(tmp_path: Path) -> None:
+    count = 2 * PAGE + 13
+    async with loaded(tmp_path, count) as (_, client):
+        titles: list[str] = []
+        said, after = [], ""
+        form = {"csrf": token_of((await client.get("/dossier/recherche")).text), "words": "COMPTE"}
+        while after is not None:
+            answer = await client.post("/dossier/recherche", data=form | {"after": after})
+            text = answer.text
+            titles += [part.partition("<")[0] for part in text.split("Compte rendu ")[1:]]
+            said.append(text.partition('role="status">')[2].partition("<")[0])
+            found = re.search(r'name="after" value="([^"]*)"', text)
+            after = None if found is None else found[1]
+
+    shown = [number for number in range(count) if number % 10 != 9]
+    assert [int(each.split()[0]) for each in titles] == shown
+    assert said == [
+        "Plus de 20 résultats", "Suite des résultats : 20 résultats",
+        f"Suite des résultats : {len(shown) - 40} résultats",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "99999", "999999", "²", "1e3"])

@@ -185,6 +185,7 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
     await _quarantine(w)
     for words in ("ZZCACHE", "Montre", "vaccin"):
         await w.post("/dossier/recherche", words=words)
+        await w.post("/dossier/recherche", words=words, after="1795269600000000.1")
     await _changes(w, hidden, entry)
     await _calendars(w)
     await _fhir(w)

@@ -18,7 +18,9 @@ from tests.support.webmail import Webmail, token_of, webmail
 
 WORD = "thyroide"
 """In the title of one document in ten thousand, and of the first one."""
-PAGES = ("record", "search")
+SEARCHES = {"search, few": WORD, "search, many": "compte rendu", "search, none": "rien"}
+"""What is searched for: in two documents at most, in every one, in none."""
+PAGES = ("record", *SEARCHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def fill(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
             "received_at": micros(AT),
             "filed_at": micros(AT),
         }
-        repository.insert(connection, "document", row)
+        repository.insert_document(connection, row)
 
 
 @contextmanager
@@ -101,7 +103,7 @@ def _analyse(connection: sqlite3.Connection, _: None) -> None:
 async def cost(site: Webmail, client: httpx2.AsyncClient, page: str, times: int = 1) -> Cost:
     """Ask for a page so many times; the statements are one request's, the CPU time the mean's."""
     search = await client.get("/dossier/recherche")
-    form = {"csrf": token_of(search.text), "words": WORD}
+    form = {"csrf": token_of(search.text), "words": SEARCHES.get(page, "")}
     with counted(site) as seen:
         start = time.process_time()
         for _ in range(times):

@@ -183,7 +183,7 @@ def _file(connection: Any, value: tuple[int, bytes, CdaSpec, dict[str, Any]]) ->
         "package_id": package, "receipt": spec.unique_id, "position": 0,
         "received_at": micros(AT), "filed_at": micros(AT),
     } | columns  # fmt: skip
-    document_id = repository.insert(connection, "document", row)
+    document_id = repository.insert_document(connection, row)
     repository.store_chunks(connection, "document_chunk", "document_id", (document_id, content))
     return document_id
 

@@ -103,6 +103,30 @@ DROP TABLE patient
 ALTER TABLE patient_next RENAME TO patient
 """,
     """
+CREATE TABLE document_cell (
+    id INTEGER NOT NULL,
+    record_id INTEGER NOT NULL,
+    ref TEXT NOT NULL,
+    status TEXT NOT NULL,
+    class_code TEXT NOT NULL,
+    type_code TEXT NOT NULL,
+    visibility TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    many INTEGER NOT NULL,
+    PRIMARY KEY (id),
+    CONSTRAINT document_cell_key UNIQUE (record_id, ref, status, class_code, type_code, visibility, roles)
+)
+""",
+    """
+CREATE TABLE cell_document (
+    cell_id INTEGER NOT NULL,
+    dated_at INTEGER NOT NULL,
+    document_id INTEGER NOT NULL,
+    PRIMARY KEY (cell_id, dated_at, document_id)
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE handover_choice (
     structure_id TEXT NOT NULL,
     begins_after INTEGER NOT NULL,
@@ -172,6 +196,8 @@ CREATE TABLE document_next (
     imported_at INTEGER,
     withdrawn_at INTEGER,
     moved INTEGER DEFAULT '0' NOT NULL,
+    words TEXT DEFAULT '' NOT NULL,
+    refs TEXT DEFAULT '' NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
     CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
@@ -551,6 +577,16 @@ CREATE TABLE patient_merge_row (
 )
 """,
     """
+CREATE TABLE document_word (
+    cell_id INTEGER NOT NULL,
+    word TEXT NOT NULL,
+    dated_at INTEGER NOT NULL,
+    document_id INTEGER NOT NULL,
+    PRIMARY KEY (cell_id, word, dated_at, document_id)
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE agenda_entry_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -726,9 +762,6 @@ CREATE INDEX calendar_key_patient ON calendar_key (patient_id)
 CREATE INDEX deposit_patient ON deposit (patient_id)
 """,
     """
-CREATE INDEX document_groups ON document (patient_id, status, class_code, type_code, visibility)
-""",
-    """
 CREATE INDEX document_identity ON document (identity_id)
 """,
     """
@@ -739,9 +772,6 @@ CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE 
 """,
     """
 CREATE INDEX document_patient ON document (patient_id, class_code)
-""",
-    """
-CREATE INDEX document_recent ON document (patient_id, effective_at, received_at)
 """,
     """
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
@@ -793,6 +823,46 @@ CREATE INDEX quarantine_waiting ON quarantine (received_at) WHERE state = 'open'
 """,
     """
 CREATE INDEX reply_outbox_held ON reply_outbox (structure_id) WHERE state = 'held'
+""",
+    """
+CREATE TRIGGER cell_counted AFTER INSERT ON cell_document BEGIN UPDATE document_cell SET many = many + 1 WHERE id = NEW.cell_id; END
+""",
+    """
+CREATE TRIGGER cell_uncounted AFTER DELETE ON cell_document BEGIN UPDATE document_cell SET many = many - 1 WHERE id = OLD.cell_id; DELETE FROM document_cell WHERE id = OLD.cell_id AND many = 0; END
+""",
+    """
+CREATE TRIGGER document_enters AFTER INSERT ON document BEGIN
+ INSERT INTO document_cell
+  (record_id, ref, status, class_code, type_code, visibility, roles, many)
+  SELECT NEW.patient_id, p.ref, NEW.status, NEW.class_code, NEW.type_code,
+  NEW.visibility, p.roles, 0 FROM (SELECT '' AS ref, '' AS roles UNION ALL SELECT substr(value, 5), substr(value, 1, 3) FROM json_each('[' || replace(json_quote(trim(NEW.refs)), ' ', '","') || ']') WHERE value <> '') AS p WHERE NEW.patient_id IS NOT NULL
+  ON CONFLICT DO NOTHING;
+ INSERT INTO cell_document (cell_id, dated_at, document_id) SELECT c.id, coalesce(NEW.effective_at, NEW.received_at), NEW.id FROM (SELECT '' AS ref, '' AS roles UNION ALL SELECT substr(value, 5), substr(value, 1, 3) FROM json_each('[' || replace(json_quote(trim(NEW.refs)), ' ', '","') || ']') WHERE value <> '') AS p CROSS JOIN document_cell AS c WHERE c.record_id = NEW.patient_id AND c.status = NEW.status AND c.class_code = NEW.class_code AND c.type_code = NEW.type_code AND c.visibility = NEW.visibility AND c.ref = p.ref AND c.roles = p.roles ON CONFLICT DO NOTHING;
+ INSERT INTO document_word (cell_id, word, dated_at, document_id) SELECT c.id, w.value, coalesce(NEW.effective_at, NEW.received_at), NEW.id FROM document_cell AS c CROSS JOIN json_each('[' || replace(json_quote(trim(NEW.words)), ' ', '","') || ']') AS w WHERE c.record_id = NEW.patient_id AND c.status = NEW.status AND c.class_code = NEW.class_code AND c.type_code = NEW.type_code AND c.visibility = NEW.visibility AND c.ref = '' AND c.roles = '' AND NEW.status = 'current' AND w.value <> '' ON CONFLICT DO NOTHING;
+END
+""",
+    """
+CREATE TRIGGER document_leaves AFTER DELETE ON document BEGIN
+ DELETE FROM document_word WHERE (cell_id, word, dated_at, document_id) IN (SELECT c.id, w.value, coalesce(OLD.effective_at, OLD.received_at), OLD.id FROM document_cell AS c CROSS JOIN json_each('[' || replace(json_quote(trim(OLD.words)), ' ', '","') || ']') AS w WHERE c.record_id = OLD.patient_id AND c.status = OLD.status AND c.class_code = OLD.class_code AND c.type_code = OLD.type_code AND c.visibility = OLD.visibility AND c.ref = '' AND c.roles = '' AND OLD.status = 'current' AND w.value <> '');
+ DELETE FROM cell_document WHERE (cell_id, dated_at, document_id) IN (SELECT c.id, coalesce(OLD.effective_at, OLD.received_at), OLD.id FROM (SELECT '' AS ref, '' AS roles UNION ALL SELECT substr(value, 5), substr(value, 1, 3) FROM json_each('[' || replace(json_quote(trim(OLD.refs)), ' ', '","') || ']') WHERE value <> '') AS p CROSS JOIN document_cell AS c WHERE c.record_id = OLD.patient_id AND c.status = OLD.status AND c.class_code = OLD.class_code AND c.type_code = OLD.type_code AND c.visibility = OLD.visibility AND c.ref = p.ref AND c.roles = p.roles);
+END
+""",
+    """
+CREATE TRIGGER document_moves AFTER UPDATE OF patient_id, status, class_code, type_code, visibility, effective_at, received_at, refs, words ON document
+BEGIN
+ DELETE FROM document_word WHERE (cell_id, word, dated_at, document_id) IN (SELECT c.id, w.value, coalesce(OLD.effective_at, OLD.received_at), OLD.id FROM document_cell AS c CROSS JOIN json_each('[' || replace(json_quote(trim(OLD.words)), ' ', '","') || ']') AS w WHERE c.record_id = OLD.patient_id AND c.status = OLD.status AND c.class_code = OLD.class_code AND c.type_code = OLD.type_code AND c.visibility = OLD.visibility AND c.ref = '' AND c.roles = '' AND OLD.status = 'current' AND w.value <> '');
+ DELETE FROM cell_document WHERE (cell_id, dated_at, document_id) IN (SELECT c.id, coalesce(OLD.effective_at, OLD.received_at), OLD.id FROM (SELECT '' AS ref, '' AS roles UNION ALL SELECT substr(value, 5), substr(value, 1, 3) FROM json_each('[' || replace(json_quote(trim(OLD.refs)), ' ', '","') || ']') WHERE value <> '') AS p CROSS JOIN document_cell AS c WHERE c.record_id = OLD.patient_id AND c.status = OLD.status AND c.class_code = OLD.class_code AND c.type_code = OLD.type_code AND c.visibility = OLD.visibility AND c.ref = p.ref AND c.roles = p.roles);
+ INSERT INTO document_cell
+  (record_id, ref, status, class_code, type_code, visibility, roles, many)
+  SELECT NEW.patient_id, p.ref, NEW.status, NEW.class_code, NEW.type_code,
+  NEW.visibility, p.roles, 0 FROM (SELECT '' AS ref, '' AS roles UNION ALL SELECT substr(value, 5), substr(value, 1, 3) FROM json_each('[' || replace(json_quote(trim(NEW.refs)), ' ', '","') || ']') WHERE value <> '') AS p WHERE NEW.patient_id IS NOT NULL
+  ON CONFLICT DO NOTHING;
+ INSERT INTO cell_document (cell_id, dated_at, document_id) SELECT c.id, coalesce(NEW.effective_at, NEW.received_at), NEW.id FROM (SELECT '' AS ref, '' AS roles UNION ALL SELECT substr(value, 5), substr(value, 1, 3) FROM json_each('[' || replace(json_quote(trim(NEW.refs)), ' ', '","') || ']') WHERE value <> '') AS p CROSS JOIN document_cell AS c WHERE c.record_id = NEW.patient_id AND c.status = NEW.status AND c.class_code = NEW.class_code AND c.type_code = NEW.type_code AND c.visibility = NEW.visibility AND c.ref = p.ref AND c.roles = p.roles ON CONFLICT DO NOTHING;
+ INSERT INTO document_word (cell_id, word, dated_at, document_id) SELECT c.id, w.value, coalesce(NEW.effective_at, NEW.received_at), NEW.id FROM document_cell AS c CROSS JOIN json_each('[' || replace(json_quote(trim(NEW.words)), ' ', '","') || ']') AS w WHERE c.record_id = NEW.patient_id AND c.status = NEW.status AND c.class_code = NEW.class_code AND c.type_code = NEW.type_code AND c.visibility = NEW.visibility AND c.ref = '' AND c.roles = '' AND NEW.status = 'current' AND w.value <> '' ON CONFLICT DO NOTHING;
+END
+""",
+    """
+UPDATE document SET words = ''
 """,
 )
 
