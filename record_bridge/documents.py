@@ -406,7 +406,7 @@ def _file(
             title=(header.title or document.entry.title or header.code_display)[
                 :_TITLE_CHARACTERS
             ],
-            effective_at=None if effective is None else effective.at,
+            effective_at=None if effective is None else effective.start,
             sender=package.opened.from_address or package.origin.address,
             provenance=replacement.provenance_of(package.origin, judged.right, header),
             recipient_ids=package.recipient_ids,

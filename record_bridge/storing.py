@@ -254,7 +254,7 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
             "masked_here": _codes(new.masked_here),
             "release_at": None if new.release_at is None else micros(new.release_at),
             "marks": _codes(new.marks),
-            "author": "" if author is None else author.name,
+            "author": "" if author is None else author.shown_name,
             "author_ids": _joined(_professionals(header.authors)),
             "organization_ids": _joined(sorted(new.provenance.organizations)),
             "may_replace": int(new.provenance.may_replace),

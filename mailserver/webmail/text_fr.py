@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -214,10 +214,12 @@ def short_month(day_: date) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """Give ``14 mars 2026 à 9 h 05``, in Paris."""
+    """Give ``14 mars 2026 à 9 h 05``, in Paris; the day alone when it is what was written."""
     if at is None:
         return "date inconnue"
     local = at.astimezone(PARIS)
+    if local.time() == time.min:
+        return day(at)
     return f"{day(at)} à {local.hour}\u00a0h\u00a0{local.minute:02}"
 
 

@@ -94,6 +94,11 @@ class CdaPerson:
     profession: str = ""
     organization: CdaOrganization | None = None
 
+    @property
+    def shown_name(self) -> str:
+        """The name, or that of the organisation where nobody in it is named."""
+        return self.name or (self.organization.name if self.organization else "")
+
 
 @dataclass(frozen=True, slots=True)
 class CdaEvent:

@@ -33,6 +33,13 @@ class Dtm:
     day: date | None
     at: datetime | None
 
+    @property
+    def start(self) -> datetime | None:
+        """The instant, or that at which its day begins in France; None without a day."""
+        if self.at is not None or self.day is None:
+            return self.at
+        return paris_instant(datetime(self.day.year, self.day.month, self.day.day))  # noqa: DTZ001 - a wall clock
+
 
 def parse_dtm(text: str | None) -> Dtm | None:
     """Read one timestamp; None when it is absent or not one.

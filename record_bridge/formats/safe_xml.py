@@ -160,10 +160,27 @@ def _bare(tag: str) -> str:
     return tag.rpartition("}")[2].rpartition(":")[2]
 
 
+_BREAKS = frozenset(
+    ("br", "caption", "item", "list", "paragraph", "table", "td", "text", "th", "title", "tr")
+)
+"""Elements of a narrative before and after which a word ends."""
+
+
 def text_of(element: etree._Element | None, limit: int = 1000) -> str:
-    """All text inside an element, blanks squeezed, cut at a limit; "" for None."""
+    """All text inside an element, blanks squeezed, cut at a limit; "" for None.
+
+    Words of two cells, lines or items stay two words, though no blank is written between them.
+    """
     if element is None:
         return ""
     if not len(element):  # a leaf, most often
         return " ".join((element.text or "").split())[:limit]
-    return " ".join("".join(map(str, element.itertext())).split())[:limit]
+    pieces = []
+    for event, inner in etree.iterwalk(element, events=("start", "end")):
+        if local_name(inner) in _BREAKS:
+            pieces.append(" ")
+        if event == "start":
+            pieces.append(inner.text or "")
+        elif inner is not element:
+            pieces.append(inner.tail or "")
+    return " ".join("".join(map(str, pieces)).split())[:limit]

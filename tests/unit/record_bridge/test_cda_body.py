@@ -203,6 +203,16 @@ def test_a_label_may_stand_in_the_narrative():
     assert read(("18776-5", entry), sections=(text,))[0].label == "Revoir le chirurgien"
 
 
+def test_words_of_two_lines_or_cells_stay_two_words():
+    text = (
+        "<table><tr><td>A<br/>B</td><td>C</td></tr></table><list><item>D</item><item>E</item>"
+        "</list><content>F</content><content>G</content><sub>2</sub>"
+    )
+    spec = CdaSpec(sections=(f"<component><section><text>{text}</text></section></component>",))
+
+    assert sections(load_cda(cda(spec)))[-1].text == "A B C D E FG2"
+
+
 def test_a_notice_of_appointment_is_one():
     (found,) = read(code="56446-8", effective_time="202612241030+0100")
 

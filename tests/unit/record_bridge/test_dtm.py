@@ -43,6 +43,22 @@ def test_a_day_has_no_instant():
     assert (found.day, found.at) == (date(2026, 1, 15), None)
 
 
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("20260115", datetime(2026, 1, 14, 23, tzinfo=UTC)),
+        ("20260715", datetime(2026, 7, 14, 22, tzinfo=UTC)),
+        ("20260715103000+0200", datetime(2026, 7, 15, 8, 30, tzinfo=UTC)),
+        ("202607", None),
+    ],
+)
+def test_a_day_starts_at_midnight_in_france(text: str, start: datetime | None):
+    found = parse_dtm(text)
+
+    assert found is not None
+    assert found.start == start
+
+
 def test_the_day_of_an_instant_is_the_day_in_france():
     found = parse_dtm("20260115233000+0000")
 

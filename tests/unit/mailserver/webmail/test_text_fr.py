@@ -12,6 +12,7 @@ from mailserver.webmail import text_fr
     [
         (datetime(2026, 7, 1, 22, 5, tzinfo=UTC), "2 juillet 2026 à 0 h 05"),
         (datetime(2026, 12, 31, 23, 30, tzinfo=UTC), "1er janvier 2027 à 0 h 30"),
+        (datetime(2026, 6, 30, 22, 0, tzinfo=UTC), "1er juillet 2026"),
         (None, "date inconnue"),
     ],
 )
