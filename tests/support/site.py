@@ -170,7 +170,13 @@ class DemoSite:
         context.load_cert_chain(operator["certificate_file"], operator["key_file"])
         return context
 
-    def send(self, *recipients: str, files: Sequence[Path], number: int = 0) -> Any:
+    def send(
+        self,
+        *recipients: str,
+        files: Sequence[Path],
+        number: int = 0,
+        options: Sequence[str] = (),
+    ) -> Any:
         """Send reports with ``pli report send`` as one of the operators."""
         operator = self.demo["operators"][number]
         arguments = [
@@ -179,7 +185,7 @@ class DemoSite:
             "--cert", operator["certificate_file"], "--key", operator["key_file"],
             "--smime-cert", operator["smime_certificate_file"],
             "--smime-key", operator["smime_key_file"],
-            "--from", operator["sender"],
+            "--from", operator["sender"], *options,
         ]  # fmt: skip
         for recipient in recipients:
             arguments += ["--to", recipient]
