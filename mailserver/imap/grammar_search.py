@@ -10,6 +10,21 @@ import re
 from collections.abc import Callable
 
 from mailserver.imap.commands import (
+    MultiSearch,
+    Numbering,
+    Returns,
+    Scope,
+    Search,
+    SearchReturn,
+    Sort,
+    Thread,
+    ThreadAlgorithm,
+    Watched,
+)
+from mailserver.imap.errors import BadCommandError, Code, RefusedError, UnsavedSearchError
+from mailserver.imap.grammar_scopes import read_scope
+from mailserver.imap.ordering import SortBy, SortKey
+from mailserver.imap.search_keys import (
     All,
     And,
     BodyHas,
@@ -20,31 +35,18 @@ from mailserver.imap.commands import (
     InternalDate,
     Larger,
     ModseqFrom,
-    MultiSearch,
     Not,
     Nothing,
     NumberIn,
-    Numbering,
     Older,
     Or,
-    Returns,
     SavedDate,
-    Scope,
-    Search,
     SearchKey,
-    SearchReturn,
     SentDate,
     Smaller,
-    Sort,
     TextHas,
-    Thread,
-    ThreadAlgorithm,
     UidIn,
-    Watched,
 )
-from mailserver.imap.errors import BadCommandError, Code, RefusedError, UnsavedSearchError
-from mailserver.imap.grammar_scopes import read_scope
-from mailserver.imap.ordering import SortBy, SortKey
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
 DEPTH_MAX = 50

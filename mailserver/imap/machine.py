@@ -8,6 +8,7 @@ Source: RFC 9051 §3, §6.
 from enum import Enum
 
 from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 
 
 class State(Enum):
@@ -108,7 +109,7 @@ def speaks_numbers(command: c.Command) -> bool:
         return True
     match command:
         case c.Search(key=key) | c.Sort(key=key) | c.Thread(key=key):
-            return c.names_numbers(key)
+            return k.names_numbers(key)
         case c.Select(known=known):
             return known is not None and known.matched
         case _:

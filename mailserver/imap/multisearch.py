@@ -9,6 +9,7 @@ Source: RFC 7377 §2.
 import asyncio
 
 from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.listing import in_scope
@@ -47,13 +48,13 @@ def _require_sense(context: Context, command: c.MultiSearch, scopes: tuple[c.Sco
     """Refuse what has no sense in several mailboxes. Source: RFC 7377 §2.1, §2.2."""
     if command.names_charset and context.accepts_utf8:
         raise BadCommandError("UTF-8 is enabled: no charset is named")  # RFC 6855 §3
-    if c.names_numbers(command.key):
+    if k.names_numbers(command.key):
         raise BadCommandError("Message numbers are of one mailbox")
     if any(scope.watched is c.Watched.SELECTED for scope in scopes) and (
         context.state is not State.SELECTED
     ):
         raise BadCommandError("No mailbox is selected")
-    saves = c.SearchReturn.SAVE in command.returns or c.names_saved(command.key)
+    saves = c.SearchReturn.SAVE in command.returns or k.names_saved(command.key)
     if saves and any(scope.watched is not c.Watched.SELECTED for scope in scopes):
         raise BadCommandError("A saved result is of the selected mailbox")
 

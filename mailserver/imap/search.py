@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import assert_never
 
 from certs.mime import decode_outline
-from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.responses import SYSTEM_FLAGS, email_id
 from mailserver.imap.search_text import Stored, header_matches, text_matches
@@ -37,27 +37,27 @@ _WRITTEN = re.compile(rb"(\d{1,2})[ \t\r\n]+([A-Za-z]{3})[ \t\r\n]+(\d{4})")
 _MONTHS = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
 
 
-def _rank(key: c.SearchKey) -> int:
+def _rank(key: k.SearchKey) -> int:
     match key:
-        case c.BodyHas() | c.TextHas():
+        case k.BodyHas() | k.TextHas():
             return 3
-        case c.HeaderHas() | c.SentDate():
+        case k.HeaderHas() | k.SentDate():
             return 2
-        case c.SavedDate() | c.EmailId():
+        case k.SavedDate() | k.EmailId():
             return 1
-        case c.Not(inner):
+        case k.Not(inner):
             return _rank(inner)
-        case c.Or(left, right):
+        case k.Or(left, right):
             return max(_rank(left), _rank(right))
-        case c.And(keys):
+        case k.And(keys):
             return max(map(_rank, keys))
         case _:
             return 0
 
 
-def uses_modseq(key: c.SearchKey) -> bool:
+def uses_modseq(key: k.SearchKey) -> bool:
     """Whether MODSEQ is among the keys (RFC 7162 §3.1.5)."""
-    return c.any_key(key, lambda one: isinstance(one, c.ModseqFrom))
+    return k.any_key(key, lambda one: isinstance(one, k.ModseqFrom))
 
 
 class Searcher:
@@ -78,7 +78,7 @@ class Searcher:
         self._saved = saved
         """Positions that ``$`` stands for (RFC 5182 §2.1)."""
 
-    async def run(self, key: c.SearchKey) -> tuple[list[int], bool]:
+    async def run(self, key: k.SearchKey) -> tuple[list[int], bool]:
         """Give the matching positions, ascending, and whether MODSEQ was asked for.
 
         Raises:
@@ -92,73 +92,73 @@ class Searcher:
             raise RefusedError(Code.LIMIT, "The search took too long") from None
         return found, uses_modseq(key)
 
-    async def _among(self, key: c.SearchKey, positions: list[int]) -> list[int]:
+    async def _among(self, key: k.SearchKey, positions: list[int]) -> list[int]:
         match key:
-            case c.And(keys):
+            case k.And(keys):
                 for part in sorted(keys, key=_rank):
                     positions = await self._among(part, positions)
                 return positions
-            case c.Or(left, right):
+            case k.Or(left, right):
                 first = set(await self._among(left, positions))
                 rest = [at for at in positions if at not in first]
                 first.update(await self._among(right, rest))
                 return [at for at in positions if at in first]
-            case c.Not(inner):
+            case k.Not(inner):
                 out = set(await self._among(inner, positions))
                 return [at for at in positions if at not in out]
-            case c.HeaderHas(field, value):
+            case k.HeaderHas(field, value):
                 return await self._field(positions, field, fold(value))
-            case c.SentDate():
+            case k.SentDate():
                 return await self._sent(positions, key)
-            case c.SavedDate() | c.EmailId():
+            case k.SavedDate() | k.EmailId():
                 return await self._by_origin(positions, key)
-            case c.BodyHas(value):
+            case k.BodyHas(value):
                 return await self._body(positions, fold(value))
-            case c.TextHas(value):
+            case k.TextHas(value):
                 return await self._text(positions, fold(value))
             case _:
                 return self._simple(key, positions)
 
-    def _simple(self, key: c.SearchKey, positions: list[int]) -> list[int]:
+    def _simple(self, key: k.SearchKey, positions: list[int]) -> list[int]:
         view = self._view
         rows = view.rows
         match key:
-            case c.All():
+            case k.All():
                 return positions
-            case c.Nothing():
+            case k.Nothing():
                 return []
-            case c.NumberIn(numbers) | c.UidIn(numbers) if numbers is SAVED:
+            case k.NumberIn(numbers) | k.UidIn(numbers) if numbers is SAVED:
                 wanted = set(self._saved)
                 return [at for at in positions if at in wanted]
-            case c.NumberIn(numbers):
+            case k.NumberIn(numbers):
                 wanted = set(numbers.positions(len(view)))
                 return [at for at in positions if at in wanted]
-            case c.UidIn(numbers):
+            case k.UidIn(numbers):
                 wanted = set(numbers.positions_of_uids(view.uids))
                 return [at for at in positions if at in wanted]
-            case c.Older(seconds):
+            case k.Older(seconds):
                 # Both ends are whole seconds of one clock (RFC 5032 §3).
                 edge = self._shared.now() - timedelta(seconds=seconds)
                 return [at for at in positions if rows[at].internal_at <= edge]
-            case c.HasFlag() | c.InternalDate() | c.Larger() | c.Smaller() | c.ModseqFrom():
+            case k.HasFlag() | k.InternalDate() | k.Larger() | k.Smaller() | k.ModseqFrom():
                 test = _row_test(key)
                 return [at for at in positions if test(rows[at])]
             case (
-                c.And()
-                | c.Or()
-                | c.Not()
-                | c.HeaderHas()
-                | c.SentDate()
-                | c.SavedDate()
-                | c.EmailId()
-                | c.BodyHas()
-                | c.TextHas()
+                k.And()
+                | k.Or()
+                | k.Not()
+                | k.HeaderHas()
+                | k.SentDate()
+                | k.SavedDate()
+                | k.EmailId()
+                | k.BodyHas()
+                | k.TextHas()
             ):
                 raise RefusedError(Code.SERVERBUG, "Internal error")
             case _:
                 assert_never(key)
 
-    async def _by_origin(self, positions: list[int], key: c.SavedDate | c.EmailId) -> list[int]:
+    async def _by_origin(self, positions: list[int], key: k.SavedDate | k.EmailId) -> list[int]:
         """Look at what the store knows of each message's origin, in one read."""
         rows = self._view.rows
         origins = await self._shared.store.messages.origins(self._view.folder.id)
@@ -167,7 +167,7 @@ class Searcher:
             origin = origins.get(rows[at].uid)
             if origin is None:
                 continue
-            if isinstance(key, c.EmailId):
+            if isinstance(key, k.EmailId):
                 matches = email_id(origin.entry_id) == key.value
             else:
                 # RFC 8514 §4.3: without a save date the internal date is looked at.
@@ -258,7 +258,7 @@ class Searcher:
             found.extend(at for (at, _), hit in zip(batch, hits, strict=True) if hit)
         return found
 
-    async def _sent(self, positions: list[int], key: c.SentDate) -> list[int]:
+    async def _sent(self, positions: list[int], key: k.SentDate) -> list[int]:
         found: list[int] = []
         noon = datetime(key.day.year, key.day.month, key.day.day, 12, tzinfo=UTC)
         for start in range(0, len(positions), HEADER_BATCH):
@@ -327,31 +327,31 @@ def _written_day(value: bytes) -> date | None:
         return None
 
 
-def _compare(compare: c.Compare, day: date, wanted: date) -> bool:
+def _compare(compare: k.Compare, day: date, wanted: date) -> bool:
     match compare:
-        case c.Compare.BEFORE:
+        case k.Compare.BEFORE:
             return day < wanted
-        case c.Compare.ON:
+        case k.Compare.ON:
             return day == wanted
-        case c.Compare.SINCE:
+        case k.Compare.SINCE:
             return day >= wanted
 
 
 def _row_test(
-    key: c.HasFlag | c.InternalDate | c.Larger | c.Smaller | c.ModseqFrom,
+    key: k.HasFlag | k.InternalDate | k.Larger | k.Smaller | k.ModseqFrom,
 ) -> Callable[[EntryRow], bool]:
     match key:
-        case c.HasFlag(flag):
+        case k.HasFlag(flag):
             bit = _FLAGS.get(flag.lower())
             if bit is not None:
                 return lambda row: bool(row.flags & bit)
             wanted = flag.lower()
             return lambda row: any(keyword.lower() == wanted for keyword in row.keywords)
-        case c.InternalDate(compare, day):
+        case k.InternalDate(compare, day):
             return lambda row: _compare(compare, row.internal_at.date(), day)
-        case c.Larger(octets):
+        case k.Larger(octets):
             return lambda row: row.octets > octets
-        case c.Smaller(octets):
+        case k.Smaller(octets):
             return lambda row: row.octets < octets
-        case c.ModseqFrom(modseq):
+        case k.ModseqFrom(modseq):
             return lambda row: row.modseq >= modseq

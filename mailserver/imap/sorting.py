@@ -9,6 +9,7 @@ from typing import Final
 
 from certs.mime import decode_header, decode_outline
 from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 from mailserver.imap.context import Context
 from mailserver.imap.ordering import (
     SortKey,
@@ -76,7 +77,7 @@ async def thread(context: Context, command: c.Thread) -> bytes:
 
 
 async def _matching(
-    context: Context, key: c.SearchKey
+    context: Context, key: k.SearchKey
 ) -> tuple[list[int], dict[int, Facts], bool]:
     """Give the positions that match, what is known of each, and whether MODSEQ was a key."""
     view = context.opened

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import READERS, read_command, read_tag
 from mailserver.imap.grammar_scopes import MAILBOXES_MAX
@@ -44,7 +45,7 @@ COMMANDS: list[tuple[bytes, c.Command]] = [
     (
         b"SEARCH RETURN (PARTIAL 1:5 SAVE) EMAILID M1",
         c.Search(
-            c.EmailId(b"M1"),
+            k.EmailId(b"M1"),
             SEQ,
             c.Returns(frozenset({c.SearchReturn.PARTIAL, c.SearchReturn.SAVE}), Window(1, 5)),
         ),
@@ -62,11 +63,11 @@ COMMANDS: list[tuple[bytes, c.Command]] = [
         b"ESEARCH IN (selected subtree-one {1+}\r\na) RETURN (COUNT) SUBJECT {2+}\r\n)(",
         c.MultiSearch(
             (c.Scope(c.Watched.SELECTED), c.Scope(c.Watched.SUBTREE_ONE, ("a",))),
-            c.HeaderHas("subject", ")("),
+            k.HeaderHas("subject", ")("),
             c.Returns.of(c.SearchReturn.COUNT),
         ),
     ),
-    (b"ESEARCH ALL", c.MultiSearch((), c.All(), c.Returns.of(c.SearchReturn.ALL))),
+    (b"ESEARCH ALL", c.MultiSearch((), k.All(), c.Returns.of(c.SearchReturn.ALL))),
 ]
 STREAM = b"".join(b"t " + text + b"\r\n" for text, _ in COMMANDS)
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import UntaggedError, read_command, read_tag
 from mailserver.imap.grammar_search import DEPTH_MAX, KEYS_MAX
@@ -130,13 +131,13 @@ def test_what_later_extensions_do_not_have_is_bad(text):
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        (b"EMAILID M6d99ac3275bb4e", c.EmailId(b"M6d99ac3275bb4e")),
-        (b"EMAILID " + b"a" * 255, c.EmailId(b"a" * 255)),
-        (b"THREADID T64b478a75b7ea9", c.Nothing()),
-        (b"SAVEDATESUPPORTED", c.All()),
-        (b"SAVEDBEFORE 1-Jan-2026", c.SavedDate(c.Compare.BEFORE, date(2026, 1, 1))),
-        (b'SAVEDON "1-Jan-2026"', c.SavedDate(c.Compare.ON, date(2026, 1, 1))),
-        (b"NOT SAVEDSINCE 1-Jan-2026", c.Not(c.SavedDate(c.Compare.SINCE, date(2026, 1, 1)))),
+        (b"EMAILID M6d99ac3275bb4e", k.EmailId(b"M6d99ac3275bb4e")),
+        (b"EMAILID " + b"a" * 255, k.EmailId(b"a" * 255)),
+        (b"THREADID T64b478a75b7ea9", k.Nothing()),
+        (b"SAVEDATESUPPORTED", k.All()),
+        (b"SAVEDBEFORE 1-Jan-2026", k.SavedDate(k.Compare.BEFORE, date(2026, 1, 1))),
+        (b'SAVEDON "1-Jan-2026"', k.SavedDate(k.Compare.ON, date(2026, 1, 1))),
+        (b"NOT SAVEDSINCE 1-Jan-2026", k.Not(k.SavedDate(k.Compare.SINCE, date(2026, 1, 1)))),
     ],
 )
 def test_keys_of_later_extensions_are_read(text, key):
@@ -269,28 +270,28 @@ def test_batches_are_read(text, command):
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        (b"ALL", c.All()),
-        (b"UNSEEN", c.Not(c.HasFlag("\\Seen"))),
-        (b"NEW", c.Nothing()),
-        (b"1:*", c.NumberIn(EVERY)),
-        (b"UID 1", c.UidIn(ONE)),
-        (b"KEYWORD $x", c.HasFlag("$x")),
-        (b"UNKEYWORD $x", c.Not(c.HasFlag("$x"))),
+        (b"ALL", k.All()),
+        (b"UNSEEN", k.Not(k.HasFlag("\\Seen"))),
+        (b"NEW", k.Nothing()),
+        (b"1:*", k.NumberIn(EVERY)),
+        (b"UID 1", k.UidIn(ONE)),
+        (b"KEYWORD $x", k.HasFlag("$x")),
+        (b"UNKEYWORD $x", k.Not(k.HasFlag("$x"))),
         (
             b'FROM a SUBJECT "b c"',
-            c.And((c.HeaderHas("from", "a"), c.HeaderHas("subject", "b c"))),
+            k.And((k.HeaderHas("from", "a"), k.HeaderHas("subject", "b c"))),
         ),
-        (b'HEADER X-Y ""', c.HeaderHas("x-y", "")),
+        (b'HEADER X-Y ""', k.HeaderHas("x-y", "")),
         (
             b"OR SEEN (DELETED TEXT x)",
-            c.Or(c.HasFlag("\\Seen"), c.And((c.HasFlag("\\Deleted"), c.TextHas("x")))),
+            k.Or(k.HasFlag("\\Seen"), k.And((k.HasFlag("\\Deleted"), k.TextHas("x")))),
         ),
-        (b"NOT BODY x", c.Not(c.BodyHas("x"))),
-        (b"SINCE 1-Feb-2026", c.InternalDate(c.Compare.SINCE, date(2026, 2, 1))),
-        (b'SENTBEFORE "01-Feb-2026"', c.SentDate(c.Compare.BEFORE, date(2026, 2, 1))),
-        (b"LARGER 5 SMALLER 9", c.And((c.Larger(5), c.Smaller(9)))),
-        (b"MODSEQ 7", c.ModseqFrom(7)),
-        (b'MODSEQ "/flags/\\\\draft" all 7', c.ModseqFrom(7)),
+        (b"NOT BODY x", k.Not(k.BodyHas("x"))),
+        (b"SINCE 1-Feb-2026", k.InternalDate(k.Compare.SINCE, date(2026, 2, 1))),
+        (b'SENTBEFORE "01-Feb-2026"', k.SentDate(k.Compare.BEFORE, date(2026, 2, 1))),
+        (b"LARGER 5 SMALLER 9", k.And((k.Larger(5), k.Smaller(9)))),
+        (b"MODSEQ 7", k.ModseqFrom(7)),
+        (b'MODSEQ "/flags/\\\\draft" all 7', k.ModseqFrom(7)),
         (b"CHARSET UTF-8 TEXT caf\xc3\xa9", None),
     ],
 )
@@ -306,12 +307,12 @@ def test_search_text_in_utf8_is_read_from_strings_and_literals():
     quoted = read('UID SEARCH CHARSET UTF-8 TEXT "café"'.encode())
     literal = read(b"UID SEARCH CHARSET UTF-8 TEXT {5}\r\n", "café".encode())
 
-    assert quoted == literal == c.Search(c.TextHas("café"), UID, None, names_charset=True)
+    assert quoted == literal == c.Search(k.TextHas("café"), UID, None, names_charset=True)
 
 
 def test_search_return_options_are_read():
     command = read(b"SEARCH RETURN () ALL")
-    assert command == c.Search(c.All(), SEQ, c.Returns.of(c.SearchReturn.ALL))
+    assert command == c.Search(k.All(), SEQ, c.Returns.of(c.SearchReturn.ALL))
     command = read(b"UID SORT RETURN (PARTIAL -1:-9 COUNT) (DATE) UTF-8 ALL")
     options = frozenset({c.SearchReturn.PARTIAL, c.SearchReturn.COUNT})
     assert command.returns == c.Returns(options, Window(-1, -9))

@@ -6,6 +6,7 @@ Source: RFC 3501 §3.
 import pytest
 
 from mailserver.imap import commands as c
+from mailserver.imap import search_keys as k
 from mailserver.imap.machine import (
     ALLOWED,
     COMMANDS,
@@ -55,8 +56,8 @@ def test_every_command_is_answered_by_somebody():
     ("command", "may"),
     [
         (c.Noop(), True),
-        (c.Search(c.All(), c.Numbering.SEQUENCE, None), False),
-        (c.Search(c.All(), c.Numbering.UID, None), True),
+        (c.Search(k.All(), c.Numbering.SEQUENCE, None), False),
+        (c.Search(k.All(), c.Numbering.UID, None), True),
         (c.Fetch(SequenceSet(((1, 1),)), (), c.Numbering.SEQUENCE, None), False),
         (c.Copy(SequenceSet(((1, 1),)), "a", c.Numbering.SEQUENCE), True),
     ],
@@ -65,17 +66,17 @@ def test_expunge_is_not_told_while_message_numbers_are_spoken(command, may):
     assert expunge_allowed(command) is may
 
 
-NUMBERED, SAVED_KEY = c.NumberIn(SequenceSet(((1, 1),))), c.NumberIn(SAVED)
+NUMBERED, SAVED_KEY = k.NumberIn(SequenceSet(((1, 1),))), k.NumberIn(SAVED)
 
 
 @pytest.mark.parametrize(
     ("command", "speaks"),
     [
         (c.Noop(), False),
-        (c.Search(c.All(), c.Numbering.SEQUENCE, None), True),
-        (c.Search(c.All(), c.Numbering.UID, None), False),
-        (c.Search(c.Or(c.All(), c.Not(NUMBERED)), c.Numbering.UID, None), True),
-        (c.Search(c.And((c.All(), SAVED_KEY)), c.Numbering.UID, None), False),
+        (c.Search(k.All(), c.Numbering.SEQUENCE, None), True),
+        (c.Search(k.All(), c.Numbering.UID, None), False),
+        (c.Search(k.Or(k.All(), k.Not(NUMBERED)), c.Numbering.UID, None), True),
+        (c.Search(k.And((k.All(), SAVED_KEY)), c.Numbering.UID, None), False),
         (c.Sort((), NUMBERED, c.Numbering.UID, None), True),
         (c.Thread(c.ThreadAlgorithm.REFERENCES, NUMBERED, c.Numbering.UID), True),
         (c.Select("a", c.Access.READ_WRITE, False, c.Known(1, 1, None, True)), True),
