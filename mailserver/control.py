@@ -117,7 +117,8 @@ def sole_owner(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise SiteError("another pli process is using this site; try again") from error
+            text = "another pli process is using this site; try again, or stop 'pli serve' first"
+            raise SiteError(text) from error
         yield
     finally:
         os.close(descriptor)

@@ -11,6 +11,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     opened,
     opened_for_reading,
     print_json,
@@ -21,7 +22,9 @@ from mailserver.cli.output import (
 from mailserver.cli.reach import ask
 from mailserver.control import Owner
 
-ItemArgument = Annotated[int, typer.Argument(metavar="ID", help="From 'pli quarantine list'.")]
+ItemArgument = Annotated[
+    int, typer.Argument(metavar="ID", callback=a_key, help="From 'pli quarantine list'.")
+]
 DocumentArgument = Annotated[str, typer.Argument(metavar="DOCUMENT", help="Its unique id.")]
 StructureOption = Annotated[
     str | None, typer.Option(help="Needed when the site has several structures.")

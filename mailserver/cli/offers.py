@@ -10,6 +10,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     opened,
     opened_for_reading,
     print_json,
@@ -26,8 +27,12 @@ offers = typer.Typer(
 )
 
 MailboxArgument = Annotated[str, typer.Argument(metavar="ADDRESS", help="The mailbox.")]
-UidArgument = Annotated[int, typer.Argument(metavar="UID", help="From 'pli offer list'.")]
-PartArgument = Annotated[int, typer.Argument(metavar="PART", help="From 'pli offer list'.")]
+UidArgument = Annotated[
+    int, typer.Argument(metavar="UID", callback=a_key, help="From 'pli offer list'.")
+]
+PartArgument = Annotated[
+    int, typer.Argument(metavar="PART", callback=a_key, help="From 'pli offer list'.")
+]
 ReasonOption = Annotated[
     str | None, typer.Option("--reason", help="Why; production asks for it (RULES §13).")
 ]

@@ -7,6 +7,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     opened,
     print_json,
     run,
@@ -20,7 +21,8 @@ queue = typer.Typer(help="Outgoing mail.", no_args_is_help=True)
 message = typer.Typer(help="Messages that were sent.", no_args_is_help=True)
 
 LinesArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="ID...", help="Lines of 'pli queue list'.")
+    list[int] | None,
+    typer.Argument(metavar="ID...", callback=a_key, help="Lines of 'pli queue list'."),
 ]
 DomainsOption = Annotated[
     list[str] | None, typer.Option("--domain", help="Every line to this domain; repeatable.")
@@ -61,7 +63,9 @@ def list_queue(
 @queue.command("show")
 def show_line(
     site: SiteArgument,
-    line: Annotated[int, typer.Argument(metavar="ID", help="A line of 'pli queue list'.")],
+    line: Annotated[
+        int, typer.Argument(metavar="ID", callback=a_key, help="A line of 'pli queue list'.")
+    ],
     *,
     as_json: JsonOption = False,
 ) -> None:

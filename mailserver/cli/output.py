@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -27,10 +27,21 @@ SiteArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+MAX_KEY: Final = 2**63 - 1
+"""The largest key of a table."""
+
 _errors = Console(stderr=True, highlight=False)
 _PIPED_WIDTH = 200
 """Columns of a table that no terminal shows; long cells fold, nothing is cut off."""
 _out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+
+
+def a_key(value: int | list[int] | None) -> int | list[int] | None:
+    """Let pass what can be the key of a row; the rest is usage, and never reaches a database."""
+    for key in value if isinstance(value, list) else [value]:
+        if key is not None and not 0 <= key <= MAX_KEY:
+            raise typer.BadParameter("no line has this number")
+    return value
 
 
 def fail(text: str, *, code: int = 1) -> NoReturn:

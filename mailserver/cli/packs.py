@@ -10,6 +10,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     fail,
     opened_for_reading,
     print_json,
@@ -27,7 +28,9 @@ packs = typer.Typer(
 )
 
 MAX_READ = 5 * 1024 * 1024 + 1
-PackArgument = Annotated[int, typer.Argument(metavar="ID", help="From 'pli pack list'.")]
+PackArgument = Annotated[
+    int, typer.Argument(metavar="ID", callback=a_key, help="From 'pli pack list'.")
+]
 OidOption = Annotated[
     str | None, typer.Option("--oid", help="OID of the matricule, when two patients have it.")
 ]
@@ -141,7 +144,9 @@ def list_packs(
 @packs.command("returned")
 def fetch_form(
     site: SiteArgument,
-    item: Annotated[int, typer.Argument(metavar="ITEM", help="From 'pli pack list'.")],
+    item: Annotated[
+        int, typer.Argument(metavar="ITEM", callback=a_key, help="From 'pli pack list'.")
+    ],
     output: Annotated[Path, typer.Option(help="The file to make; never over another file.")],
     structure: StructureOption = None,
     reason: ReasonOption = None,

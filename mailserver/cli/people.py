@@ -12,6 +12,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     fail,
     opened,
     opened_for_reading,
@@ -342,7 +343,9 @@ def list_devices(
 def revoke_device(
     site: SiteArgument,
     address: Annotated[str, typer.Argument(metavar="ADDRESS")],
-    device: Annotated[int, typer.Argument(metavar="ID", help="From 'pli device list'.")],
+    device: Annotated[
+        int, typer.Argument(metavar="ID", callback=a_key, help="From 'pli device list'.")
+    ],
 ) -> None:
     """Let one device in no more: its password, certificate or subject opens nothing."""
     run(ask(opened(site), Owner.MAIL, "device_revoke", {"address": address, "id": device}))

@@ -8,6 +8,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     opened_for_reading,
     print_json,
     run,
@@ -130,7 +131,7 @@ def grant_access(
 def revoke_access(
     site: SiteArgument,
     patient: PatientOption,
-    right: Annotated[int, typer.Option("--right", help="From 'pli access list'.")],
+    right: Annotated[int, typer.Option("--right", callback=a_key, help="From 'pli access list'.")],
     oid: OptionalOid = None,
     structure: StructureOption = None,
     reason: ReasonOption = None,

@@ -8,6 +8,7 @@ import typer
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    a_key,
     fail,
     opened_for_reading,
     print_json,
@@ -104,7 +105,9 @@ def list_tokens(
 @tokens.command("stop")
 def stop(
     site: SiteArgument,
-    token: Annotated[int, typer.Argument(metavar="ID", help="A line of 'pli token list'.")],
+    token: Annotated[
+        int, typer.Argument(metavar="ID", callback=a_key, help="A line of 'pli token list'.")
+    ],
     ins: OptionalIns = None,
     oid: OptionalOid = None,
     structure: StructureOption = None,

@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
@@ -103,6 +104,24 @@ FHIR_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 """All of them: what only writes is refused in FHIR's own words."""
 KEEP_ALIVE_S: Final = 15
 STOP_WITHIN_S: Final = 5
+
+
+class _Key(Convertor[int]):
+    """A key or a number in a page's address: one that no table can hold names no page."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        """Give the number; it is below 2**63."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Write it back."""
+        return str(value)
+
+
+# In place of Starlette's own, which takes digits without end: SQLite and int() do not.
+register_url_convertor("int", _Key())
 
 
 class Guard:

@@ -36,6 +36,14 @@ ON_A_SITE = sorted(
 )
 
 
+KEYED = sorted(
+    path
+    for path, command in COMMANDS.items()
+    if any(option.metavar in {"ID", "ID...", "ITEM", "UID", "PART"} for option in command.params)
+    and path[:1] != ("structure",)
+)
+
+
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
@@ -95,6 +103,18 @@ def test_a_missing_argument_is_usage(path: tuple[str, ...]) -> None:
 
     assert result.exit_code == 2
     assert "Usage:" in result.stderr
+
+
+@pytest.mark.parametrize("number", [-1, 2**63])
+@pytest.mark.parametrize("path", KEYED, ids=spoken)
+def test_a_number_that_no_line_can_have_is_usage(path: tuple[str, ...], number: int) -> None:
+    words = ["x" if option.metavar == "DIR" else str(number) for option in COMMANDS[path].params
+             if option.param_type_name == "argument"]  # fmt: skip
+
+    result = invoke(*path, "--", *words)
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize("path", ON_A_SITE, ids=spoken)

@@ -14,10 +14,10 @@ import pytest
 from playwright.async_api import Page, async_playwright
 
 from certs.issue import PracticePki
-from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.webmail.http import WebBind, serve_web
 from tests.support import axe
-from tests.support.cda import OID_TEST, PDF, CdaSpec
+from tests.support.cda import OID_TEST, CdaSpec
+from tests.support.furnished import OFFERED, furnish
 from tests.support.hprim import letter
 from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, UNFILED
 from tests.support.webmail import OTHER_PATIENT, PASSWORD, webmail
@@ -33,102 +33,6 @@ ARGUMENTS = [
 ]  # fmt: skip
 WIDTHS = (320, 1280)
 OTHER_INS = OTHER_PATIENT.partition("@")[0]
-
-LETTER = """From: Dr Claire Martin <dr.martin@cabinet.mssante.test>\r
-To: <{patient}>\r
-Subject: Vos résultats d'analyses du 22 novembre\r
-Message-ID: <lettre-1@cabinet.mssante.test>\r
-Date: Sun, 22 Nov 2026 10:00:00 +0000\r
-MIME-Version: 1.0\r
-Content-Type: multipart/mixed; boundary=b\r
-\r
---b\r
-Content-Type: text/plain; charset=utf-8\r
-Content-Transfer-Encoding: 8bit\r
-\r
-Bonjour Madame,\r
-\r
-Vos résultats sont bons. Votre cholestérol a baissé : continuez ainsi.\r
-Pensez à reprendre rendez-vous avant la fin de l'année.\r
-\r
-Bien à vous,\r
-Dr Claire Martin\r
---b\r
-Content-Type: application/pdf; name="Résultats.pdf"\r
-Content-Disposition: attachment; filename="Resultats.pdf"\r
-Content-Transfer-Encoding: base64\r
-\r
-JVBERi0xLjQKJSVFT0YK\r
---b--\r
-"""
-HOSTILE = b"""From: Secr\xc3\xa9tariat <accueil@chu.test>\r
-To: <%b>\r
-Subject: Message avec mise en forme\r
-Message-ID: <html-1@chu.test>\r
-Date: Sun, 22 Nov 2026 09:00:00 +0000\r
-MIME-Version: 1.0\r
-Content-Type: text/html; charset=utf-8\r
-\r
-<h1>Bonjour</h1><p onclick="alert(1)">Texte mis en <b>forme</b>.</p>\r
-<script>alert(1)</script><img src="https://evil.test/p.png" onerror="alert(2)">\r
-<svg onload="alert(3)"><image href="https://evil.test/s"/></svg>\r
-<link rel="stylesheet" href="https://evil.test/x.css"><iframe src="https://evil.test/f"></iframe>\r
-<style>@import url(https://evil.test/i.css); body{background:url(https://evil.test/b)}</style>\r
-<meta http-equiv="refresh" content="0;url=https://evil.test/r">\r
-"""
-REPORT_SECTIONS = (
-    (
-        "<component><section><title>Bilan lipidique</title><text>"
-        "<paragraph>Prélèvement du <content styleCode='Bold'>20 novembre 2026</content>, à jeun."
-        "</paragraph><table><caption>Résultats</caption><thead><tr><th>Analyse</th><th>Valeur</th>"
-        "<th>Valeurs usuelles</th></tr></thead><tbody>"
-        "<tr><td>Cholestérol total</td><td>1,92 g/L</td><td>inférieur à 2,00</td></tr>"
-        "<tr><td>HDL</td><td>0,55 g/L</td><td>supérieur à 0,40</td></tr>"
-        "<tr><td>LDL</td><td>1,10 g/L</td><td>inférieur à 1,60</td></tr></tbody></table>"
-        "<linkHtml href='https://evil.test/l'>laboratoire</linkHtml></text></section></component>"
-    ),
-    (
-        "<component><section><title>Conclusion</title><text><list><item>Résultats satisfaisants."
-        "</item><item>Contrôle dans un an.</item></list></text></section></component>"
-    ),
-)
-
-
-async def furnish(site) -> None:
-    """Messages, documents and an agenda as a real patient has them."""
-    mailbox = await site.mail.mailbox(DOCTOR)
-    await site.mail.receive(HOSTILE % PATIENT.encode(), PATIENT)
-    sent = await site.mail.submissions.submit(
-        SubmissionMessage(
-            LETTER.format(patient=PATIENT).encode(), DOCTOR, (PATIENT,), mailbox, AT,
-            Via.SUBMISSION,
-        )
-    )  # fmt: skip
-    assert isinstance(sent, Submitted)
-    report = await site.file(
-        CdaSpec(
-            unique_id="1.2.1",
-            title="Compte rendu de biologie",
-            narrative="",
-            sections=REPORT_SECTIONS,
-            custodian_name="Laboratoire Est",
-        )
-    )
-    await site.file(
-        CdaSpec(unique_id="1.2.2", title="Lettre de liaison", code="11490-0", pdf=PDF),
-        class_code="11",
-        type_code="11490-0",
-        marks="signature_unverifiable",
-    )
-    await site.add_agenda(report, place="Cabinet des Lilas")
-    await site.add_agenda(
-        report, ordinal=1, kind="vaccination_due", status="to_schedule", day=None,
-        title="Vaccination contre la grippe",
-    )  # fmt: skip
-    await site.add_agenda(
-        report, ordinal=2, kind="examination", status="history", day="2025-11-03",
-        title="Bilan sanguin annuel",
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -398,15 +302,6 @@ async def test_rights_family_and_professionals_pages_and_axe_finds_nothing(site,
         await page.get_by_role("button", name="Revenir à mon dossier").click()
         await page.get_by_text("Vous êtes dans le dossier de").wait_for(state="detached")
         await browser.close()
-
-
-OFFERED = (
-    b"From: Labo <labo@chu.test>\r\nTo: <dr@cabinet.test>\r\nSubject: Bilan\r\n"
-    b"Message-ID: <hprim-1@chu.test>\r\nMIME-Version: 1.0\r\n"
-    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n"
-    b"Bonjour\r\n--b\r\nContent-Type: application/octet-stream\r\n"
-    b'Content-Disposition: attachment; filename="bilan.hpr"\r\n\r\n%b\r\n--b--\r\n'
-)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
