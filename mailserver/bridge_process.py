@@ -86,6 +86,7 @@ REFUSALS = {
     "same_identity": "This is one identity: there is nothing to merge.",
     "other_structure": "These identities are of two structures: they never share a record.",
     "merged_already": "One of these identities is merged already; see 'pli patient list DIR'.",
+    "one_is_closed": "One of these records is closed: close or open both, then merge.",
     "holds_others": "Others are merged into this identity: split them first, then merge each.",
     "keep_the_qualified": "Merge the other way: the qualified identity keeps the record.",
     "traits_differ": "Two qualified identities whose traits differ are two persons: correct one.",

@@ -562,7 +562,8 @@ def _traits(traits: InsTraits) -> dict[str, str | None]:
 
 def _release(connection: sqlite3.Connection, release: _Release) -> None:
     row = connection.execute(
-        "SELECT id FROM document WHERE structure_id = ? AND unique_id = ?",
+        "SELECT id FROM document WHERE structure_id = ? AND unique_id = ?"
+        " AND patient_id IS NOT NULL",
         (release.structure_id, release.unique_id),
     ).fetchone()
     if row is None:

@@ -25,7 +25,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.model import Visibility
 from record_bridge.repository import moment
 from record_bridge.schema import TRAIL
-from record_bridge.visibility import masked, unmasked
+from record_bridge.visibility import masked, unmasked, waits_for_delay
 
 Arguments = Mapping[str, Any]
 MASKS: Final = frozenset({Visibility.MASKED_PS, Visibility.INVISIBLE_REPRESENTATIVES})
@@ -77,9 +77,7 @@ class MaskingCommands:
             "custodian": row["custodian"],
             "sender": row["sender"],
             "received_at": moment(row["received_at"]).isoformat(),
-            "release_at": None
-            if row["release_at"] is None
-            else moment(row["release_at"]).isoformat(),
+            "release_at": _release_at(row),
             "octets": row["octets"],
             "sha256": row["sha256"].hex(),
         }
@@ -113,6 +111,14 @@ class MaskingCommands:
         return {"visibility": (await self._commands.write(apply, masking)).split()}
 
 
+def _release_at(row: Mapping[str, Any]) -> str | None:
+    """When the delay releases a document; not while it is masked or withdrawn."""
+    states = frozenset(Visibility(word) for word in row["visibility"].split())
+    if row["release_at"] is None or row["status"] == "withdrawn" or not waits_for_delay(states):
+        return None
+    return moment(row["release_at"]).isoformat()
+
+
 def _mask_of(text: object) -> Visibility:
     found = next((mask for mask in MASKS if mask.value == str(text)), None)
     if found is None:
@@ -129,7 +135,7 @@ def _unmask(connection: sqlite3.Connection, masking: _Masking) -> str:
 
 
 def _rewrite(connection: sqlite3.Connection, masking: _Masking, event: str) -> str:
-    """Change the states of a document, and what was masked here; no delay releases it then."""
+    """Change the states of a document, and what was masked here; its delay waits for the mask."""
     row = connection.execute(
         "SELECT structure_id, patient_id, visibility, masked_here FROM document WHERE id = ?",
         (masking.document_id,),
@@ -146,7 +152,7 @@ def _rewrite(connection: sqlite3.Connection, masking: _Masking, event: str) -> s
     if left == states:
         return visibility
     connection.execute(
-        "UPDATE document SET visibility = ?, masked_here = ?, release_at = NULL WHERE id = ?",
+        "UPDATE document SET visibility = ?, masked_here = ? WHERE id = ?",
         (visibility, " ".join(sorted(here)), masking.document_id),
     )
     subject = f"patient:{row[1]}"

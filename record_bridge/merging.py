@@ -69,8 +69,8 @@ def merge(connection: sqlite3.Connection, wanted: Merge) -> Moved:
 
     Raises:
         RecordStateError: they cannot be one person's record (``same_identity``,
-            ``other_structure``, ``merged_already``, ``holds_others``, ``keep_the_qualified``,
-            ``traits_differ``).
+            ``other_structure``, ``merged_already``, ``holds_others``, ``one_is_closed``,
+            ``keep_the_qualified``, ``traits_differ``).
     """
     kept, merged = _person(connection, wanted.kept_id), _person(connection, wanted.merged_id)
     _may_merge(connection, kept, merged)
@@ -183,6 +183,9 @@ def _may_merge(connection: sqlite3.Connection, kept: sqlite3.Row, merged: sqlite
         "SELECT 1 FROM patient WHERE merged_into = ?", (merged["id"],)
     ).fetchone():
         raise RecordStateError("holds_others")
+    # A closed record is its patient's alone: what is in it must not open with another's.
+    if (kept["closed_at"] is None) != (merged["closed_at"] is None):
+        raise RecordStateError("one_is_closed")
     qualified = IdentityStatus.QUALIFIEE.value
     if merged["status"] == qualified and kept["status"] != qualified:
         raise RecordStateError("keep_the_qualified")

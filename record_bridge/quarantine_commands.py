@@ -30,7 +30,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.formats.cda_header import CdaHeader, CdaPatient
 from record_bridge.identity import differences, same_name
-from record_bridge.model import InsTraits, OpenedDocument, Sex
+from record_bridge.model import InsTraits, OpenedDocument, Reason, Sex
 from record_bridge.quarantine import Closing, WaitingItem
 from record_bridge.rematching import Rematcher
 from record_bridge.schema import TRAIL, document, patient, reply_outbox
@@ -174,7 +174,10 @@ class QuarantineCommands:
             opened = await self._rematcher.open(item)
         except SandboxError:
             return None
-        documents = [each for package in opened.packages for each in package.documents]
+        documents: list[OpenedDocument | None] = []
+        for package in opened.packages:
+            # one that lists nothing is one occurrence (RULES §2)
+            documents += package.documents or [None]
         place = int(row["position"])
         return documents[place] if place < len(documents) else None
 
@@ -206,7 +209,7 @@ class QuarantineCommands:
         person = await self._commands.find(named)
         await self._commands.write(_may_take, (row["structure_id"], int(person["id"])))
         item = await self._commands.write(quarantine.waiting_item, int(row["id"]))
-        if item is None:
+        if item is None or row["reason"] == Reason.TAKEN_OUT.value:
             return await self._put_back(row, int(person["id"]), closing)
         return await self._judge(row, item, Decided(int(person["id"]), closing))
 
@@ -348,7 +351,11 @@ def _close(connection: sqlite3.Connection, value: tuple[str, int, Closing]) -> i
 def _undo(connection: sqlite3.Connection, undo: _Undo) -> int:
     if undo.document_id:
         decision = withdrawing.Decision(undo.document_id, undo.actor, undo.reason, undo.at)
-        rows = len(withdrawing.take_out(connection, decision).documents)
+        left = withdrawing.take_out(connection, decision)
+        rows = len(left.documents)
+        who = (undo.actor, undo.reason, undo.at)
+        subject = f"patient:{left.patient_id}"
+        _note(connection, "document_taken_out", who, [(subject, each) for each in left.documents])
     else:
         rows = quarantine.reopen(connection, undo.row_id)
     if not rows:

@@ -149,6 +149,9 @@ def decide(incoming: Incoming, facts: ReplacementFacts) -> Decision:
     """
     if facts.same is not None:
         if facts.same.sha256 == incoming.sha256:
+            # A person moved it to somebody else's record: only a person says whose it is now.
+            if facts.same.patient_id != incoming.patient_id:
+                return _refuse(ErrorCode.OTHER, Reason.TAKEN_OUT)
             return Duplicate()
         return _refuse(ErrorCode.OTHER, Reason.SAME_ID_OTHER_BYTES, alarm=True)
     marks: tuple[Mark, ...] = ()

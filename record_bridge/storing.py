@@ -456,11 +456,14 @@ class Released:
 def release(
     connection: sqlite3.Connection, structure_id: str, document_id: int, at: datetime
 ) -> Released | None:
-    """Show a document to its patient; None when it awaited no release."""
+    """Show a document to its patient; None when it awaited no release, or is nobody's now."""
     row = connection.execute(
-        "SELECT patient_id, visibility FROM document WHERE structure_id = ? AND id = ?",
+        "SELECT patient_id, visibility FROM document WHERE structure_id = ? AND id = ?"
+        " AND patient_id IS NOT NULL",
         (structure_id, document_id),
     ).fetchone()
+    if row is None:
+        return None
     states = frozenset(Visibility(code) for code in str(row[1]).split())
     if is_visible_to_patient(states):
         return None
@@ -475,10 +478,11 @@ def release(
 
 
 def due_for_release(connection: sqlite3.Connection, at: datetime) -> list[tuple[str, int]]:
-    """The documents whose delay is over: (structure, document)."""
+    """The documents whose delay is over: (structure, document); none masked or withdrawn."""
     rows = connection.execute(
-        "SELECT structure_id, id FROM document WHERE release_at <= ? ORDER BY id LIMIT 500",
-        (micros(at),),
+        "SELECT structure_id, id FROM document WHERE release_at <= ? AND visibility = ?"
+        " AND status <> 'withdrawn' AND patient_id IS NOT NULL ORDER BY id LIMIT 500",
+        (micros(at), Visibility.AWAITING_RELEASE.value),
     )
     return [(str(row[0]), int(row[1])) for row in rows]
 

@@ -178,15 +178,17 @@ def release_at(
 
     Source: RULES §7.
     """
-    if Visibility.AWAITING_RELEASE not in states or type_code in GENETICS:
-        return None
-    if states & {
-        Visibility.INVISIBLE_PATIENT,
-        Visibility.MASKED_PS,
-        Visibility.INVISIBLE_REPRESENTATIVES,
-    }:
+    if not waits_for_delay(states) or type_code in GENETICS:
         return None
     return filed_at + timedelta(days=delay_days)
+
+
+def waits_for_delay(states: frozenset[Visibility]) -> bool:
+    """Whether nothing but a delay, or a professional, stands before a document's release.
+
+    A masked one is released by no delay, and by its delay again once the mask is lifted.
+    """
+    return states == {Visibility.AWAITING_RELEASE}
 
 
 def is_visible_to_patient(states: frozenset[Visibility]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from record_bridge import storing
 from record_bridge.errors import RecordStateError
 from record_bridge.model import ErrorCode, IdentityStatus, Mark, Reason, Visibility
 from record_bridge.repository import insert, micros, words
@@ -60,8 +61,7 @@ def withdraw(connection: sqlite3.Connection, decision: Decision) -> Changed:
         RecordStateError: it is withdrawn already (``withdrawn_already``).
     """
     cursor = connection.execute(
-        "UPDATE document SET status = 'withdrawn', withdrawn_at = ?, release_at = NULL,"
-        " moved = 1"
+        "UPDATE document SET status = 'withdrawn', withdrawn_at = ?, moved = 1"
         " WHERE id = ? AND status <> 'withdrawn' AND patient_id IS NOT NULL RETURNING patient_id",
         (micros(decision.at), decision.document_id),
     )
@@ -148,7 +148,7 @@ def put_back(connection: sqlite3.Connection, decision: Decision, patient_id: int
 
     Raises:
         RecordStateError: it is in a record (``filed_already``), or the patient is not one who
-            takes documents (``not_qualified``).
+            takes documents (``not_qualified``), or opposes it (``opposed``).
     """
     message = connection.execute(
         "SELECT structure_id, receipt FROM document WHERE id = ? AND patient_id IS NULL",
@@ -157,12 +157,14 @@ def put_back(connection: sqlite3.Connection, decision: Decision, patient_id: int
     if message is None:
         raise RecordStateError("filed_already")
     may_take(connection, str(message[0]), patient_id)
+    if storing.is_opposed(connection, patient_id):
+        raise RecordStateError("opposed")
     rows = connection.execute(
-        "SELECT id, visibility, masked_here, marks, type_code FROM document"
+        "SELECT id, visibility, marks, type_code, position FROM document"
         " WHERE structure_id = ? AND receipt = ? AND patient_id IS NULL ORDER BY id",
         tuple(message),
     ).fetchall()
-    for document_id, visibility, _, marks, type_code in rows:
+    for document_id, visibility, marks, type_code, position in rows:
         # Nobody sent it to this patient: a professional releases it, or the delay (RULES §7).
         masks = frozenset(str(visibility).split()) - {Visibility.VISIBLE.value}
         delayed = masks <= {Visibility.AWAITING_RELEASE.value} and type_code not in GENETICS
@@ -179,13 +181,40 @@ def put_back(connection: sqlite3.Connection, decision: Decision, patient_id: int
                 document_id,
             ),
         )
-    connection.execute(
-        "UPDATE quarantine SET state = 'filed', closed_at = ?, closed_by = ?, decision = 'filed',"
-        " decision_reason = ? WHERE structure_id = ? AND receipt = ? AND state = 'open'",
-        (micros(decision.at), decision.actor, decision.reason, *message),
-    )
+        # Its own row: another package of the message may wait for something else.
+        connection.execute(
+            "UPDATE quarantine SET state = 'filed', closed_at = ?, closed_by = ?,"
+            " decision = 'filed', decision_reason = ?"
+            " WHERE structure_id = ? AND receipt = ? AND position = ? AND state = 'open'",
+            (micros(decision.at), decision.actor, decision.reason, *message, position),
+        )
     documents = tuple(int(row[0]) for row in rows)
+    for document_id in documents:
+        _stand_among_versions(connection, document_id)
     return Changed(patient_id, documents, documents)
+
+
+def _stand_among_versions(connection: sqlite3.Connection, document_id: int) -> None:
+    """Put a document that entered a record before or behind the versions that are in it.
+
+    What replaced it elsewhere is another person's: here it is the latest. What it replaced when
+    it was filed, with authority (RULES §6), it replaces again where both are.
+    """
+    connection.execute(
+        "UPDATE document SET superseded_by = NULL,"
+        " status = CASE status WHEN 'superseded' THEN 'current' ELSE status END"
+        " WHERE id = ? AND NOT EXISTS (SELECT 1 FROM document n"
+        " WHERE n.id = document.superseded_by AND n.patient_id = document.patient_id)",
+        (document_id,),
+    )
+    parent = connection.execute(
+        "SELECT p.id FROM document d JOIN document p ON p.structure_id = d.structure_id"
+        " AND p.unique_id = d.parent_unique_id AND p.patient_id = d.patient_id"
+        " WHERE d.id = ? AND p.status = 'current' AND instr(d.marks, ?) = 0",
+        (document_id, Mark.REPLACES_UNKNOWN.value),
+    ).fetchone()
+    if parent is not None:
+        storing.supersede(connection, int(parent[0]), document_id)
 
 
 def may_take(connection: sqlite3.Connection, structure_id: str, patient_id: int) -> None:

@@ -25,6 +25,7 @@ REFUSALS: Final = {
     "say_whose": "Choisissez le patient.",
     "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
     "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
+    "opposed": "Ce patient s'oppose à l'ajout de documents dans son dossier.",
     "not_for_a_person": "Ce document ne peut pas être intégré : voyez le motif ci-dessous.",
     "no_such_decision": "Choisissez une décision.",
     "no_open_row": "Cet élément n'attend plus de décision.",

@@ -11,8 +11,10 @@ import pytest
 
 from record_bridge import accounting
 from record_bridge.errors import RecordStateError
+from record_bridge.life_commands import LifeCommands
 from record_bridge.opening import list_occurrences
 from record_bridge.quarantine_commands import QuarantineCommands
+from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import PatientSpec, acts, follow_up, prescription
@@ -25,8 +27,10 @@ from tests.support.record import (
     mails,
     message,
     open_test_record,
+    received,
     report,
 )
+from tests.support.xdm import mail, package
 
 OTHER = replace(PATIENT, ins="279039999000275", family="ZZAUTRE", birth_date="19800101")
 DOCUMENT = "1.2.250.1.213.999.1"
@@ -387,3 +391,168 @@ async def test_what_a_wrong_filing_had_replaced_is_current_again(record: Record)
 
     assert [row["status"] for row in await record.records()] == ["current"]
     assert entries(record) == before
+
+
+async def test_a_document_that_comes_back_to_its_record_stands_before_what_it_replaced(
+    record: Record,
+) -> None:
+    await filed(record)
+    await record.one(message(2, report(2, replaces=DOCUMENT)))
+    newer = about(document="1.2.250.1.213.999.2")
+
+    await leaving(record).record_refile(newer)
+    await file(record, (await record.commands.quarantine_list({"actor": "test"}))[0]["id"])
+
+    assert record.rows("SELECT status, superseded_by FROM document ORDER BY id") == [
+        ("superseded", 2), ("current", None),
+    ]  # fmt: skip
+    assert entries(record) == []
+
+
+async def test_an_old_version_that_moves_is_the_latest_of_its_patient(record: Record) -> None:
+    await filed(record)
+    await record.one(message(2, report(2, replaces=DOCUMENT)))
+    right = (await record.register(OTHER))["id"]
+
+    await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+
+    assert record.rows("SELECT patient_id, status, superseded_by FROM document WHERE id = 1") == [
+        (right, "current", None)
+    ]
+    assert len(entries(record)) == 2
+
+
+async def test_versions_that_move_one_after_the_other_keep_their_order(record: Record) -> None:
+    await filed(record)
+    await record.one(message(2, report(2, replaces=DOCUMENT)))
+    await record.register(OTHER)
+    to = {"ins": OTHER.ins, "oid": OTHER.oid}
+
+    await leaving(record).record_refile(about(**to))
+    await leaving(record).record_refile(about(**to, document="1.2.250.1.213.999.2"))
+
+    assert [row[0] for row in record.rows("SELECT status FROM document ORDER BY id")] == [
+        "superseded", "current",
+    ]  # fmt: skip
+
+
+async def two_packages(record: Record, **second: Any) -> bytes:
+    """One message with a document in each of two packages, the first one the patient's."""
+    await record.register()
+    raw = mail(package(report(1)), package(report(2, **second)), message_id="<two@a.test>")
+    whole = received(raw, number=1)
+    await record.one(whole)
+    return whole
+
+
+async def test_what_waits_of_another_package_is_not_closed_with_a_wrong_filing(
+    record: Record,
+) -> None:
+    differs = (replace(PATIENT, birth_date="19790329"),)
+    raw = await two_packages(record, patients=differs)
+    assert await balance(record, raw) == (True, 1, 1, 0)
+    await record.register(OTHER)
+
+    await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+    assert row["unique_id"] == "1.2.250.1.213.999.2"
+    assert await balance(record, raw) == (True, 1, 1, 0)
+
+
+async def test_what_was_taken_out_goes_to_its_patient_while_another_package_waits(
+    record: Record,
+) -> None:
+    differs = (replace(PATIENT, birth_date="19790329"),)
+    raw = await two_packages(record, patients=differs)
+    await record.register(OTHER)
+    await leaving(record).record_refile(about())
+    rows = await record.commands.quarantine_list({"actor": "test"})
+    taken = next(row for row in rows if row["reason"] == "taken_out")
+
+    await file(record, taken["id"], OTHER)
+
+    assert await balance(record, raw) == (True, 1, 1, 0)
+
+
+async def test_an_item_shows_its_own_document_after_a_package_that_lists_none(
+    record: Record,
+) -> None:
+    await record.register()
+    raw = mail(b"PK no archive", package(report(2), report(3)), message_id="<two@a.test>")
+    await record.one(received(raw, number=1))
+    rows = await record.commands.quarantine_list({"actor": "test"})
+
+    for row in rows:
+        shown = await quarantine(record).quarantine_show({"id": row["id"], "actor": "test"})
+        title = None if row["unique_id"] == "" else "Compte rendu ZZCANARYTITRE"
+        assert (shown["document"] or {}).get("title") == title, row
+
+
+async def test_a_wrong_filing_does_not_move_to_who_opposes_it(record: Record) -> None:
+    raw = await filed(record)
+    right = (await record.register(OTHER))["id"]
+    life = LifeCommands(record.database, lambda: record.now)
+    await life.opposition_set(
+        {"patient_id": right, "actor": "x", "scope": "deposit", "opposed": True}
+    )
+
+    with pytest.raises(RecordStateError) as raised:
+        await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+
+    assert raised.value.reason == "opposed"
+    assert len(await record.records()) == 1
+    assert await balance(record, raw) == (True, 1, 0, 0)
+
+
+async def test_what_was_moved_to_another_and_comes_again_waits_for_a_person(
+    record: Record,
+) -> None:
+    await filed(record)
+    right = (await record.register(OTHER))["id"]
+    await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+    await record.commands.record_release({"structure": CABINET.id, "unique_id": DOCUMENT})
+    same = report(1, acts=acts(follow_up("20261224"), prescription("20261101", "20261201")))
+
+    again = await record.one(message(7, same, to=(PATIENT_ADDRESS,)))
+
+    assert "$Held" in again.keywords
+    assert again.code == 906
+    assert record.rows("SELECT patient_id FROM document") == [(right,)]
+
+
+async def test_a_restored_document_is_released_by_its_delay(record: Record) -> None:
+    await record.register()
+    await record.one(message(1, report(1)))
+    await leaving(record).record_withdraw(about())
+    record.now += timedelta(days=9)
+    assert await record.database.write(release_due, record.now) == 0
+
+    await leaving(record).record_restore(about())
+
+    assert await record.database.write(release_due, record.now) == 1
+
+
+async def test_what_is_in_no_record_is_not_released(record: Record) -> None:
+    await record.register()
+    await record.one(message(1, report(1)))
+    await leaving(record).record_refile(about())
+
+    with pytest.raises(RecordStateError) as raised:
+        await record.commands.record_release({"structure": CABINET.id, "unique_id": DOCUMENT})
+
+    assert raised.value.reason == "no_such_document"
+
+
+async def test_an_undone_filing_is_told_in_the_trail_of_the_record_it_left(
+    record: Record,
+) -> None:
+    item = await waiting(record)
+    await file(record, item)
+
+    await quarantine(record).quarantine_undo({"id": item, **WHO})
+
+    (patient_id,) = record.rows("SELECT id FROM patient")[0]
+    assert record.rows(
+        "SELECT subject, actor FROM trail_event WHERE kind = 'document_taken_out'"
+    ) == [(f"patient:{patient_id}", WHO["actor"])]

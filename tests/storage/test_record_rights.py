@@ -4,6 +4,7 @@ Source: RULES §7, RULES §13, MSS-FACTS §6.4.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from directory.model import Practitioner
 from record_bridge.errors import RecordStateError
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
+from record_bridge.releasing import release_due
 from record_bridge.rights_commands import RightsCommands
 from tests.support.cda import PatientSpec
 from tests.support.record import (
@@ -259,13 +261,21 @@ async def test_a_mask_set_here_is_not_lifted_by_the_sender_s_next_version(
     assert kinds.count("document_unmasked") == 1
 
 
-async def test_a_masked_document_is_released_by_no_delay(record: Record, run: Run) -> None:
+async def test_a_masked_document_is_released_by_no_delay_before_its_mask_is_lifted(
+    record: Record, run: Run
+) -> None:
+    one = {"document": "1.2.250.1.213.999.1", "mask": "invisible_representatives"}
     await record.one(message(1, report(1)))
-    assert record.rows("SELECT release_at IS NULL FROM document") == [(0,)]
+    assert (await run("record_show", **one))["release_at"] is not None
 
-    await run("record_mask", document="1.2.250.1.213.999.1", mask="invisible_representatives")
+    await run("record_mask", **one)
+    record.now += timedelta(days=9)
 
-    assert record.rows("SELECT release_at IS NULL FROM document") == [(1,)]
+    assert (await run("record_show", **one))["release_at"] is None
+    assert await record.database.write(release_due, record.now) == 0
+    await run("record_unmask", **one)
+    assert await record.database.write(release_due, record.now) == 1
+    assert record.rows("SELECT visibility FROM document") == [("visible",)]
 
 
 @pytest.mark.parametrize(
