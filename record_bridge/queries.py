@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
@@ -288,23 +288,18 @@ class RecordQueries:
 
         The mailbox of an identity that was merged opens the record it was merged into.
         """
-        named = patient.alias()
         row = await self._database.first(
-            select(patient)
-            .join(named, patient.c.id == func.coalesce(named.c.merged_into, named.c.id))
-            .where(named.c.address == address.lower(), named.c.structure_id == structure_id)
+            _records(_named.c.address == address.lower(), _named.c.structure_id == structure_id)
         )
         return None if row is None else _patient(row._asdict())
 
     async def patient_by_identity(
         self, structure_id: str, matricule: str, oid: str
     ) -> PatientView | None:
-        """Give the patient of a structure with this INS."""
+        """Give the patient of a structure with this INS; of a merged one, the record's own."""
         row = await self._database.first(
-            select(patient).where(
-                patient.c.structure_id == structure_id,
-                patient.c.matricule == matricule.upper(),
-                patient.c.oid == oid,
+            _records(_named.c.structure_id == structure_id).where(
+                _named.c.matricule == matricule.upper(), _named.c.oid == oid
             )
         )
         return None if row is None else _patient(row._asdict())
@@ -319,10 +314,13 @@ class RecordQueries:
     async def patients_by_matricule(
         self, structure_id: str, matricule: str
     ) -> Sequence[PatientView]:
-        """Give the patients of a structure with exactly this matricule, of whatever OID."""
+        """Give the patients of a structure with exactly this matricule, of whatever OID.
+
+        The number of a merged identity opens the record it was merged into.
+        """
         rows = await self._database.all(
-            select(patient)
-            .where(patient.c.structure_id == structure_id, patient.c.matricule == matricule)
+            _records(_named.c.structure_id == structure_id, _named.c.matricule == matricule)
+            .distinct()
             .order_by(patient.c.id)
         )
         return [_patient(row._asdict()) for row in rows]
@@ -515,6 +513,19 @@ class RecordQueries:
             return []
         rows = await rows_of_record(self._database, patient_id)
         return [row for row in rows if decide(document_facts(row), viewer, record, part).is_shown]
+
+
+_named = patient.alias()
+"""An identity as it is named; its record may be another's, when it was merged."""
+
+
+def _records(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """The patients whose records identities open that fit."""
+    return (
+        select(patient)
+        .join(_named, patient.c.id == func.coalesce(_named.c.merged_into, _named.c.id))
+        .where(*conditions)
+    )
 
 
 def _history(

@@ -350,3 +350,16 @@ async def test_a_closed_record_is_not_opened_by_a_merge(record: Record) -> None:
 
 async def no_professional(_rpps: str) -> None:
     return None
+
+
+async def test_either_number_finds_the_record_that_was_kept(record: Record) -> None:
+    kept, _ = await two(record)
+    await merge(record)
+    queries = RecordQueries(record.database, record.path, lambda: record.now)
+
+    for spec in (PATIENT, OTHER):
+        one = await queries.patient_by_identity(CABINET.id, spec.ins, spec.oid)
+        several = await queries.patients_by_matricule(CABINET.id, spec.ins)
+        assert one is not None
+        assert [one.id, *(each.id for each in several)] == [kept, kept]
+    assert await queries.patients_by_matricule(HOSPITAL.id, OTHER.ins) == []
