@@ -18,6 +18,7 @@ from argon2 import PasswordHasher
 from certs.addresses import parse_addr_spec
 from certs.errors import CertsError
 from certs.keystore import KeyStore
+from directory.audit_event import AuditEvent
 from directory.errors import DirectoryError
 from directory.identifiers import Rpps
 from directory.lookup import Directory
@@ -282,6 +283,8 @@ class MailCommands:
     async def device_add(self, args: Args) -> dict[str, Any]:
         """Let a device in: by a password, in this answer only, or by what it will show."""
         mailbox = await self._mailbox(args["address"])
+        if mailbox.closed and mailbox.type is not MailboxType.PAT:
+            raise CommandError("closed", "This mailbox is closed: see 'pli account reopen'.")
         now = self.clock()
         person_id = await holder(self.store, mailbox, args.get("person"))
         new = _NewDevice(mailbox, args["name"], person_id)
@@ -294,6 +297,8 @@ class MailCommands:
             device = await self._add_bearer(new, bearer, now + DEVICE_LIFE)
         else:
             device = await self._add_password(new, args.get("secret"))
+        event = self._device_event("device_added", args, (mailbox, device.id))
+        await self.store.audit.record([event])
         return {
             "id": device.id,
             "login": mailbox.address,
@@ -353,7 +358,19 @@ class MailCommands:
         mailbox = await self._mailbox(args["address"])
         if args["id"] not in {d.id for d in await self.store.accounts.devices(mailbox.id)}:
             raise CommandError("no_device", "No such device; see 'pli device list DIR ADDRESS'.")
-        await self.store.accounts.revoke_device(args["id"], self.clock())
+        event = self._device_event("device_revoked", args, (mailbox, args["id"]))
+        await self.store.accounts.revoke_device(args["id"], self.clock(), event)
+
+    def _device_event(self, kind: str, args: Args, what: tuple[Mailbox, int]) -> AuditEvent:
+        mailbox, device_id = what
+        return AuditEvent(
+            kind,
+            self.clock(),
+            str(args.get("actor", "cli")),
+            mailbox.structure_id,
+            f"mailbox:{mailbox.id}",
+            {"device": device_id},
+        )
 
     async def login_free(self, args: Args) -> None:
         """Refuse a webmail login that is taken or that is an INS (RULES §11)."""
@@ -445,6 +462,7 @@ def _mailbox_row(mailbox: Mailbox) -> dict[str, Any]:
         "name": mailbox.display_name,
         "rpps": mailbox.rpps,
         "filing": mailbox.filing,
+        "closed": mailbox.closed,
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pyotp
 from argon2 import PasswordHasher
 
+from directory.audit_event import AuditEvent
 from directory.codes import PROFESSIONS, MailboxType
 from directory.errors import DirectoryError
 from directory.identifiers import Rpps
@@ -24,6 +25,7 @@ from mailserver.control import Command
 from mailserver.errors import CommandError
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
+from mailserver.store.model import Mailbox
 
 Args = Mapping[str, Any]
 
@@ -42,7 +44,12 @@ class PeopleCommands:
 
     def table(self) -> dict[str, Command]:
         """Give every command by name."""
-        return {"account_login": self.account_login, "account_profession": self.account_profession}
+        return {
+            "account_login": self.account_login,
+            "account_profession": self.account_profession,
+            "account_close": self.account_close,
+            "account_reopen": self.account_reopen,
+        }
 
     async def account_profession(self, args: Args) -> dict[str, Any]:
         """Say what a professional is: what they may read of a record depends on it (RULES §7)."""
@@ -62,9 +69,7 @@ class PeopleCommands:
 
     async def account_login(self, args: Args) -> dict[str, Any]:
         """Make the webmail account of a professional's mailbox; its secrets are given once."""
-        mailbox = await self.store.accounts.mailbox(str(args["address"]).lower())
-        if mailbox is None or mailbox.type is MailboxType.PAT:
-            raise CommandError("no_mailbox", "No such mailbox; see 'pli account list DIR'.")
+        mailbox = await self._mailbox(args)
         password = new_password()
         secret = pyotp.random_base32()
         try:
@@ -73,12 +78,43 @@ class PeopleCommands:
             )
         except StoreError as error:
             raise CommandError("login_taken", "This login is taken.") from error
+        await self.store.audit.record([self._event("account_login_made", args, mailbox)])
         return {
             "address": mailbox.address,
             "webmail_login": args["login"],
             "webmail_password": password,
             "webmail_totp_secret": secret,
         }
+
+    async def account_close(self, args: Args) -> dict[str, Any]:
+        """Close a mailbox whose holder leaves, with every password and session that opened it."""
+        mailbox = await self._mailbox(args)
+        if mailbox.type is MailboxType.APP:
+            raise CommandError("application", "The bridge works in this mailbox: it stays open.")
+        await self.store.accounts.leave(mailbox.id, self._event("mailbox_closed", args, mailbox))
+        return {"address": mailbox.address, "closed": True}
+
+    async def account_reopen(self, args: Args) -> dict[str, Any]:
+        """Open a closed mailbox again; device passwords are to be made anew."""
+        mailbox = await self._mailbox(args)
+        await self.store.accounts.reopen_mailbox(mailbox.id)
+        await self.store.audit.record([self._event("mailbox_reopened", args, mailbox)])
+        return {"address": mailbox.address, "closed": False}
+
+    async def _mailbox(self, args: Args) -> Mailbox:
+        mailbox = await self.store.accounts.mailbox(str(args["address"]).lower())
+        if mailbox is None or mailbox.type is MailboxType.PAT:
+            raise CommandError("no_mailbox", "No such mailbox; see 'pli account list DIR'.")
+        return mailbox
+
+    def _event(self, kind: str, args: Args, mailbox: Mailbox) -> AuditEvent:
+        return AuditEvent(
+            kind,
+            self.clock(),
+            str(args.get("actor", "cli")),
+            mailbox.structure_id,
+            f"mailbox:{mailbox.id}",
+        )
 
 
 def new_password() -> str:

@@ -48,6 +48,7 @@ _ACCOUNT_COLUMNS = {
     "name": "name",
     "rpps": "RPPS",
     "filing": "filing",
+    "closed": "closed",
 }
 _CSV_COLUMNS = (
     "address", "type", "structure", "rpps", "name", "filing", "profession", "specialty",
@@ -202,6 +203,36 @@ async def _open_account(place: Site, wanted: dict[str, Any]) -> dict[str, Any]:
     await ask(place, Owner.MAIL, "login_free", {"login": wanted["login"]})
     made: dict[str, Any] = await ask(place, Owner.MAIL, "account_login", wanted)
     return made
+
+
+@accounts.command("close")
+def close_account(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a mailbox whose holder leaves: its passwords, sessions and tokens open nothing."""
+    result = run(ask(opened(site), Owner.MAIL, "account_close", {"address": address}))
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{address} is closed: nothing comes in, nobody reads it or writes under it.")
+
+
+@accounts.command("reopen")
+def reopen_account(
+    site: SiteArgument,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a closed mailbox again; its device passwords are to be made anew."""
+    result = run(ask(opened(site), Owner.MAIL, "account_reopen", {"address": address}))
+    if as_json:
+        print_json(result)
+    else:
+        say(f"{address} is open again. Give its holder a device password.")
 
 
 @accounts.command("profession")

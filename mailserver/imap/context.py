@@ -42,6 +42,7 @@ class Context:
         notices: what is told of the open folder since a NOTIFY; None: everything, when asked.
         tell_others: tells what happened in other folders; since a NOTIFY that wants it.
         person: who holds the password, where several share the login's mailbox.
+        device_id: of the device that logged in.
         rights: on the open folder, as they were when the command in hand began.
         running: the kind of that command; ``permissions`` says what it needs.
     """
@@ -54,6 +55,7 @@ class Context:
         self.state = State.NOT_AUTHENTICATED
         self.mailbox: Mailbox | None = None
         self.person: Mailbox | None = None
+        self.device_id = 0
         self.view: FolderView | None = None
         self.access = Access.READ_ONLY
         self.rights: Rights = ALL
@@ -222,6 +224,15 @@ class Context:
         if self.rights is not ALL and not OPEN[self.running].met(self.rights):
             raise refusal(self.rights)
 
+    def shut_out(self) -> bool:
+        """Say goodbye to a device that was revoked since it logged in."""
+        if not self.store.accounts.is_revoked(self.device_id):
+            return False
+        self.write(b"* BYE This device may not be used any more\r\n")
+        self.state = State.LOGOUT
+        self.ending = "revoked"
+        return True
+
     def flags_response(self) -> bytes:
         """Give FLAGS, and remember which keywords it named."""
         view = self.opened
@@ -318,6 +329,8 @@ class Context:
             expunge: whether EXPUNGE may be said now (RFC 9051 §7.5.1).
         """
         stirred = self._take_stir()
+        if stirred and self.shut_out():
+            return
         if stirred and self.tell_others is not None:
             await self.tell_others()
         view = self.view

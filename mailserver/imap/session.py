@@ -203,7 +203,8 @@ class Session:
                 self._too_big(tag)
             case RawCommand():
                 self._commands += 1
-                await self._command(event)
+                if not context.shut_out():
+                    await self._command(event)
         await connection.flush()
 
     def _too_big(self, tag: bytes | None) -> None:
@@ -404,14 +405,15 @@ class Session:
         context, connection = self._context, self._connection
         context.write(b"+ idling\r\n")
         await connection.flush()
-        line = None
         pump = None if self._pushing else context.shared.spawn(self._pump())
         try:
             async with asyncio.timeout(context.bind.limits.idle_deadline_s):
-                while context.state is not State.LOGOUT:
+                while True:
                     # First: a DONE that came at once does not silence what happened before.
                     await context.sync(expunge=True)
                     await connection.flush()
+                    if context.state is State.LOGOUT:
+                        return b""
                     line = connection.framer.next_line()
                     if line is not None:
                         break
@@ -421,9 +423,7 @@ class Session:
         finally:
             if pump is not None:
                 pump.cancel()
-        if context.state is State.LOGOUT:
-            return b""
-        if line is None or line.upper() != b"DONE":
+        if line.upper() != b"DONE":
             raise BadCommandError("Expected DONE")
         return b"OK IDLE completed"
 

@@ -43,6 +43,7 @@ class SubmissionTransaction:
         self._destinations = Destinations(services)
         self._mailbox: Mailbox | None = None
         self._person: Mailbox | None = None
+        self._device_id = 0
         self._command: MailCommand | None = None
         self._recipients: dict[str, str] = {}
         self._wishes: dict[str, RecipientOptions] = {}
@@ -62,6 +63,7 @@ class SubmissionTransaction:
     def forget(self) -> None:
         """Forget who logged in. Source: RFC 3207 §4.2."""
         self._mailbox = self._person = None
+        self._device_id = 0
 
     def mechanisms(self, channel: Channel) -> tuple[str, ...]:
         """Give what a client may log in by."""
@@ -76,6 +78,7 @@ class SubmissionTransaction:
             return opened
         mailbox = opened.mailbox
         self._mailbox, self._person = mailbox, opened.person
+        self._device_id = opened.device_id
         event = AuditEvent(
             kind="smtp_login",
             at=at,
@@ -92,6 +95,8 @@ class SubmissionTransaction:
         It is asked anew at each message: what a person may do can change meanwhile.
         """
         del caller
+        if self._services.store.accounts.is_revoked(self._device_id):
+            self.forget()
         if self._mailbox is None:
             return replies.AUTHENTICATE_FIRST
         speaker = await self._services.submissions.speaker(self._mailbox, self._person)

@@ -14,19 +14,22 @@ from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, select
 
+from directory.audit_event import AuditEvent
+from directory.codes import MailboxType
 from directory.database import Database
 from mailserver.sasl import scram
 from mailserver.sasl.scram import ScramKeys
 from mailserver.sasl.steps import ScramClaim
 from mailserver.store import devices, logins
 from mailserver.store.changes import Commits
-from mailserver.store.devices import MAILBOX_COLUMNS, AliveDevice, mailbox_of
+from mailserver.store.devices import MAILBOX_COLUMNS, AliveDevice, Revoked, mailbox_of
 from mailserver.store.errors import (
     MailboxExistsError,
     NoSuchMailboxError,
     WeakSecretError,
 )
 from mailserver.store.folders import insert_folder
+from mailserver.store.leaving import leave
 from mailserver.store.model import (
     SPECIAL_FOLDERS,
     Account,
@@ -48,6 +51,12 @@ _BY_ADDRESS = select(*MAILBOX_COLUMNS).where(MAILBOX.c.address == bindparam("add
 _BY_ID = select(*MAILBOX_COLUMNS).where(MAILBOX.c.id == bindparam("mailbox_id"))
 _ALL = select(*MAILBOX_COLUMNS).order_by(MAILBOX.c.id)
 _OF_STRUCTURE = _ALL.where(MAILBOX.c.structure_id == bindparam("structure_id"))
+_PROFESSIONAL = select(MAILBOX.c.id).where(
+    MAILBOX.c.rpps == bindparam("rpps"),
+    MAILBOX.c.structure_id == bindparam("structure_id"),
+    MAILBOX.c.type == MailboxType.PER.value,
+    MAILBOX.c.closed_at.is_(None),
+)
 _INSERT_MAILBOX = (
     "INSERT INTO mailbox (address, type, structure_id, display_name, rpps, filing,"
     " next_uidvalidity, created_at) VALUES (:address, :type, :structure_id, :display_name, :rpps,"
@@ -73,6 +82,7 @@ class Accounts:
         self._used: dict[int, datetime] = {}
         self._nobody = ScramKeys(hash_key[:32], hash_key[:32])
         self._changes = 0
+        self._revoked: set[int] = set()
 
     # Mailboxes
 
@@ -128,6 +138,21 @@ class Accounts:
             NoSuchMailboxError: there is no such mailbox.
         """
         await self._commits.run(_reopen_mailbox, mailbox_id, self._forget)
+
+    async def leave(self, mailbox_id: int, event: AuditEvent) -> None:
+        """Close a professional's mailbox and take away what opened it, or others for them.
+
+        Their sessions end: those of the web at once, those of clients at their next command.
+
+        Raises:
+            NoSuchMailboxError: there is no such mailbox.
+        """
+        await self._commits.run(leave, (mailbox_id, event), self._shut_out)
+
+    async def is_professional_of(self, structure_id: str, rpps: str) -> bool:
+        """Say whether a professional has an open mailbox in a structure."""
+        parameters = {"structure_id": structure_id, "rpps": rpps}
+        return await fetch_first(self._database, _PROFESSIONAL, parameters) is not None
 
     # Device passwords
 
@@ -275,13 +300,23 @@ class Accounts:
         rows = await fetch_all(self._database, devices.OF_MAILBOX, {"mailbox_id": mailbox_id})
         return [devices.device_of(row) for row in rows]
 
-    async def revoke_device(self, device_id: int, at: datetime) -> bool:
-        """Refuse a device password from now on; connections already open are not its business.
+    async def revoke_device(
+        self, device_id: int, at: datetime, event: AuditEvent | None = None
+    ) -> bool:
+        """Refuse a device password from now on; what it has open ends at its next command.
 
         Returns:
             False when there was none of this id to revoke.
         """
-        return await self._database.write(devices.revoke, (device_id, to_micros(at)))
+        value = (device_id, to_micros(at), event)
+        return await self._commits.run(devices.revoke, value, self._shut_out) is not None
+
+    def is_revoked(self, device_id: int) -> bool:
+        """Say whether a device that was let in was refused since.
+
+        Only the process that owns the file lets devices in, and it is told of each one here.
+        """
+        return device_id in self._revoked
 
     # Accounts of the webmail
 
@@ -421,6 +456,13 @@ class Accounts:
         if mailbox is None:
             raise NoSuchMailboxError
         return mailbox
+
+    def _shut_out(self, revoked: Revoked | None) -> tuple[int, ...]:
+        """Remember which devices are refused, and wake the sessions that they have open."""
+        if revoked is None:
+            return ()
+        self._revoked.update(revoked.device_ids)
+        return self._forget(revoked.mailbox_id)
 
     def _forget(self, mailbox_id: int) -> tuple[int, ...]:
         """Drop what memory says of a mailbox, after the commit that changed it."""

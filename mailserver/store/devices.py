@@ -16,11 +16,13 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select
 
+from directory import trail
+from directory.audit_event import AuditEvent
 from directory.model import MailboxType
 from mailserver.sasl.scram import ScramKeys
 from mailserver.store.errors import NoSuchMailboxError
 from mailserver.store.model import DeviceKind, DevicePassword, Login, Mailbox, from_micros
-from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX
+from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX, TRAIL
 
 SECRET_BYTES: Final = 15
 """120 random bits, 24 letters of base32. Source: RULES §12."""
@@ -80,6 +82,9 @@ _ALIVE = (
     .where(
         DEVICE_PASSWORD.c.revoked_at.is_(None),
         func.coalesce(DEVICE_PASSWORD.c.expires_at > bindparam("at"), True),
+        # A patient whose address is closed still reads; whoever left a structure does not.
+        MAILBOX.c.closed_at.is_(None) | (MAILBOX.c.type == MailboxType.PAT.value),
+        _PERSON.c.closed_at.is_(None),
     )
     .order_by(DEVICE_PASSWORD.c.id)
 )
@@ -98,7 +103,14 @@ _INSERT_DEVICE = (
     " :person_id, :kind, :stored_key, :server_key)"
 )
 _USED = "UPDATE device_password SET last_used_at = :at WHERE id = :id"
-_REVOKE = "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
+_REVOKE = (
+    "UPDATE device_password SET revoked_at = :at WHERE id = :id AND revoked_at IS NULL"
+    " RETURNING mailbox_id"
+)
+_REVOKE_ALL = (
+    "UPDATE device_password SET revoked_at = :at WHERE :mailbox IN (mailbox_id, person_id)"
+    " AND revoked_at IS NULL RETURNING id"
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -140,11 +152,11 @@ def mailbox_of(row: Sequence[Any]) -> Mailbox:
     )
 
 
-def login_of(row: Sequence[Any]) -> Login:
+def login_of(row: Sequence[Any], device_id: int) -> Login:
     """Build the value from MAILBOX_COLUMNS and then those of the person, all None for nobody."""
     columns = len(MAILBOX_COLUMNS)
     person = None if row[columns] is None else mailbox_of(row[columns:])
-    return Login(mailbox_of(row[:columns]), person)
+    return Login(mailbox_of(row[:columns]), person, device_id)
 
 
 def device_of(row: Sequence[Any]) -> DevicePassword:
@@ -166,7 +178,7 @@ def device_of(row: Sequence[Any]) -> DevicePassword:
 def alive_of(row: Sequence[Any]) -> AliveDevice:
     """Build the value from a row of BY_ADDRESS or BY_MAC."""
     keys = None if row[3] is None else ScramKeys(row[3], row[4])
-    return AliveDevice(row[0], row[1], row[2], keys, login_of(row[5:]))
+    return AliveDevice(row[0], row[1], row[2], keys, login_of(row[5:], row[0]))
 
 
 def new_secret() -> str:
@@ -217,7 +229,28 @@ def note_use(connection: sqlite3.Connection, value: tuple[int, int]) -> None:
     connection.execute(_USED, {"id": device_id, "at": at})
 
 
-def revoke(connection: sqlite3.Connection, value: tuple[int, int]) -> bool:
-    """Note that it is refused from now on, and say whether it was not yet."""
-    device_id, at = value
-    return connection.execute(_REVOKE, {"id": device_id, "at": at}).rowcount == 1
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Devices that open nothing any more, and the mailbox whose sessions are to know."""
+
+    mailbox_id: int
+    device_ids: tuple[int, ...]
+
+
+def revoke(
+    connection: sqlite3.Connection, value: tuple[int, int, AuditEvent | None]
+) -> Revoked | None:
+    """Refuse a device from now on, with the event of who did so; None when it was already."""
+    device_id, at, event = value
+    row = connection.execute(_REVOKE, {"id": device_id, "at": at}).fetchone()
+    if row is None:
+        return None
+    if event is not None:
+        trail.append(connection, TRAIL, [event])
+    return Revoked(int(row[0]), (device_id,))
+
+
+def revoke_all(connection: sqlite3.Connection, mailbox_id: int, at: int) -> Revoked:
+    """Refuse every device of a mailbox, and every one that its holder has on others."""
+    rows = connection.execute(_REVOKE_ALL, {"mailbox": mailbox_id, "at": at}).fetchall()
+    return Revoked(mailbox_id, tuple(int(row[0]) for row in rows))

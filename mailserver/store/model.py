@@ -4,7 +4,7 @@ A stored message is ``prefix`` + blob (DESIGN D5b): the prefix belongs to the fo
 blob to every entry of the message. Times are aware UTC instants, kept to the microsecond.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntFlag, StrEnum
 from typing import NamedTuple
@@ -171,10 +171,12 @@ class Login:
     Attributes:
         mailbox: what it opens.
         person: who holds it, on a mailbox that several share; None: the mailbox's own holder.
+        device_id: of the device that was let in, 0 when none is known.
     """
 
     mailbox: Mailbox
     person: Mailbox | None = None
+    device_id: int = field(default=0, compare=False)
 
     @property
     def who(self) -> Mailbox:

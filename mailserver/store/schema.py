@@ -61,6 +61,7 @@ MAILBOX = Table(
     sqlite_autoincrement=True,
 )
 Index("mailbox_structure", MAILBOX.c.structure_id, MAILBOX.c.type)
+Index("mailbox_rpps", MAILBOX.c.rpps, sqlite_where=MAILBOX.c.rpps.is_not(None))
 
 ACCOUNT = Table(
     "account",

@@ -154,8 +154,9 @@ async def _asked(request: Request, services: WebmailServices, base: str) -> Aske
         viewer = Viewer(ViewerKind.PATIENT, str(known.patient_id))
         return Asked(services, known, viewer, base)
     person = await services.directory.practitioner(known.rpps)
-    if person is None:
-        raise HTTPException(401)
+    here = await services.store.accounts.is_professional_of(known.structure_id, known.rpps)
+    if person is None or not here:
+        raise HTTPException(401)  # whoever left the structure reads nothing of it any more
     viewer = Viewer(
         ViewerKind.PRACTITIONER,
         person.rpps,

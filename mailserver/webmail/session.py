@@ -177,7 +177,12 @@ async def visitor_of(request: Request) -> Visitor | None:
     if account is None:
         return None
     found = [await services.store.accounts.mailbox_by_id(key) for key in account.mailbox_ids]
-    mailboxes = tuple(mailbox for mailbox in found if mailbox is not None)
+    # A patient whose address is closed still reads; whoever left a structure does not.
+    mailboxes = tuple(
+        mailbox
+        for mailbox in found
+        if mailbox is not None and (mailbox.type is MailboxType.PAT or not mailbox.closed)
+    )
     wish = request.cookies.get(CHOSEN_COOKIE, "")
     relative = await chosen(services, mailboxes, wish) if wish else None
     return Visitor(ticket, account, mailboxes, relative)

@@ -565,6 +565,9 @@ CREATE INDEX entry_unread_package ON entry (folder_id, internal_at) WHERE uid > 
 CREATE INDEX folder_share_person ON folder_share (person_id)
 """,
     """
+CREATE INDEX mailbox_rpps ON mailbox (rpps) WHERE rpps IS NOT NULL
+""",
+    """
 CREATE INDEX mailbox_share_person ON mailbox_share (person_id)
 """,
     """

@@ -1,0 +1,152 @@
+"""Whoever was shut out is out: no session, password, token or page outlives it.
+
+Source: RULES §7, RULES §12, RULES §13.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from directory.audit_event import AuditEvent
+from mailserver.people_commands import PeopleCommands
+from tests.support.imap_peer import ImapPeer
+from tests.support.imap_site import ALICE, AT, BOB, SECRET, ImapSite, serve
+from tests.support.mail_site import DR, Line, MailSite, World, mail_site, world
+from tests.support.mail_site import SECRET as SMTP_SECRET
+from tests.support.mailsite import DOCTOR, RPPS
+from tests.support.webmail import Webmail, webmail
+
+GONE = b"* BYE This device may not be used any more\r\n"
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+async def smtp(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
+    async with mail_site(where, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Webmail]:
+    async with webmail(tmp_path) as opened:
+        yield opened
+
+
+def closing(mailbox_id: int) -> AuditEvent:
+    return AuditEvent("mailbox_closed", AT, "cli:test", "chu-a", f"mailbox:{mailbox_id}")
+
+
+async def revoke(site: ImapSite) -> None:
+    (device,) = await site.store.accounts.devices(site.alice.id)
+    assert await site.store.accounts.revoke_device(device.id, AT)
+
+
+async def test_a_revoked_device_reads_nothing_more_on_the_connection_it_has() -> None:
+    async with serve() as site:
+        peer, other = await ImapPeer.login(site), await ImapPeer.login(site, BOB)
+        await peer.ok("SELECT INBOX")
+
+        await revoke(site)
+
+        peer.send(b"x FETCH 1:* (BODY[])\r\n")
+        assert await peer.line() == GONE
+        assert await peer.raw_line() == b""
+        await other.ok("SELECT INBOX")
+
+
+async def test_a_revoked_device_that_idles_is_told_nothing_more() -> None:
+    async with serve() as site:
+        peer = await ImapPeer.login(site)
+        await peer.ok("SELECT INBOX")
+        peer.send(b"x IDLE\r\n")
+        assert (await peer.line()).startswith(b"+")
+
+        await revoke(site)
+        assert await peer.line() == GONE
+        assert await peer.raw_line() == b""
+
+
+@pytest.mark.parametrize("how", ["revoked", "closed"])
+async def test_a_device_that_is_shut_out_sends_nothing_more(smtp: MailSite, how: str) -> None:
+    line = await Line.open(smtp.submissions, smtp.world.client_tls(None))
+    await line.say("EHLO poste.test")
+    given = b64encode(f"\0{DR}\0{SMTP_SECRET}".encode()).decode()
+    assert (await line.say(f"AUTH PLAIN {given}")).startswith("235")
+    accounts = smtp.store.accounts
+    mailbox = await accounts.mailbox(DR)
+    assert mailbox is not None
+    if how == "revoked":
+        for device in await accounts.devices(mailbox.id):
+            await accounts.revoke_device(device.id, AT)
+    else:
+        await accounts.leave(mailbox.id, closing(mailbox.id))
+
+    assert (await line.say(f"MAIL FROM:<{DR}>")).startswith("530")
+
+
+async def test_a_closed_mailbox_lets_nobody_in_and_says_who_closed_it() -> None:
+    async with serve() as site:
+        peer = await ImapPeer.login(site)
+
+        await site.store.accounts.leave(site.alice.id, closing(site.alice.id))
+
+        peer.send(b"x NOOP\r\n")
+        assert await peer.line() == GONE
+        again = await ImapPeer.connect(site.tls_port, site.client_tls)
+        assert (await again.do(f'LOGIN {ALICE} "{SECRET}"'))[1].startswith(b"NO")
+        device = await site.store.accounts.add_device(site.alice.id, "new", None, AT, None)
+        assert await site.store.accounts.check_device(ALICE, device.secret or "", AT) is None
+        await site.store.accounts.reopen_mailbox(site.alice.id)
+        assert await site.store.accounts.check_device(ALICE, device.secret or "", AT) is not None
+
+
+async def test_whoever_left_opens_no_page_and_no_record(site: Webmail) -> None:
+    patient = site.patients["patient"]
+    await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+    async with site.signed_in("doctor") as doctor:
+        assert (await doctor.get(f"/patients/{patient}")).status_code == 200
+        commands = PeopleCommands(site.mail.store, site.mail.directory, site.clock)
+
+        await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
+
+        assert (await doctor.get(f"/patients/{patient}")).status_code == 303
+    async with site.signed_in("doctor") as doctor:
+        mailbox = await site.mail.mailbox(DOCTOR)
+        for page in (f"/patients/{patient}", "/quarantaine", f"/messagerie/{mailbox.id}"):
+            assert (await doctor.get(page)).status_code == 404, page
+
+
+async def test_the_software_of_whoever_left_reads_nothing(site: Webmail) -> None:
+    await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+    made = await site.commands_table["api_token_make"](
+        {"name": "App", "actor": "x", "structure": "cabinet", "rpps": RPPS[DOCTOR]}
+    )
+    asked = f"/fhir/Patient/{site.patients['patient']}"
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    async with site.client() as software:
+        assert (await software.get(asked, headers=headers)).status_code == 200
+        commands = PeopleCommands(site.mail.store, site.mail.directory, site.clock)
+
+        await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
+
+        assert (await software.get(asked, headers=headers)).status_code == 401
+        await commands.account_reopen({"address": DOCTOR, "actor": "cli:test"})
+        assert (await software.get(asked, headers=headers)).status_code == 200
+
+
+async def test_every_session_of_the_one_who_left_is_told(site: Webmail) -> None:
+    mailbox = await site.mail.mailbox(DOCTOR)
+    subscription = site.mail.store.changes.subscribe(mailbox.id)
+    commands = PeopleCommands(site.mail.store, site.mail.directory, site.clock)
+
+    await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
+
+    async with asyncio.timeout(5):
+        await subscription.wait()
