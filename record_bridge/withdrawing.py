@@ -210,7 +210,8 @@ def _stand_among_versions(connection: sqlite3.Connection, document_id: int) -> N
     parent = connection.execute(
         "SELECT p.id FROM document d JOIN document p ON p.structure_id = d.structure_id"
         " AND p.unique_id = d.parent_unique_id AND p.patient_id = d.patient_id"
-        " WHERE d.id = ? AND p.status = 'current' AND instr(d.marks, ?) = 0",
+        " WHERE d.id = ? AND d.status = 'current' AND p.status = 'current'"
+        " AND instr(d.marks, ?) = 0",
         (document_id, Mark.REPLACES_UNKNOWN.value),
     ).fetchone()
     if parent is not None:
