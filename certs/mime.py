@@ -99,6 +99,11 @@ _TYPE: Final = re.compile(
     rb"[ \t\r\n]*(?:\([^()]*\)[ \t\r\n]*)*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,127})[ \t]*/"
     rb"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,127})"
 )
+_OPENED_BY_SOME: Final = frozenset({"message/partial", "message/external-body"})
+"""What some readers put together or fetch, and others do not. Source: RFC 2046 §5.2."""
+_PACKED: Final = frozenset({"base64", "quoted-printable"})
+"""Not allowed for a message, which is why some readers open it then and others do not."""
+_SALVAGED_NAME: Final = re.compile(rb"\bfilename[ \t]*=[ \t]*\"?([^\";]{1,500})", re.IGNORECASE)
 _TOKEN: Final = re.compile(rb"[ \t\r\n]*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,127})")
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,200}[0-9A-Za-z'()+_,./:=?-]")
 _ENCODINGS: Final = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable"})
@@ -340,18 +345,12 @@ class _Scan:
                 self.anomalies.add(Anomaly.BAD_ENCODING)
                 match = _TOKEN.fullmatch(token)
                 encoding = "binary" if match is None else encoding
+        if kind in _OPENED_BY_SOME or (kind in MESSAGE_TYPES and encoding in _PACKED):
+            self.anomalies.add(Anomaly.OPENED_BY_SOME)
         disposition: str | None = None
         disposition_params: tuple[tuple[str, str], ...] = ()
         if "content-disposition" in seen:
-            value = seen["content-disposition"]
-            match = _TOKEN.match(value)
-            if match is None:
-                self.anomalies.add(Anomaly.BAD_DISPOSITION)
-            else:
-                disposition = match[1].decode("ascii").lower()
-                disposition_params, complete = self._parameters(value, match.end())
-                if not complete:
-                    self.anomalies.add(Anomaly.BAD_DISPOSITION)
+            disposition, disposition_params = self._disposition(seen["content-disposition"])
 
         def text(name: str) -> str | None:
             value = seen.get(name)
@@ -386,6 +385,17 @@ class _Scan:
             self.anomalies.add(Anomaly.BAD_CONTENT_TYPE)
         return kind.decode("ascii"), params
 
+    def _disposition(self, value: bytes) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+        match = _TOKEN.match(value)
+        if match is None:
+            self.anomalies.add(Anomaly.BAD_DISPOSITION)
+            return None, ()
+        params, complete = self._parameters(value, match.end())
+        if not complete:
+            self.anomalies.add(Anomaly.BAD_DISPOSITION)
+            params = _with_salvaged_name(value, params)
+        return match[1].decode("ascii").lower(), params
+
     def _parameters(self, value: bytes, at: int) -> tuple[tuple[tuple[str, str], ...], bool]:
         pairs, complete = parse_parameters(value, at)
         if len(pairs) > MAX_PARAMETERS:
@@ -414,6 +424,22 @@ def _line_of(raw: bytes, marker: bytes, start: int, end: int) -> int:
         if raw[at - 1] == 0x0A and raw.startswith(marker, at, end):
             return at
     return raw.find(b"\n" + marker, at, end) + 1
+
+
+def _with_salvaged_name(
+    value: bytes, read: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """Add the file name of a disposition that breaks off before it, as lenient readers have it.
+
+    A name that only others read would hide a file from whoever looks for it (threats S20).
+    """
+    if any(text for name, text in read if name == "filename"):
+        return read
+    match = _SALVAGED_NAME.search(value)
+    if match is None:
+        return read
+    name = ("filename", unfold(match[1]).strip().decode("latin-1"))
+    return (*(pair for pair in read if pair[0] != "filename"), name)
 
 
 def _before_line(raw: bytes, at: int) -> int:

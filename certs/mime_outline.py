@@ -38,6 +38,7 @@ class Anomaly(enum.Enum):
     BAD_BOUNDARY = "bad-boundary"
     MISSING_BOUNDARY = "missing-boundary"
     UNCLOSED_MULTIPART = "unclosed-multipart"
+    OPENED_BY_SOME = "opened-by-some"
     TOO_MANY_PARTS = "too-many-parts"
     TOO_DEEP = "too-deep"
 
@@ -172,6 +173,7 @@ def find_section(outline: Outline, section: tuple[int, ...]) -> Part | None:
     """Give the part that an IMAP part number names, or None.
 
     () is the message. Part 1 of a message that is not multipart is that message's own body.
+    A multipart in which no part was found has none: BODYSTRUCTURE shows an empty text there.
 
     Source: RFC 9051 §6.4.5.1.
     """
@@ -180,7 +182,7 @@ def find_section(outline: Outline, section: tuple[int, ...]) -> Part | None:
     for number in section:
         if holder is None:
             return None
-        if holder.is_multipart and holder.children:
+        if holder.is_multipart:
             if not 1 <= number <= len(holder.children):
                 return None
             part = holder.children[number - 1]
@@ -188,10 +190,9 @@ def find_section(outline: Outline, section: tuple[int, ...]) -> Part | None:
             part = holder
         else:
             return None
+        holder = part if part.is_multipart else None
         if part.is_message:
             holder = part.children[0]
-        else:
-            holder = part if part.is_multipart and part.children else None
     return part
 
 
@@ -217,7 +218,8 @@ def _names_of(part: Part) -> set[str]:
             found.update(decode_header(v.encode("latin-1")) for k, v in params if k == attribute)
             if decoded is not None:
                 found.add(decoded)
-    return {_SEPARATORS.split(name)[-1].strip().casefold() for name in found}
+    # Windows drops dots and blanks at the end of a name when it is saved.
+    return {_SEPARATORS.split(name)[-1].strip().rstrip(". ").casefold() for name in found}
 
 
 _SEPARATORS = re.compile(r"[/\\]")

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import BinaryIO, Final
 
 from certs.errors import CertsError, SandboxError
-from certs.mime import Outline, Part, find_named, scan, walk
+from certs.mime import MESSAGE_TYPES, Outline, Part, decode_body, find_named, scan, walk
 from certs.recipients import Unusable
 from certs.verdict import NO_SIGNATURE, UNREADABLE_SIGNATURE, SignatureVerdict
 from mailserver.delivery.errors import Refused
@@ -141,12 +141,22 @@ def prepare(raw: bytes, authserv_id: str) -> Prepared | Refused:
     blob = cut(raw, outline, is_stranger(authserv_id))
     indexed = index(blob, outline if blob is raw else None)
     packages = len(find_named(outline, PACKAGE_NAME))
-    if not packages and outline.ambiguous and _PACKAGE_HINT.search(raw.lower()):
+    if not packages and outline.ambiguous and _may_hold_a_package(raw, outline):
         # Another reader may see the package that this one does not (S20).
         packages = 1
     if bool(packages) != indexed.has_package:
         indexed = indexed._replace(has_package=bool(packages))
     return Prepared(raw, blob, outline, indexed, packages)
+
+
+def _may_hold_a_package(raw: bytes, outline: Outline) -> bool:
+    """Whether the name of a package is anywhere, also in a message that came in base64."""
+    packed = (
+        decode_body(raw, part)
+        for part in walk(outline)
+        if part.type in MESSAGE_TYPES and not part.children and part.encoding != "7bit"
+    )
+    return any(_PACKAGE_HINT.search(octets.lower()) for octets in (raw, *packed))
 
 
 async def prepared(body: bytes | BinaryIO, octets: int, authserv_id: str) -> Prepared | Refused:

@@ -269,6 +269,14 @@ def test_the_header_of_a_nested_message_is_read_by_itself():
         ),
         pytest.param(b"Content-Disposition: ;\r\n\r\n", Anomaly.BAD_DISPOSITION, id="disposition"),
         pytest.param(
+            b"Content-Type: message/partial\r\n\r\n", Anomaly.OPENED_BY_SOME, id="partial"
+        ),
+        pytest.param(
+            b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+            Anomaly.OPENED_BY_SOME,
+            id="message-in-base64",
+        ),
+        pytest.param(
             b"Content-Transfer-Encoding: base64, quoted-printable\r\n\r\n",
             Anomaly.BAD_ENCODING,
             id="two-encodings",
@@ -546,3 +554,21 @@ def test_delimiter_lines_are_found_among_hyphens_as_a_plain_search_would():
             wanted += word == b"--b"
 
         assert len(scan(raw).root.children) == wanted
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('attachment; filename="a b.zip', "a b.zip"),
+        ("filename=a.zip", "a.zip"),
+        ('attachment; x=(; filename = "a.zip"; y', "a.zip"),
+        ("attachment; filename=a b.zip", "a"),
+        ("attachment; filename=; size=3 )", ""),
+        ("attachment; nofilename=a.zip )", None),
+    ],
+)
+def test_a_broken_disposition_still_gives_its_file_name(disposition, name):
+    outline = scan(f"Content-Disposition: {disposition}\r\n\r\nx".encode())
+
+    assert Anomaly.BAD_DISPOSITION in outline.anomalies
+    assert outline.root.filename == name
