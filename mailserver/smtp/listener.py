@@ -10,8 +10,9 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -71,30 +72,59 @@ class SmtpBind:
     drain_s: float = DRAIN_S
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An open connection: from where, and how it is ended at once."""
+
+    host: str
+    end: Callable[[], None]
+
+
 class Connections:
-    """The open connections of one listener."""
+    """The open connections of one listener.
+
+    When no room is left, the oldest that has proved nothing ends for the one that comes: slow
+    peers from many addresses, each within its share, would keep operators out otherwise (S9).
+    """
 
     def __init__(self, bind: SmtpBind) -> None:
         self.closing = False
         self._bind = bind
-        self._open: set[SmtpConnection] = set()
+        self._open: dict[SmtpConnection, _Open] = {}
         self._operators: dict[SmtpConnection, str] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def admit(self, connection: SmtpConnection, host: str) -> bool:
-        """Count a connection; False when there are too many in all or from its host."""
+    def admit(
+        self, connection: SmtpConnection, host: str, end: Callable[[], None] | None = None
+    ) -> bool:
+        """Count a connection; False when there are too many in all or from its host.
+
+        Args:
+            connection: that has come.
+            host: its address.
+            end: how it is ended at once while it has no transport yet.
+        """
         if connection in self._open:
             return True
-        if (
-            self.closing
-            or len(self._open) >= self._bind.max_connections
-            or not self._bind.fairness.connect(host)
-        ):
+        if self.closing or not self._bind.fairness.connect(host):
             return False
-        self._open.add(connection)
+        if len(self._open) >= self._bind.max_connections and not self._make_room():
+            self._bind.fairness.disconnect(host)
+            return False
+        self._open[connection] = _Open(host, end or connection.abort)
         self._empty.clear()
         return True
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that proved nothing; False when all have."""
+        for connection, known in self._open.items():
+            if not connection.proven:
+                log.debug("smtp_pushed_out")
+                known.end()
+                self.leave(connection, known.host)
+                return True
+        return False
 
     def admit_operator(self, connection: SmtpConnection, dn: str) -> bool:
         """Count a connection for the operator it proved to be; False when it has too many."""
@@ -107,7 +137,7 @@ class Connections:
         """Forget a connection."""
         if connection not in self._open:
             return
-        self._open.discard(connection)
+        del self._open[connection]
         self._bind.fairness.disconnect(host)
         operator = self._operators.pop(connection, None)
         if operator is not None:
@@ -236,7 +266,8 @@ async def listen_with_tls(
                 await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
             conversation = SmtpConnection(settings, transaction(), connections, loop)
-            if connections.admit(conversation, peer[0]):
+            end = partial(_end_accepted, conversation, accepted)
+            if connections.admit(conversation, peer[0], end):
                 group.create_task(handshake(conversation, accepted, peer[0]))
             else:
                 accepted.close()
@@ -254,6 +285,15 @@ async def listen_with_tls(
         await connections.drain(bind.drain_s)
     if failure is not None:
         raise failure
+
+
+def _end_accepted(conversation: SmtpConnection, accepted: socket.socket) -> None:
+    """End a connection whose handshake may not be over."""
+    if conversation.transport is not None:
+        conversation.abort()
+        return
+    with suppress(OSError):  # gone already
+        accepted.shutdown(socket.SHUT_RDWR)
 
 
 def _listening_socket(bind: SmtpBind) -> socket.socket:

@@ -290,6 +290,11 @@ class SmtpConnection(SMTP):
         if rest:
             self._reader.feed_data(rest)
 
+    @property
+    def proven(self) -> bool:
+        """Whether the peer proved to be an operator, or logged in."""
+        return self._transaction.trusts(self._caller)
+
     def stop(self) -> None:
         """End the connection now unless it is busy; then after what it does."""
         if not self.busy and self.transport is not None:
@@ -390,7 +395,7 @@ class SmtpConnection(SMTP):
         deadlines = self._settings.deadlines
         spent = self.loop.time() - self._opened_at
         left = min(deadlines.command_s, deadlines.session_s - spent)
-        if not self._transaction.trusts(self._caller):
+        if not self.proven:
             left = min(left, deadlines.untrusted_s - spent)
         self._reset_timeout(max(left, 0.001))
 
@@ -403,8 +408,7 @@ class SmtpConnection(SMTP):
         if reply.code < 400:
             return
         self._errors += 1
-        trusted = self._transaction.trusts(self._caller)
-        if self._errors >= (MAX_ERRORS_TRUSTED if trusted else MAX_ERRORS):
+        if self._errors >= (MAX_ERRORS_TRUSTED if self.proven else MAX_ERRORS):
             await self._say(replies.TOO_MANY_ERRORS)
             raise Hangup
 

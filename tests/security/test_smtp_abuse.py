@@ -3,12 +3,13 @@
 import asyncio
 import random
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from mailserver.smtp.listener import SmtpBind, serve_smtp
+from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from tests.support.mail_site import (
     DR,
     A,
@@ -53,6 +54,62 @@ async def test_three_hundred_slow_connections_do_not_slow_an_operator(
         spent = time.perf_counter() - started
 
     assert spent < 10
+
+
+@pytest.mark.parametrize("door", ["smtp", "submission", "submissions"])
+async def test_a_full_listener_ends_the_oldest_that_proved_nothing(
+    where: World, tmp_path: Path, door: str
+) -> None:
+    async with mail_site(where, tmp_path) as site, _narrow(site, door) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        if door != "submissions":
+            for reader, _ in silent:
+                await reader.readline()
+        await asyncio.sleep(0.1)
+        more = await asyncio.open_connection("127.0.0.1", port)
+
+        assert await silent[0][0].read() == b""
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(silent[1][0].read(1), 0.2)
+        for _, writer in (*silent, more):
+            writer.close()
+
+
+async def test_operators_at_work_are_never_pushed_out(where: World, tmp_path: Path) -> None:
+    async with mail_site(where, tmp_path) as site, _narrow(site, "smtp") as port:
+        site.smtp = port
+        at_work = [await operator_line(site, where.a) for _ in range(3)]
+        late = Line(*await asyncio.open_connection("127.0.0.1", port))
+
+        assert (await late.reply()).startswith("421")
+        for number, line in enumerate(at_work):
+            assert (await deliver(line, f"no {number}")).startswith("250")
+
+
+async def test_a_listener_full_of_slow_peers_lets_an_operator_in(
+    where: World, tmp_path: Path
+) -> None:
+    async with mail_site(where, tmp_path) as site, _narrow(site, "smtp") as port:
+        site.smtp = port
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(9)]
+        operator = await operator_line(site, where.a)
+
+        assert (await deliver(operator, "in spite of them")).startswith("250")
+        for _, writer in slow:
+            writer.close()
+
+
+@asynccontextmanager
+async def _narrow(site: MailSite, door: str) -> AsyncIterator[int]:
+    """Open a door that takes three connections."""
+    tls = site.world.server_tls()
+    bind = SmtpBind("127.0.0.1", 0, tls, "mail.pli.test", max_connections=3, drain_s=0.2)
+    if door == "smtp":
+        opened = serve_smtp(site.services, bind)
+    else:
+        opened = serve_submission(site.services, bind, implicit_tls=door == "submissions")
+    async with opened as port:
+        yield port
 
 
 async def test_noise_on_a_connection_harms_nobody(where: World, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import itertools
 import ssl
 import time
 import tomllib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,6 +27,7 @@ BYTE_EVERY_S = 20.0
 _HALF_HELLO = b"\x16\x03\x01\x02\x00\x01\x00"
 _SETTLE_S = 2.0
 _EVERY_S = 0.25
+_WEIGH_EVERY_S = 1.0
 
 _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _Hold = Callable[[str], Awaitable[None]]
@@ -73,7 +74,7 @@ async def attack(site: DemoSite, connections: int, seconds: float) -> Attack:
         seconds: how long the operator sends.
     """
     seen = Attack(idle_mb=sum(sizes_mb(site.pid).values()))
-    async with _held(_kinds(site, connections), seen):
+    async with _held(_kinds(site, connections), seen), _weighed(site, seen):
         await asyncio.sleep(_SETTLE_S)
         until = time.monotonic() + seconds
         for number in itertools.count():
@@ -85,13 +86,26 @@ async def attack(site: DemoSite, connections: int, seconds: float) -> Attack:
             except (OSError, TimeoutError, AssertionError, asyncio.IncompleteReadError) as error:
                 seen.failures.append(repr(error))
             seen.spent.append(time.monotonic() - began)
-            sizes = await asyncio.to_thread(sizes_mb, site.pid)
-            seen.peak_mb = max(seen.peak_mb, sum(sizes.values()))
             await asyncio.sleep(max(0.0, began + _EVERY_S - time.monotonic()))
     return seen
 
 
-def _kinds(site: DemoSite, connections: int) -> list[_Hold]:
+@contextlib.asynccontextmanager
+async def _weighed(site: DemoSite, seen: Attack) -> AsyncIterator[None]:
+    async def weigh() -> None:
+        while True:
+            sizes = await asyncio.to_thread(sizes_mb, site.pid)
+            seen.peak_mb = max(seen.peak_mb, sum(sizes.values()))
+            await asyncio.sleep(_WEIGH_EVERY_S)
+
+    task = asyncio.create_task(weigh())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _kinds(site: DemoSite, connections: int) -> Sequence[_Hold]:
     """Share the connections out: half say a byte now and then, the others stop in a handshake."""
     in_data = min(DATA_AT_ONCE, connections // 50)
     kinds = itertools.cycle(
@@ -106,7 +120,7 @@ def _kinds(site: DemoSite, connections: int) -> list[_Hold]:
 
 
 @contextlib.asynccontextmanager
-async def _held(kinds: list[_Hold], seen: Attack) -> AsyncIterator[None]:
+async def _held(kinds: Sequence[_Hold], seen: Attack) -> AsyncIterator[None]:
     open_now: set[int] = set()
 
     async def hold(number: int, kind: _Hold) -> None:
@@ -143,6 +157,7 @@ async def _until_ended(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 async def _bytes(site: DemoSite, address: str) -> None:
     """Say one octet of a greeting every twenty seconds."""
     reader, writer = await _open(site, "smtp", address)
+    await _reply(reader)  # who talks before it is cut off at once
 
     async def drip() -> None:
         for octet in itertools.cycle(b"EHLO x "):
