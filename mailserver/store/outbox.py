@@ -43,6 +43,8 @@ from mailserver.store.tracking import move_queued
 
 MAX_REPLY = 500
 """Characters of a peer's reply that are kept."""
+FORGET_ROWS = 2000
+"""Forgotten in one transaction, so that mail that comes meanwhile waits for milliseconds."""
 CRASHES = 3
 """Crashes of the worker after which a message is set aside."""
 
@@ -124,12 +126,14 @@ _RELEASE_BODY = (
     " AND state IN ('queued', 'leased', 'held'))"
 )
 _DROP_BODY = "UPDATE outbox_message SET blob_id = NULL, prefix = x'' WHERE id = :id"
-_FORGET_RECIPIENTS = (
-    "DELETE FROM outbox_recipient WHERE state IN ('sent', 'failed') AND next_at < :before"
+_ENDED = (
+    "SELECT id, message_id FROM outbox_recipient WHERE id > :after"
+    " AND state IN ('sent', 'failed') AND next_at < :before ORDER BY id LIMIT :limit"
 )
-_FORGET_MESSAGES = (
-    "DELETE FROM outbox_message WHERE blob_id IS NULL AND NOT EXISTS"
-    " (SELECT 1 FROM outbox_recipient WHERE message_id = outbox_message.id)"
+_FORGET_RECIPIENT = "DELETE FROM outbox_recipient WHERE id = ?"
+_FORGET_MESSAGE = (
+    "DELETE FROM outbox_message WHERE id = ?1 AND blob_id IS NULL AND NOT EXISTS"
+    " (SELECT 1 FROM outbox_recipient WHERE message_id = ?1)"
 )
 
 
@@ -299,7 +303,13 @@ class Outbox:
         Returns:
             How many recipients were forgotten.
         """
-        return await self._database.write(_forget, to_micros(before))
+        forgotten = after = 0
+        while True:
+            ids = await self._database.write(_forget, (to_micros(before), after))
+            forgotten += len(ids)
+            if len(ids) < FORGET_ROWS:
+                return forgotten
+            after = ids[-1]
 
 
 def reply_code(reply: str) -> str:
@@ -414,7 +424,10 @@ def finish(connection: sqlite3.Connection, end: tuple[int, OutboxState, str, int
     return bury(connection, (body[0],))
 
 
-def _forget(connection: sqlite3.Connection, before: int) -> int:
-    forgotten = connection.execute(_FORGET_RECIPIENTS, {"before": before}).rowcount
-    connection.execute(_FORGET_MESSAGES)
-    return forgotten
+def _forget(connection: sqlite3.Connection, value: tuple[int, int]) -> list[int]:
+    before, after = value
+    query = {"before": before, "after": after, "limit": FORGET_ROWS}
+    rows = connection.execute(_ENDED, query).fetchall()
+    connection.executemany(_FORGET_RECIPIENT, [(row[0],) for row in rows])
+    connection.executemany(_FORGET_MESSAGE, sorted({(row[1],) for row in rows}))
+    return [row[0] for row in rows]

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from mailserver.store import outbox
 from mailserver.store.changes import OUTBOX
 from mailserver.store.database import MailStore
 from mailserver.store.errors import NoSuchBlobError
@@ -25,8 +26,8 @@ async def queue(practice, count=1, *, blob=RAW, entries=()):
         NewOutgoing(f"x{number}@loin{number}.test", f"loin{number}.test")
         for number in range(count)
     )
-    outbox = OutboxMessage("dr@cab.test", PREFIX, recipients, practice.doctor.id)
-    await practice.store.messages.deliver(practice.delivery(entries, outbox=outbox, blob=blob))
+    message = OutboxMessage("dr@cab.test", PREFIX, recipients, practice.doctor.id)
+    await practice.store.messages.deliver(practice.delivery(entries, outbox=message, blob=blob))
 
 
 async def test_what_is_due_is_leased_once(practice):
@@ -185,3 +186,17 @@ async def test_what_ended_long_ago_is_forgotten_and_what_waits_is_not(practice):
     assert await practice.store.outbox.forget(AT + 2 * MINUTE) == 1
     assert practice.count("outbox_message") == 1
     assert await practice.store.outbox.idle() is False
+
+
+async def test_much_that_ended_is_forgotten_a_little_at_a_time(practice, monkeypatch):
+    """Nothing that comes meanwhile waits for all of it."""
+    monkeypatch.setattr(outbox, "FORGET_ROWS", 2)
+    for _ in range(3):
+        await queue(practice, 2)
+    for each in (await practice.store.outbox.due(AT, 10, 60))[:5]:
+        await practice.store.outbox.done(each.id, "250 ok", AT)
+    writer = interpose(practice.store)
+
+    assert await practice.store.outbox.forget(AT + MINUTE) == 5
+    assert sum(each.startswith("SELECT id, message_id") for each in writer.statements) == 3
+    assert practice.count("outbox_recipient") == practice.count("outbox_message") == 1
