@@ -99,18 +99,20 @@ def kill_the_queue(
         sending.start()
         noted: set[str] = set()
         mark = 0
-        for kill in range(kills):
-            time.sleep(chance.uniform(0.05, 1.5))
-            site.kill()
-            # What was noted by the kill before must not have come since; the peer's own list is
-            # read once its connections are seen to be gone.
-            time.sleep(0.1)
-            again |= _names(peer, mark) & noted
-            noted, mark = _noted(site), len(peer.taken)
-            site.start()
-            progress(kill + 1, len(crowd.accepted))
-        crowd.stopping.set()
-        sending.join(timeout=120)
+        try:
+            for kill in range(kills):
+                time.sleep(chance.uniform(0.05, 1.5))
+                site.kill()
+                # What was noted by the kill before must not have come since; the peer's own list
+                # is read once its connections are seen to be gone.
+                time.sleep(0.1)
+                again |= _names(peer, mark) & noted
+                noted, mark = _noted(site), len(peer.taken)
+                site.start()
+                progress(kill + 1, len(crowd.accepted))
+        finally:
+            crowd.stopping.set()
+            sending.join(timeout=120)
         held = _drain(site)
     again |= _names(peer, mark) & noted
     code, output, _errors = pli_result(

@@ -104,7 +104,8 @@ class DemoSite:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line.startswith("ready "):
             self.kill()
-            raise RuntimeError(f"the server did not start; see {self.root.parent / 'serve.log'}")
+            told = [each for each in self.log().splitlines() if '"level": "info"' not in each]
+            raise RuntimeError("\n".join(["the server did not start; it said:", *told[-10:]]))
 
     @property
     def pid(self) -> int:
