@@ -38,7 +38,7 @@ _OWN_DOCUMENT: Final = (
     "marks", "author", "custodian", "media_type", "received_at",
 )  # fmt: skip
 """Columns of a document that its patient is given: nothing of what else came with it."""
-_DERIVED: Final = frozenset({"words", "refs"})
+_DERIVED: Final = frozenset({"words", "refs", "number"})
 """Columns of a document that are made anew from the others."""
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from directory.database import Database
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.rights import RecordFacts
-from record_bridge.rights_record import DOCUMENT_COLUMNS, document_facts
+from record_bridge.rights_record import COLUMNS, document_facts
 from record_bridge.visibility import DocumentFacts, decide
 
 PAGE: Final = 20
@@ -29,7 +29,6 @@ _CELLS: Final = text(
     "SELECT id, ref, roles, status, class_code, type_code, visibility, many FROM document_cell"
     " WHERE record_id = :record_id AND ref IN ('', :ref)"
 )
-COLUMNS: Final = ", ".join(f"d.{column.name}" for column in DOCUMENT_COLUMNS)
 NEWEST: Final = "ORDER BY coalesce({0}.effective_at, {0}.received_at) DESC, {0}.id DESC"
 _BY_DATE: Final = NEWEST.format("d")
 _PAGE: Final = text(

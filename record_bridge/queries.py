@@ -5,7 +5,6 @@ one document, the agenda, the list of accesses (RULES §7). A document that is n
 exist for that viewer: same None, no gap in numbering.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +24,15 @@ from record_bridge.listing import Wanted, page_of, seen_by
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
-from record_bridge.repository import moment, moment_or_none, open_record
+from record_bridge.repository import moment, moment_or_none, number_of, open_record
 from record_bridge.rights import Part
 from record_bridge.rights_record import (
     RightsQueries,
     document_facts,
     record_facts,
+    rows_named,
     rows_of_record,
+    rows_of_versions,
     sources_of_agenda,
 )
 from record_bridge.schema import (
@@ -59,6 +60,7 @@ __all__ = [
     "Viewer",
     "ViewerKind",
     "Wanted",
+    "number_of",
 ]
 
 MAX_ACCESSES = 500
@@ -239,11 +241,6 @@ class FoundPage:
     after: Cursor | None
 
 
-def number_of(name: str) -> int:
-    """A number of at most 52 bits (JSON holds them), always the same for the same name."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") >> 4
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -411,7 +408,14 @@ class RecordQueries:
             viewer: who looks.
             document_id: its key here, or its number in addresses.
         """
-        rows = await self._visible(patient_id, viewer)
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None:
+            return None
+        rows = [
+            row
+            for row in await rows_of_versions(self._database, patient_id, document_id)
+            if decide(document_facts(row), viewer, record).is_shown
+        ]
         found = next(
             (row for row in rows if document_id in (row["id"], number_of(row["unique_id"]))), None
         )
@@ -480,7 +484,13 @@ class RecordQueries:
             .limit(MAX_ACCESSES)
         )
         reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
-        titles = {row["id"]: row["title"] for row in await self._visible(patient_id, reader)}
+        record = await record_facts(self._database, patient_id, self._clock())
+        named = {_document_of(row.facts) for row in rows} - {0}
+        titles = {
+            row["id"]: row["title"]
+            for row in await rows_named(self._database, patient_id, named)
+            if record is not None and decide(document_facts(row), reader, record).is_shown
+        }
         return [_access(row._asdict(), titles) for row in rows]
 
     async def access_proofs(
@@ -599,8 +609,13 @@ def _agenda(row: Mapping[str, Any], unique_id: str) -> AgendaView:
     )
 
 
+def _document_of(facts: str) -> int:
+    """The document that an event is about, 0 for none."""
+    return int(json.loads(facts).get("document_id", 0))
+
+
 def _access(row: Mapping[str, Any], titles: Mapping[int, str]) -> AccessView:
-    title = titles.get(int(json.loads(row["facts"]).get("document_id", 0)))
+    title = titles.get(_document_of(row["facts"]))
     kind = row["kind"]
     if kind in _ABOUT_A_DOCUMENT and title is None:
         kind = "record_read"

@@ -76,19 +76,25 @@ def insert_document(connection: sqlite3.Connection, values: Mapping[str, object]
 def describe_again(connection: sqlite3.Connection) -> None:
     """Write anew what documents are found by, of those that have no words yet."""
     rows = connection.execute(
-        "SELECT id, title, type_code, author, custodian, effective_at, received_at, author_ids,"
-        " recipient_ids, attending_ids FROM document WHERE words = '' ORDER BY id"
+        "SELECT id, unique_id, title, type_code, author, custodian, effective_at, received_at,"
+        " author_ids, recipient_ids, attending_ids FROM document WHERE words = '' ORDER BY id"
     )
     names = [column[0] for column in rows.description]
     for row in rows.fetchall():
         values = dict(zip(names, row, strict=True))
         found = _described(values) | {"id": values["id"]}
         connection.execute(
-            "UPDATE document SET words = :words, refs = :refs WHERE id = :id", found
+            "UPDATE document SET words = :words, refs = :refs, number = :number WHERE id = :id",
+            found,
         )
 
 
-def _described(values: Mapping[str, Any]) -> dict[str, str]:
+def number_of(name: str) -> int:
+    """A number of at most 52 bits (JSON holds them), always the same for the same name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big") >> 4
+
+
+def _described(values: Mapping[str, Any]) -> dict[str, object]:
     at = values.get("effective_at")
     described = Described(
         title=values["title"],
@@ -98,7 +104,11 @@ def _described(values: Mapping[str, Any]) -> dict[str, str]:
         at=moment(values["received_at"] if at is None else at),
     )
     people = (str(values.get(name, "")).split() for name in _PEOPLE)
-    return {"words": kept(described), "refs": _refs(*people)}
+    return {
+        "words": kept(described),
+        "refs": _refs(*people),
+        "number": number_of(values["unique_id"]),
+    }
 
 
 def _refs(*people: list[str]) -> str:

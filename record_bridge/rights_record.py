@@ -3,14 +3,15 @@
 Source: RULES §7.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, text
 
 from directory.database import Database
 from record_bridge.habilitation import Matrix, parse_matrix
@@ -28,8 +29,27 @@ from record_bridge.rights import (
 from record_bridge.schema import access_right, agenda_entry, document, opposition, patient
 from record_bridge.visibility import DocumentFacts
 
-_NOT_SHOWN = frozenset({"sha256", "words", "refs"})
+_NOT_SHOWN = frozenset({"sha256", "words", "refs", "number"})
 DOCUMENT_COLUMNS = [column for column in document.c if column.name not in _NOT_SHOWN]
+COLUMNS: Final = ", ".join(f"d.{column.name}" for column in DOCUMENT_COLUMNS)
+"""The same, of ``document AS d``."""
+_VERSIONS: Final = text(
+    "WITH RECURSIVE version (id) AS ("  # noqa: S608 - ours
+    "SELECT id FROM document WHERE id = :name AND patient_id = :patient_id UNION"
+    " SELECT id FROM document WHERE patient_id = :patient_id AND number = :name UNION"
+    " SELECT d.id FROM version CROSS JOIN document AS o ON o.id = version.id CROSS JOIN document"
+    " AS d ON d.structure_id = o.structure_id AND d.unique_id = o.parent_unique_id"
+    " WHERE +d.patient_id = :patient_id UNION"
+    " SELECT d.id FROM version CROSS JOIN document AS o ON o.id = version.id CROSS JOIN document"
+    " AS d ON d.structure_id = o.structure_id AND d.parent_unique_id = o.unique_id"
+    " WHERE +d.patient_id = :patient_id)"
+    f" SELECT {COLUMNS} FROM document AS d WHERE d.id IN (SELECT id FROM version)"
+    " ORDER BY coalesce(d.effective_at, d.received_at) DESC, d.id DESC"
+)
+_NAMED: Final = text(
+    f"SELECT {COLUMNS} FROM document AS d"  # noqa: S608 - ours
+    " WHERE d.id IN (SELECT value FROM json_each(:keys)) AND +d.patient_id = :patient_id"
+)
 
 
 @cache
@@ -176,6 +196,28 @@ async def rows_of_record(database: Database, patient_id: int) -> Sequence[Mappin
         .order_by(document.c.id.desc())
     )
     return [row._asdict() for row in rows]
+
+
+async def rows_of_versions(
+    database: Database, patient_id: int, name: int
+) -> Sequence[Mapping[str, Any]]:
+    """Every version of a document of a record, newest first; like ``rows_of_record``, for no one.
+
+    Args:
+        database: the record's.
+        patient_id: whose record.
+        name: the key or the number of one of them.
+    """
+    rows = await database.all(_VERSIONS, {"patient_id": patient_id, "name": name})
+    return [row._asdict() for row in rows]
+
+
+async def rows_named(
+    database: Database, patient_id: int, keys: Collection[int]
+) -> Sequence[Mapping[str, Any]]:
+    """The documents of a record with these keys; like ``rows_of_record``, for no viewer."""
+    wanted = {"patient_id": patient_id, "keys": json.dumps(sorted(keys))}
+    return [row._asdict() for row in await database.all(_NAMED, wanted)]
 
 
 async def sources_of_agenda(database: Database, patient_id: int) -> Sequence[Mapping[str, Any]]:

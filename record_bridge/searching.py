@@ -18,9 +18,10 @@ from typing import Any, Final, Self
 from sqlalchemy import text
 
 from directory.database import Database
-from record_bridge.listing import COLUMNS, NEWEST, PAGE, Cell, Seen, shown_rows
+from record_bridge.listing import NEWEST, PAGE, Cell, Seen, shown_rows
 from record_bridge.model import Viewer
 from record_bridge.rights import RecordFacts
+from record_bridge.rights_record import COLUMNS
 from record_bridge.search_words import MAX_ASKED
 
 MAX_KEYS: Final = 64

@@ -8,7 +8,7 @@ a minute. What a professional declares (care team, consent, emergency) is kept w
 Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,13 +23,19 @@ from mailserver.webmail.care_notices import tell_of_emergency
 from mailserver.webmail.files import download
 from mailserver.webmail.pages import render
 from mailserver.webmail.professionals import Professional, wanted_professionals
-from mailserver.webmail.record_pages import file_title, readable_document
+from mailserver.webmail.record_pages import (
+    file_title,
+    neighbours,
+    page_number,
+    readable_document,
+)
 from mailserver.webmail.rights_text import REFUSALS
+from mailserver.webmail.search import searched
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import MEASURES, DirectiveKind, ProfileKind
 from record_bridge.model import IdentityStatus
-from record_bridge.queries import DocumentDetail, DocumentView, PatientView
+from record_bridge.queries import DocumentDetail, PatientView, Wanted
 from record_bridge.rights import (
     EMERGENCIES,
     Decision,
@@ -56,12 +62,12 @@ class CareRecord:
     professional: Professional
     patient: PatientView
     opening: Decision
-    documents: Sequence[DocumentView]
+    sees_any: bool
 
     @property
     def is_open(self) -> bool:
         """Whether there is something of it for them: the record, or a document of theirs."""
-        return self.opening.is_shown or bool(self.documents)
+        return self.opening.is_shown or self.sees_any
 
 
 async def _patients(request: Request, visitor: Visitor) -> Response:
@@ -198,7 +204,7 @@ async def _record(
         professional,
         patient,
         may_open(facts, viewer, Part.DOCUMENTS),
-        await queries.documents(patient_id, viewer, superseded=True),
+        await queries.sees_any(patient_id, viewer),
     )
 
 
@@ -246,16 +252,27 @@ async def _patient(request: Request, visitor: Visitor) -> Response:
     found = await _wanted(request, visitor)
     await _note(request, found, ("record_read", None))
     services = services_of(request)
+    wanted = Wanted(page_number(request))
+    page = await services.queries.page(found.patient.id, found.professional.viewer, wanted)
     values: dict[str, object] = {
         "section": "care",
         "found": found,
-        "current": [each for each in found.documents if each.status == "current"],
+        "page": page,
+        "pages": neighbours(page, wanted),
         "rule": found.opening.rule.value,
         "shared": await _emergency_view(request, found),
         "measures": MEASURES,
         "structure": services.directory.structure(found.patient.structure_id),
     }
     return render("patient.html", visitor, values)
+
+
+async def _search(request: Request, visitor: Visitor) -> Response:
+    """Look for words in what the visitor may read of a record."""
+    found = await _wanted(request, visitor)
+    await _note(request, found, ("record_read", None))
+    search = await searched(request, (found.patient.id, found.professional.viewer))
+    return render("patient_search.html", visitor, {"section": "care", "found": found, **search})
 
 
 async def _emergency_view(request: Request, found: CareRecord) -> Mapping[str, object]:
@@ -347,6 +364,7 @@ patients = signed_in(_patients)
 find = signed_in(_find)
 declare = signed_in(_declare)
 patient = signed_in(_patient)
+search = signed_in(_search)
 document = signed_in(_document)
 document_file = signed_in(_file)
 release = signed_in(_release)

@@ -29,7 +29,7 @@ from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import services_of
 from record_bridge.api_token import ApiToken, token_digest
 from record_bridge.model import Viewer, ViewerKind
-from record_bridge.queries import PatientView
+from record_bridge.queries import DocumentDetail, PatientView
 
 TYPES: Final = (
     "DocumentReference",
@@ -177,32 +177,41 @@ async def _read(request: Request, asked: Asked, kind: str, resource_id: str) -> 
     if kind == "Binary":
         return await _binary(request, asked, person, resource_id)
     await _note(asked, person, kind)
+    if kind == "DocumentReference":
+        detail = await _document(asked, person, resource_id)
+        if detail is None:
+            raise HTTPException(404)
+        visible = {each.unique_id for each in detail.versions}
+        return _tagged(
+            request,
+            resources.document_reference(detail.document, person.id, asked.base, visible),
+        )
     for each in await _LISTS[kind](asked, person):
         if each["id"] == resource_id:
             return _tagged(request, each)
     raise HTTPException(404)
 
 
+async def _document(asked: Asked, person: PatientView, resource_id: str) -> DocumentDetail | None:
+    """Give the document of this id, None when it is not for the viewer."""
+    number = resources.document_number(resource_id)
+    found = await asked.services.queries.document(person.id, asked.viewer, number)
+    if found is None:
+        return None
+    is_it = resource_id == resources.document_id(person.id, found.document.unique_id)
+    return found if is_it else None
+
+
 async def _binary(
     request: Request, asked: Asked, person: PatientView, resource_id: str
 ) -> Response:
     """Give a document as it came, or as a Binary to who asks for FHIR. Source: IHE-MHD §3.68."""
-    views = await asked.services.queries.documents(person.id, asked.viewer, superseded=True)
-    view = next(
-        (
-            each
-            for each in views
-            if resources.document_id(person.id, each.unique_id) == resource_id
-        ),
-        None,
-    )
-    if view is None:
+    detail = await _document(asked, person, resource_id)
+    if detail is None:
         await _note(asked, person, "DocumentReference")
         raise HTTPException(404)
+    view = detail.document
     await _note(asked, person, "Binary", view.id)
-    detail = await asked.services.queries.document(person.id, asked.viewer, view.id)
-    if detail is None:
-        raise HTTPException(404)
     tag = _tag(resources.document_id(person.id, view.unique_id) + str(view.octets))
     headers = {
         "ETag": tag,
@@ -330,8 +339,7 @@ async def _person(asked: Asked, patient_id: int | None) -> PatientView | None:
     if opening is not None and opening.is_shown:
         return person
     # Who wrote or received a document sees it without being of the care team (RULES §7).
-    documents = await queries.documents(patient_id, asked.viewer, superseded=True)
-    return person if documents else None
+    return person if await queries.sees_any(patient_id, asked.viewer) else None
 
 
 async def _documents(asked: Asked, person: PatientView) -> list[Resource]:

@@ -66,12 +66,24 @@ _INS_TYPE: Final = {
     "1.2.250.1.213.1.4.11": "INS-NIR-DEMO",
 }
 _DIGEST_CHARACTERS: Final = 32
+_DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGEST_CHARACTERS}}}")
+_NUMBER_CHARACTERS: Final = 13
+"""Of a digest, those that are a document's number: 52 bits."""
 
 
 def document_id(patient_id: int, unique_id: str) -> str:
     """Give the id of a document's DocumentReference and Binary."""
     digest = hashlib.sha256(unique_id.encode()).hexdigest()
     return f"{patient_id}-d{digest[:_DIGEST_CHARACTERS]}"
+
+
+def document_number(resource_id: str) -> int:
+    """Give the number of the document of an id, in ``record_bridge.queries.number_of``'s sense.
+
+    -1 when it is no document's id.
+    """
+    digest = resource_id.partition("-d")[2]
+    return int(digest[:_NUMBER_CHARACTERS], 16) if _DIGEST.fullmatch(digest) else -1
 
 
 def patient_of(resource_id: str) -> int | None:

@@ -252,6 +252,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/patients", care_pages.find, methods=["POST"]),
             Route("/patients/ouvrir", care_pages.declare, methods=["POST"]),
             Route("/patients/{patient:int}", care_pages.patient),
+            Route("/patients/{patient:int}/recherche", care_pages.search, methods=["POST"]),
             Route(care_document, care_pages.document),
             Route(care_document + "/fichier/{number:int}", care_pages.document_file),
             Route(care_document + "/liberer", care_pages.release, methods=["POST"]),

@@ -22,6 +22,7 @@ from mailserver.webmail.files import download
 from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import render
 from mailserver.webmail.record_pages import OwnRecord, note_access, wanted_record
+from mailserver.webmail.search import searched
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
@@ -29,13 +30,12 @@ from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import ENDINGS, MAX_FILE, MAX_TEXT, MEASURES, DirectiveKind, ProfileKind
 from record_bridge.life_queries import Directive, ProfileItem
 from record_bridge.model import ViewerKind
-from record_bridge.queries import Cursor, DocumentView, Sought
+from record_bridge.queries import DocumentView
 from record_bridge.search_words import asked, matches
 
 MAX_FIELD: Final = 500
 MAX_FOUND: Final = 100
 MAX_KEY: Final = 12
-MAX_CURSOR: Final = 30
 
 
 async def page_values(request: Request, record: OwnRecord) -> dict[str, object]:
@@ -235,19 +235,11 @@ async def _search_page(request: Request, visitor: Visitor) -> Response:
 async def _search(request: Request, visitor: Visitor) -> Response:
     """Look for words in what this patient sees; they travel in the body, never in an address."""
     record = await opened(request, visitor)
-    services = services_of(request)
-    words = await field_of(request, "words", 100)
-    sought = Sought(asked(words), Cursor.read(await field_of(request, "after", MAX_CURSOR)))
-    found = await services.queries.search(record.patient.id, record.viewer, sought)
-    is_first = sought.start == Cursor()
-    others = await _elsewhere(services, record) if sought.words and is_first else []
-    values = await page_values(request, record) | {
-        "asked": words,
-        "documents": found.documents,
-        "after": found.after,
-        "is_first": is_first,
-        "others": [each for each in others if matches(sought.words, each[1])][:MAX_FOUND],
-    }
+    found = await searched(request, (record.patient.id, record.viewer))
+    words = asked(str(found["asked"]))
+    others = await _elsewhere(services_of(request), record) if words and found["is_first"] else []
+    values = await page_values(request, record) | found
+    values["others"] = [each for each in others if matches(words, each[1])][:MAX_FOUND]
     return render("search.html", visitor, values)
 
 

@@ -193,26 +193,26 @@ async def _record(request: Request, visitor: Visitor) -> Response:
     if record is None:
         return render("no_record.html", visitor, {"section": "record"})
     await note_access(request, record, "record", None)
-    wanted = Wanted(_page_number(request))
+    wanted = Wanted(page_number(request))
     page = await services.queries.page(record.patient.id, record.viewer, wanted)
     values = {
         "section": "record",
         "record": record,
         "structure": services.directory.structure(record.patient.structure_id),
         "page": page,
-        "pages": _pages(page, wanted),
+        "pages": neighbours(page, wanted),
         "category": None,
     }
     return render("record.html", visitor, values)
 
 
-def _page_number(request: Request) -> int:
+def page_number(request: Request) -> int:
     """Give the page that is asked for; anything but a small whole number is the first."""
     text = request.query_params.get("page", "1")
     return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 6 else 1
 
 
-def _pages(page: RecordPage, wanted: Wanted) -> dict[str, int]:
+def neighbours(page: RecordPage, wanted: Wanted) -> dict[str, int]:
     """Give the numbers of the pages before and after; 0 for none."""
     is_last = wanted.number * wanted.many >= page.total
     return {"newer": wanted.number - 1, "older": 0 if is_last else wanted.number + 1}
@@ -222,7 +222,7 @@ async def _category(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await wanted_record(request, visitor)
     code = request.path_params["code"]
-    wanted = Wanted(_page_number(request), class_code=code)
+    wanted = Wanted(page_number(request), class_code=code)
     page = await services.queries.page(record.patient.id, record.viewer, wanted)
     category = next((known for known in page.categories if known.code == code), None)
     if category is None:
@@ -233,7 +233,7 @@ async def _category(request: Request, visitor: Visitor) -> Response:
         "record": record,
         "structure": services.directory.structure(record.patient.structure_id),
         "page": page,
-        "pages": _pages(page, wanted),
+        "pages": neighbours(page, wanted),
         "category": category,
     }
     return render("record.html", visitor, values)

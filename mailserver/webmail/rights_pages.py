@@ -167,13 +167,12 @@ async def _mask(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
     services = services_of(request)
     key = int(request.path_params["document"])
-    seen = await services.queries.documents(record.patient.id, record.viewer, superseded=True)
-    document = next((each for each in seen if key in (each.id, each.number)), None)
+    found = await services.queries.document(record.patient.id, record.viewer, key)
     mask = await field_of(request, "mask", 30)
-    if document is None or mask not in record.masks(today(services.clock())):
+    if found is None or mask not in record.masks(today(services.clock())):
         raise HTTPException(404)
     command = "record_mask" if await field_of(request, "hide", 3) == "oui" else "record_unmask"
-    await _asked(request, record, command, {"document": document.unique_id, "mask": mask})
+    await _asked(request, record, command, {"document": found.document.unique_id, "mask": mask})
     return RedirectResponse(f"/dossier/document/{key}?fait=1", status_code=303)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from record_bridge.listing import PAGE
-from tests.support.record_load import PAGES, cost, loaded
-from tests.support.webmail import token_of, webmail
+from record_bridge.queries import number_of
+from tests.support.mailsite import DOCTOR
+from tests.support.record_load import PAGES, cost, counted, loaded
+from tests.support.webmail import RPPS, token_of, webmail
 
 
 @pytest.mark.timeout(60)
@@ -35,6 +37,50 @@ async def test_pages_hold_every_document_once_and_no_hidden_one(tmp_path: Path) 
 
     shown = [number for number in range(count) if number % 10 != 9]
     assert [int(each.split()[0]) for each in titles] == shown
+
+
+async def test_a_document_is_opened_and_a_professional_s_page_read_at_the_same_cost(
+    tmp_path: Path,
+) -> None:
+    found = {}
+    for count in (10, 1_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        async with loaded(folder, count) as (site, client), site.signed_in("doctor") as doctor:
+            patient = site.patients["patient"]
+            await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+            number = number_of("1.2.250.1.213.999.5.3")
+            found[count] = []
+            for who, path in (
+                (client, f"/dossier/document/{number}"),
+                (client, "/dossier/acces"),
+                (doctor, f"/patients/{patient}"),
+                (doctor, f"/patients/{patient}/document/{number}"),
+            ):
+                with counted(site) as seen:
+                    assert (await who.get(path)).status_code == 200, path
+                found[count].append(len(seen))
+
+    assert found[10] == found[1_000]
+
+
+async def test_a_professional_pages_through_a_record_and_searches_it(tmp_path: Path) -> None:
+    count = PAGE + 5
+    async with loaded(tmp_path, count) as (site, _), site.signed_in("doctor") as doctor:
+        await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+        path = f"/patients/{site.patients['patient']}"
+        first, second = [(await doctor.get(path, params={"page": n})).text for n in (1, 2)]
+        form = {"csrf": token_of(first), "words": "rendu"}
+        found = (await doctor.post(f"{path}/recherche", data=form)).text
+        after = re.search(r'name="after" value="([^"]*)"', found)
+        assert after is not None
+        rest = (await doctor.post(f"{path}/recherche", data=form | {"after": after[1]})).text
+        none = (await doctor.post(f"{path}/recherche", data=form | {"words": "genou"})).text
+
+    for one, other in ((first, second), (found, rest)):
+        assert [text.count("Compte rendu ") for text in (one, other)] == [PAGE, 5]
+    assert "Plus de 20 résultats" in found
+    assert "0 résultat<" in none
 
 
 async def test_a_search_goes_on_to_the_last_document_and_names_no_row(tmp_path: Path) -> None:

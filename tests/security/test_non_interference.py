@@ -233,6 +233,9 @@ async def _care(w: Walk, shown: int, hidden: int) -> None:
     ins = INS if w.case.whose == "patient" else CHILD_INS
     await w.post("/patients", ins=ins)
     await w.post("/patients/ouvrir", "/patients/ouvrir?acces=consent", ins=ins, statement="non")
+    search = page + "/recherche"
+    for words in ("ZZCACHE", "Montre", "2026"):
+        await w.post(search, f"/patients/{whose}/recherche", words=words)
     document = page + "/document/{document:int}"
     for number in (shown, hidden):
         path = f"/patients/{whose}/document/{number}"

@@ -198,6 +198,7 @@ CREATE TABLE document_next (
     moved INTEGER DEFAULT '0' NOT NULL,
     words TEXT DEFAULT '' NOT NULL,
     refs TEXT DEFAULT '' NOT NULL,
+    number INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
     CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
@@ -771,7 +772,7 @@ CREATE INDEX document_moved ON document (structure_id) WHERE moved = 1
 CREATE INDEX document_parent ON document (structure_id, parent_unique_id) WHERE parent_unique_id IS NOT NULL
 """,
     """
-CREATE INDEX document_patient ON document (patient_id, class_code)
+CREATE INDEX document_patient ON document (patient_id, number)
 """,
     """
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
