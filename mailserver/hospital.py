@@ -49,9 +49,9 @@ from mailserver.report_message import (
 from mailserver.sasl.steps import Attempt, Channel, Outcome
 from mailserver.smtp import replies
 from mailserver.smtp.address import MailCommand, RcptCommand
+from mailserver.smtp.conversation import Ask, Caller, ProtocolSettings
 from mailserver.smtp.data import DataLimits
 from mailserver.smtp.listener import SmtpBind, listen
-from mailserver.smtp.protocol import Ask, Caller, ProtocolSettings
 from mailserver.smtp.receiving import ReceivedMessage, Reception
 
 __all__ = [

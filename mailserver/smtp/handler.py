@@ -29,8 +29,8 @@ from mailserver.sasl.steps import Attempt, Channel, Outcome
 from mailserver.sasl.tokens import TokenIssuer
 from mailserver.smtp import policy, replies
 from mailserver.smtp.address import POSTMASTER, BarePostmaster, MailCommand, RcptCommand
+from mailserver.smtp.conversation import Ask, Caller
 from mailserver.smtp.policy import Destination, PeerFacts
-from mailserver.smtp.protocol import Ask, Caller
 from mailserver.smtp.receiving import ReceivedMessage
 from mailserver.store.database import MailStore
 from mailserver.store.model import Mailbox

@@ -18,14 +18,10 @@ from pathlib import Path
 import structlog
 
 from mailserver.fairness import Fairness, unlimited
+from mailserver.smtp.conversation import Conversation, Deadlines, ProtocolSettings, Transaction
 from mailserver.smtp.data import DataLimits
 from mailserver.smtp.handler import InboundTransaction, SmtpServices
-from mailserver.smtp.protocol import (
-    Deadlines,
-    ProtocolSettings,
-    SmtpConnection,
-    Transaction,
-)
+from mailserver.smtp.protocol import SmtpConnection
 from mailserver.smtp.receiving import Reception
 from mailserver.smtp.room import Room
 from mailserver.smtp.submission import SubmissionTransaction
@@ -90,13 +86,13 @@ class Connections:
     def __init__(self, bind: SmtpBind) -> None:
         self.closing = False
         self._bind = bind
-        self._open: dict[SmtpConnection, _Open] = {}
-        self._operators: dict[SmtpConnection, str] = {}
+        self._open: dict[Conversation, _Open] = {}
+        self._operators: dict[Conversation, str] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
     def admit(
-        self, connection: SmtpConnection, host: str, end: Callable[[], None] | None = None
+        self, connection: Conversation, host: str, end: Callable[[], None] | None = None
     ) -> bool:
         """Count a connection; False when there are too many in all or from its host.
 
@@ -126,14 +122,14 @@ class Connections:
                 return True
         return False
 
-    def admit_operator(self, connection: SmtpConnection, dn: str) -> bool:
+    def admit_operator(self, connection: Conversation, dn: str) -> bool:
         """Count a connection for the operator it proved to be; False when it has too many."""
         if not self._bind.fairness.operators.take(dn):
             return False
         self._operators[connection] = dn
         return True
 
-    def leave(self, connection: SmtpConnection, host: str) -> None:
+    def leave(self, connection: Conversation, host: str) -> None:
         """Forget a connection."""
         if connection not in self._open:
             return
@@ -246,7 +242,7 @@ async def listen_with_tls(
     connections = Connections(bind)
     listening = _listening_socket(bind)
 
-    async def handshake(conversation: SmtpConnection, accepted: socket.socket, host: str) -> None:
+    async def handshake(conversation: Conversation, accepted: socket.socket, host: str) -> None:
         try:
             await loop.connect_accepted_socket(
                 lambda: conversation,
@@ -287,7 +283,7 @@ async def listen_with_tls(
         raise failure
 
 
-def _end_accepted(conversation: SmtpConnection, accepted: socket.socket) -> None:
+def _end_accepted(conversation: Conversation, accepted: socket.socket) -> None:
     """End a connection whose handshake may not be over."""
     if conversation.transport is not None:
         conversation.abort()

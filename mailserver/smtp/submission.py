@@ -24,9 +24,9 @@ from mailserver.message.envelope import RecipientOptions
 from mailserver.sasl.steps import Attempt, Channel, Outcome
 from mailserver.smtp import policy, replies
 from mailserver.smtp.address import BarePostmaster, MailCommand, RcptCommand
+from mailserver.smtp.conversation import Ask, Caller
 from mailserver.smtp.handler import Destinations, SmtpServices, record_refusal
 from mailserver.smtp.policy import Writer
-from mailserver.smtp.protocol import Ask, Caller
 from mailserver.smtp.receiving import ReceivedMessage
 from mailserver.store.model import Mailbox
 

@@ -108,7 +108,7 @@ def test_nothing_but_structlog_writes_logs() -> None:
     ]
 
     # aiosmtpd's and aioimaplib's own loggers are switched off where the library is used.
-    quiet = {"mailserver/smtp/protocol.py", "record_bridge/inbox.py"}
+    quiet = {"mailserver/smtp/conversation.py", "record_bridge/inbox.py"}
     assert set(users) <= {"mailserver/logs.py"} | quiet
 
 

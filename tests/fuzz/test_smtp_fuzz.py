@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mailserver.outbound.client import stuffed
 from mailserver.smtp.address import Extensions, PathError, is_helo_name, parse_mail, parse_rcpt
+from mailserver.smtp.conversation import Hangup, _split
 from mailserver.smtp.data import DataFault, DataLimits, DataScanner
-from mailserver.smtp.protocol import Hangup, _split
 
 PIECES = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"\r\n.\r\n", b"x" * 40]),

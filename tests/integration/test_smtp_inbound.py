@@ -19,8 +19,8 @@ from certs.mime import scan
 from certs.tls import add_crls
 from directory.adoption import Force
 from mailserver.fairness import FairLimits, Fairness
+from mailserver.smtp.conversation import Deadlines
 from mailserver.smtp.data import DataLimits
-from mailserver.smtp.protocol import Deadlines
 from mailserver.smtp.receiving import Reception
 from tests.support.mail_site import (
     BOB,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.smtp.protocol import Deadlines
+from mailserver.smtp.conversation import Deadlines
 from tests.support.mail_site import (
     BOB,
     DR,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mailserver.fairness import FairLimits, Fairness, Rate
+from mailserver.smtp.conversation import Deadlines
 from mailserver.smtp.data import DataLimits
-from mailserver.smtp.protocol import Deadlines
 from mailserver.smtp.receiving import Reception
 from tests.support.mail_site import (
     APP,

@@ -14,7 +14,8 @@ import pytest
 from mailserver.fairness import Fairness
 from mailserver.imap.shared import ImapLimits
 from mailserver.settings import FairUse
-from mailserver.smtp.protocol import MAX_LOGINS, Deadlines
+from mailserver.smtp.conversation import Deadlines
+from mailserver.smtp.protocol import MAX_LOGINS
 from tests.support.login_line import FRONTS, Door, LoginLine, doors
 from tests.support.scram import ScramClient
 

@@ -13,7 +13,7 @@ from typing import Any
 from mailserver.fairness import Fairness
 from mailserver.imap.shared import ImapLimits
 from mailserver.sasl.tokens import TokenIssuer
-from mailserver.smtp.protocol import Deadlines
+from mailserver.smtp.conversation import Deadlines
 from mailserver.store.database import MailStore
 from tests.support.imap_peer import ImapPeer
 from tests.support.imap_site import ALICE, BOB, SECRET
