@@ -10,7 +10,7 @@ Source: RULES §7.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +41,21 @@ _PAGE: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentKind:
+    """What the documents of a cell agree in; ``visibility`` sorted."""
+
+    status: str
+    class_code: str
+    type_code: str
+    visibility: tuple[str, ...]
+
+
+def is_current(kind: DocumentKind) -> bool:
+    """Say whether documents of this kind are current ones."""
+    return kind.status == DocumentStatus.CURRENT.value
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """Documents of a record that one decision is the same for.
 
@@ -48,8 +63,7 @@ class Cell:
     """
 
     id: int
-    status: str
-    class_code: str
+    kind: DocumentKind
     many: int
     is_named: bool
 
@@ -63,14 +77,15 @@ class Seen:
     @property
     def current(self) -> Sequence[Cell]:
         """The cells of current documents."""
-        return [cell for cell in self.cells if cell.status == DocumentStatus.CURRENT.value]
+        return [cell for cell in self.cells if is_current(cell.kind)]
 
     @property
     def counts(self) -> Mapping[str, int]:
         """How many current documents, by class."""
         counts: dict[str, int] = {}
         for cell in self.current:
-            counts[cell.class_code] = counts.get(cell.class_code, 0) + cell.many
+            code = cell.kind.class_code
+            counts[code] = counts.get(code, 0) + cell.many
         return counts
 
 
@@ -82,23 +97,30 @@ async def seen_by(
     rows = await database.all(_CELLS, {"record_id": patient_id, "ref": ref})
     shown = [row for row in rows if decide(_facts(row, viewer), viewer, record).is_shown]
     # Being named by a document only ever adds to what everybody of one's profession sees.
-    everybodys = {_states(row) for row in shown if not row.ref}
-    return Seen(
-        [
-            Cell(row.id, row.status, row.class_code, row.many, bool(row.ref))
-            for row in shown
-            if not row.ref or _states(row) not in everybodys
-        ]
-    )
+    cells = [Cell(row.id, _kind(row), row.many, bool(row.ref)) for row in shown]
+    everybodys = {cell.kind for cell in cells if not cell.is_named}
+    return Seen([cell for cell in cells if not cell.is_named or cell.kind not in everybodys])
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A page: ``number`` from 1, ``many`` documents each, of one class or of all (None)."""
+    """A page: ``number`` from 1, ``many`` documents each, of one class or of all (None).
+
+    ``is_wanted`` chooses kinds of documents, old versions too; without it, the current ones.
+    """
 
     number: int = 1
     many: int = PAGE
     class_code: str | None = None
+    is_wanted: Callable[[DocumentKind], bool] = is_current
+
+    def of(self, seen: Seen) -> Sequence[Cell]:
+        """The cells whose documents are wanted."""
+        return [
+            cell
+            for cell in seen.cells
+            if self.class_code in (None, cell.kind.class_code) and self.is_wanted(cell.kind)
+        ]
 
 
 async def page_of(
@@ -107,7 +129,7 @@ async def page_of(
     """Give the rows of one page, newest first."""
     seen, wanted = what
     before = (wanted.number - 1) * wanted.many
-    cells = [cell.id for cell in seen.current if wanted.class_code in (None, cell.class_code)]
+    cells = [cell.id for cell in wanted.of(seen)]
     rows = await database.all(
         _PAGE,
         {
@@ -128,9 +150,10 @@ def shown_rows(
     return [row for row in found if decide(document_facts(row), viewer, record).is_shown]
 
 
-def _states(row: Any) -> tuple[str, str, str, str]:
-    """What cells of one kind of documents agree in; Any: a row of SQLAlchemy."""
-    return row.status, row.class_code, row.type_code, row.visibility
+def _kind(row: Any) -> DocumentKind:
+    """Any: a row of SQLAlchemy."""
+    visibility = tuple(sorted(row.visibility.split()))
+    return DocumentKind(row.status, row.class_code, row.type_code, visibility)
 
 
 def _facts(row: Any, viewer: Viewer) -> DocumentFacts:

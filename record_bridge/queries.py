@@ -6,7 +6,7 @@ exist for that viewer: same None, no gap in numbering.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
 from record_bridge.lateness import late
 from record_bridge.life_queries import LifeQueries
-from record_bridge.listing import Wanted, page_of, seen_by
+from record_bridge.listing import DocumentKind, Wanted, page_of, seen_by
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
@@ -31,6 +31,7 @@ from record_bridge.rights_record import (
     document_facts,
     record_facts,
     rows_named,
+    rows_numbered,
     rows_of_record,
     rows_of_versions,
     sources_of_agenda,
@@ -51,6 +52,7 @@ __all__ = [
     "CategoryView",
     "Cursor",
     "DocumentDetail",
+    "DocumentKind",
     "DocumentView",
     "FoundPage",
     "PatientView",
@@ -351,9 +353,20 @@ class RecordQueries:
             CategoryView(code, class_label(code), counts[code])
             for code in sorted(counts, key=lambda code: (order.get(code, len(order)), code))
         )
-        code = wanted.class_code
-        total = sum(n for each, n in counts.items() if code in (None, each))
+        total = sum(cell.many for cell in wanted.of(seen))
         return RecordPage(categories, tuple(map(_document, rows)), total)
+
+    async def seen_of(
+        self, patient_id: int, viewer: Viewer, unique_ids: Collection[str]
+    ) -> frozenset[str]:
+        """Give those of these documents of a record that the viewer sees."""
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None or not unique_ids:
+            return frozenset()
+        numbers = map(number_of, unique_ids)
+        rows = await rows_numbered(self._database, patient_id, numbers)
+        seen = [row for row in rows if decide(document_facts(row), viewer, record).is_shown]
+        return frozenset(row["unique_id"] for row in seen)
 
     async def search(self, patient_id: int, viewer: Viewer, sought: Sought) -> FoundPage:
         """Give one page of the current documents that hold every word, newest first.

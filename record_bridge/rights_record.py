@@ -4,7 +4,7 @@ Source: RULES §7.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -45,6 +45,10 @@ _VERSIONS: Final = text(
     " WHERE +d.patient_id = :patient_id)"
     f" SELECT {COLUMNS} FROM document AS d WHERE d.id IN (SELECT id FROM version)"
     " ORDER BY coalesce(d.effective_at, d.received_at) DESC, d.id DESC"
+)
+_NUMBERED: Final = text(
+    f"SELECT {COLUMNS} FROM json_each(:numbers) AS n CROSS JOIN document AS d"  # noqa: S608 - ours
+    " ON d.patient_id = :patient_id AND d.number = n.value"
 )
 _NAMED: Final = text(
     f"SELECT {COLUMNS} FROM document AS d"  # noqa: S608 - ours
@@ -218,6 +222,14 @@ async def rows_named(
     """The documents of a record with these keys; like ``rows_of_record``, for no viewer."""
     wanted = {"patient_id": patient_id, "keys": json.dumps(sorted(keys))}
     return [row._asdict() for row in await database.all(_NAMED, wanted)]
+
+
+async def rows_numbered(
+    database: Database, patient_id: int, numbers: Iterable[int]
+) -> Sequence[Mapping[str, Any]]:
+    """The documents of a record with these numbers; like ``rows_of_record``, for no viewer."""
+    wanted = {"patient_id": patient_id, "numbers": json.dumps(sorted(numbers))}
+    return [row._asdict() for row in await database.all(_NUMBERED, wanted)]
 
 
 async def sources_of_agenda(database: Database, patient_id: int) -> Sequence[Mapping[str, Any]]:

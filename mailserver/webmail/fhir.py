@@ -29,7 +29,7 @@ from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import services_of
 from record_bridge.api_token import ApiToken, token_digest
 from record_bridge.model import Viewer, ViewerKind
-from record_bridge.queries import DocumentDetail, PatientView
+from record_bridge.queries import DocumentDetail, PatientView, Wanted
 
 TYPES: Final = (
     "DocumentReference",
@@ -270,14 +270,33 @@ async def _search(request: Request, asked: Asked, kind: str) -> Response:
         raise SearchError("required", "say whose: patient, or patient.identifier by POST _search")
     else:
         person = await _person(asked, wanted)
-    found: Sequence[Resource] = ()
+    page: Sequence[Resource] = ()
+    total = 0
     if person is not None:
         await _note(asked, person, kind)
-        found = fhir_search.select(search, await _LISTS[kind](asked, person))
+        page, total = await _page(asked, person, search)
     whose = wanted if person is None else person.id
-    links = fhir_search.links(search, whose, len(found), asked.base)
-    page = fhir_search.page_of(search, found)
-    return _json(resources.bundle(page, len(found), links, asked.base))
+    links = fhir_search.links(search, whose, total, asked.base)
+    return _json(resources.bundle(page, total, links, asked.base))
+
+
+async def _page(
+    asked: Asked, person: PatientView, search: Search
+) -> tuple[Sequence[Resource], int]:
+    """Give a page of what a search means, and how many that is in all."""
+    is_wanted = fhir_search.kinds_of(search)
+    if is_wanted is None:
+        found = fhir_search.select(search, await _LISTS[search.kind](asked, person))
+        return fhir_search.page_of(search, found), len(found)
+    queries = asked.services.queries
+    wanted = Wanted(search.page, search.count, is_wanted=is_wanted)
+    page = await queries.page(person.id, asked.viewer, wanted)
+    parents = {each.parent_unique_id for each in page.documents} - {""}
+    visible = await queries.seen_of(person.id, asked.viewer, parents)
+    return [
+        resources.document_reference(each, person.id, asked.base, visible)
+        for each in page.documents
+    ], page.total
 
 
 def _wanted_id(search: Search) -> int | None:

@@ -17,7 +17,13 @@ from directory.codes import class_label
 from record_bridge.formats.dtm import paris_instant
 from record_bridge.life_queries import OwnEntry
 from record_bridge.model import ActKind, AgendaStatus
-from record_bridge.queries import AccessView, AgendaView, DocumentView, PatientView
+from record_bridge.queries import (
+    AccessView,
+    AgendaView,
+    DocumentKind,
+    DocumentView,
+    PatientView,
+)
 
 Resource = dict[str, Any]
 """Any: what JSON is."""
@@ -106,13 +112,10 @@ def document_reference(
     Source: IHE-MHD §3.67.
     """
     own_id = document_id(patient_id, view.unique_id)
-    is_loinc = _LOINC_CODE.fullmatch(view.type_code) is not None
     is_oid = _OID.fullmatch(view.unique_id) is not None
-    labels = [{"system": CONFIDENTIALITY, "code": "N"}] + [
-        {"system": MASKING_SYSTEM, "code": MASKS[code]}
-        for code in view.visibility
-        if code in MASKS
-    ]
+    kind = DocumentKind(view.status, view.class_code, view.type_code, view.visibility)
+    described = document_kind(kind)
+    described["type"]["coding"][0]["display"] = view.type_label
     attachment: Resource = {
         "contentType": "text/xml",
         "language": "fr-FR",
@@ -129,31 +132,10 @@ def document_reference(
             "system": "urn:ietf:rfc:3986",
             "value": f"urn:oid:{view.unique_id}" if is_oid else view.unique_id,
         },
-        "status": STATUSES[view.status],
-        "type": {
-            "coding": [
-                {
-                    "system": LOINC if is_loinc else TYPE_SYSTEM,
-                    "code": view.type_code,
-                    "display": view.type_label,
-                }
-            ]
-        },
-        "category": [
-            {
-                "coding": [
-                    {
-                        "system": CLASS_SYSTEM,
-                        "code": view.class_code,
-                        "display": class_label(view.class_code),
-                    }
-                ]
-            }
-        ],
+        **described,
         "subject": {"reference": f"Patient/{patient_id}"},
         "date": _instant(view.received_at),
         "description": view.title,
-        "securityLabel": [{"coding": [label]} for label in labels],
         "content": [{"attachment": attachment}],
     }
     if view.author:
@@ -165,6 +147,25 @@ def document_reference(
         target = {"reference": f"DocumentReference/{parent}"}
         resource["relatesTo"] = [{"code": "replaces", "target": target}]
     return _versioned(resource, view.received_at)
+
+
+def document_kind(kind: DocumentKind) -> Resource:
+    """Describe what documents of a kind have in common: status, type, category, labels."""
+    is_loinc = _LOINC_CODE.fullmatch(kind.type_code) is not None
+    system = LOINC if is_loinc else TYPE_SYSTEM
+    label = class_label(kind.class_code)
+    labels = [{"system": CONFIDENTIALITY, "code": "N"}] + [
+        {"system": MASKING_SYSTEM, "code": MASKS[code]}
+        for code in kind.visibility
+        if code in MASKS
+    ]
+    category = {"system": CLASS_SYSTEM, "code": kind.class_code, "display": label}
+    return {
+        "status": STATUSES[kind.status],
+        "type": {"coding": [{"system": system, "code": kind.type_code}]},
+        "category": [{"coding": [category]}],
+        "securityLabel": [{"coding": [label]} for label in labels],
+    }
 
 
 def patient(view: PatientView) -> Resource:

@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from mailserver.webmail.fhir_resources import Resource
+from mailserver.webmail.fhir_resources import Resource, document_kind
 from record_bridge.formats.dtm import paris_instant
+from record_bridge.queries import DocumentKind
 
 DEFAULT_COUNT: Final = 20
 """Source: MSS-FACTS §6.5 (TD3.1, batches of 20)."""
@@ -108,6 +109,8 @@ TOKENS: Final[Mapping[str, Mapping[str, Tokens]]] = {
     "AuditEvent": {"_id": _plain("id"), "subtype": lambda resource: _coded(resource["subtype"])},
 }
 """Token parameters of each type, and where their values stand."""
+_KINDS: Final = frozenset({"status", "type", "category", "security-label"})
+"""Parameters of documents that are the same for all of a kind."""
 DATES: Final[Mapping[str, Callable[[Resource], str | None]]] = {
     "DocumentReference": _dated("date"),
     "Appointment": _dated("start"),
@@ -252,6 +255,17 @@ def _span(text: str) -> tuple[str, datetime, datetime]:
         return prefix, paris_instant(first), paris_instant(after)
     except (ValueError, OverflowError) as error:
         raise SearchError("invalid", "there is no such date") from error
+
+
+def kinds_of(search: Search) -> Callable[[DocumentKind], bool] | None:
+    """Give which kinds of documents a search means, None when it looks at more of them."""
+    if search.kind != "DocumentReference" or any(name not in _KINDS for name, _ in search.wanted):
+        return None
+
+    def is_wanted(kind: DocumentKind) -> bool:
+        return bool(select(search, [document_kind(kind)]))
+
+    return is_wanted
 
 
 def select(search: Search, resources: Sequence[Resource]) -> list[Resource]:

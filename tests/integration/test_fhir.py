@@ -21,6 +21,7 @@ from record_bridge.api_token import SCOPES
 from record_bridge.api_tokens import LIFETIME, MAX_TOKENS
 from record_bridge.errors import RecordStateError
 from tests.support.cda import OID_TEST, CdaSpec
+from tests.support.record_load import counted, loaded
 from tests.support.webmail import Webmail, token_of, webmail
 
 RPPS = "10100000019"
@@ -340,6 +341,25 @@ async def test_unknown_names_are_left_out_for_who_asks_for_leniency(site: Webmai
     assert len(resources_of(answer)) == 2
     assert "colour" not in valid(answer)["link"][0]["url"]
     assert refused(modifier) == (400, "not-supported")
+
+
+async def test_a_search_by_kind_costs_the_same_in_a_small_and_a_large_record(
+    tmp_path: Path,
+) -> None:
+    found = {}
+    for count in (10, 500):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        async with loaded(folder, count) as (site, _), application(site) as app:
+            with counted(site) as seen:
+                answer = await app.get("DocumentReference?category=10&status=current&_count=3")
+            found[count] = len(seen)
+            shown = [n for n in range(count) if n % 3 == 0 and n % 10 != 9]
+            assert valid(answer)["total"] == len(shown)
+            titles = [each["description"] for each in resources_of(answer)]
+            assert [int(title.split()[2]) for title in titles] == shown[:3]
+
+    assert found[10] == found[500]
 
 
 async def test_pages_hold_everything_once(site: Webmail) -> None:

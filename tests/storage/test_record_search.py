@@ -352,7 +352,7 @@ def _same_person(connection: sqlite3.Connection, merged: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["_CELLS", "_PAGE", "_KEYS", "_FOUND", "_VERSIONS", "_NAMED"]
+    "statement", ["_CELLS", "_PAGE", "_KEYS", "_FOUND", "_VERSIONS", "_NAMED", "_NUMBERED"]
 )
 async def test_no_statement_walks_through_a_table(record: Record, statement: str) -> None:
     modules = (listing, searching, rights_record)
@@ -365,7 +365,13 @@ async def test_no_statement_walks_through_a_table(record: Record, statement: str
     assert any(step.startswith("SEARCH") for step in steps)
     by_one_key = [s for s in steps if s.endswith(("(patient_id=?)", "(structure_id=?)"))]
     assert by_one_key == []
-    virtual = ("SCAN a VIRTUAL", "SCAN c VIRTUAL", "SCAN p VIRTUAL", "SCAN json_each VIRTUAL")
+    virtual = (
+        "SCAN a VIRTUAL",
+        "SCAN c VIRTUAL",
+        "SCAN p VIRTUAL",
+        "SCAN json_each VIRTUAL",
+        "SCAN n VIRTUAL",
+    )
     subqueries = ("SCAN key", "SCAN version", "SCAN hit", "SCAN (subquery")
     walks = [
         s for s in steps if s.startswith("SCAN") and not s.startswith((*virtual, *subqueries))
