@@ -65,7 +65,7 @@ _CERTIFICATES: Final = {
     "1.2.250.1.213.1.1.1.5.2": "CSE-CS9",
     "1.2.250.1.213.1.1.1.5.3": "CSE-CS24",
 }
-"""Models of the three health certificates of a child; the last two are derived from the first."""
+"""Models of the three health certificates of a child (8 days, 9 months, 24 months)."""
 
 
 @dataclass(frozen=True, slots=True)

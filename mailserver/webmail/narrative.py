@@ -7,8 +7,6 @@ files (PDF, pictures) come out as octets with a type of our own choosing.
 Source: CI-SIS §StructMin; HL7 CDA R2, narrative block; RULES §8.
 """
 
-import base64
-import binascii
 import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,47 +14,17 @@ from typing import Final
 
 from lxml import etree
 
+from mailserver.webmail.enclosed import Enclosed, EnclosedFile, body_of, enclosed_in
 from record_bridge.formats.cda_header import HL7, load_cda
 from record_bridge.formats.safe_xml import local_name, text_of
 
 MAX_HTML_CHARACTERS: Final = 4 * 1024 * 1024
 """Past this the rest is left out, and the page says so."""
 MAX_DEPTH: Final = 60
-MAX_FILES: Final = 20
-MAX_FILE_OCTETS: Final = 25 * 1024 * 1024
 MAX_TITLE: Final = 5000
 """Characters of a title or a caption."""
 
 _MAX_SPAN: Final = 50
-
-_SIGNATURES: Final = (
-    (b"%PDF-", "application/pdf", "pdf"),
-    (b"\x89PNG\r\n\x1a\n", "image/png", "png"),
-    (b"\xff\xd8\xff", "image/jpeg", "jpg"),
-    (b"GIF87a", "image/gif", "gif"),
-    (b"GIF89a", "image/gif", "gif"),
-    (b"{\\rtf", "application/rtf", "rtf"),
-    (b"II*\x00", "image/tiff", "tif"),
-    (b"MM\x00*", "image/tiff", "tif"),
-)
-_ACTIVE: Final = (b"/JS", b"/JavaScript", b"/Launch", b"/OpenAction", b"/EmbeddedFile")
-"""Names in a PDF that make a reader do something by itself (threat X8)."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnclosedFile:
-    """A file that the document carries.
-
-    Attributes:
-        type: from the octets themselves, never from what the sender says.
-        extension: without dot.
-        active: a PDF that asks its reader to run or open something.
-    """
-
-    type: str
-    extension: str
-    content: bytes
-    active: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,91 +51,26 @@ def read_document(content: bytes) -> ReadableDocument:
         MalformedCdaError: it cannot be read safely.
     """
     document = load_cda(content)
-    renderer = _Renderer()
-    found: list[EnclosedFile | None] = []
-    for component in document.iterfind(f"{HL7}component"):
-        for body in component:
-            if body.tag == f"{HL7}nonXMLBody":
-                _body(body.find(f"{HL7}text"), renderer, found)
-            elif body.tag == f"{HL7}structuredBody":
-                for section in body.iterfind(f"{HL7}component/{HL7}section"):
-                    renderer.section(section, 2)
-    for media in document.iter(f"{HL7}observationMedia"):
-        value = media.find(f"{HL7}value")
-        if len(found) <= MAX_FILES and value is not None:
-            found.append(_file(_octets(value)))
-    files = [file for file in found if file is not None]
-    cut = renderer.cut or len(files) > MAX_FILES
-    files.sort(key=lambda file: file.extension != "pdf")
+    level1 = document.find(f"{HL7}component/{HL7}nonXMLBody/{HL7}text")
+    body = body_of(level1)
+    enclosed = enclosed_in(document, body)
+    renderer = _Renderer(enclosed)
+    if isinstance(body, str) and body:
+        renderer.preformatted(body)
+    for section in document.iterfind(
+        f"{HL7}component/{HL7}structuredBody/{HL7}component/{HL7}section"
+    ):
+        renderer.section(section, 2)
     return ReadableDocument(
-        renderer.text(), tuple(files[:MAX_FILES]), cut, len(found) - len(files)
+        renderer.text(), enclosed.files, renderer.cut or enclosed.cut, enclosed.missing
     )
-
-
-def _body(
-    element: etree._Element | None, renderer: "_Renderer", found: list[EnclosedFile | None]
-) -> None:
-    """A level 1 body: a file, or text that is shown.
-
-    What says that it is text, or says nothing and is not packed, is text (CDA R2 §3.3, type ED);
-    any other is base64, also when its sender forgot to say so.
-    """
-    if element is None:
-        return
-    kind = (element.get("mediaType") or "").partition(";")[0].strip().lower()
-    packed = _is_packed(element)
-    is_text = kind.startswith("text/") or not (kind or packed)
-    octets = _octets(element) if packed or not is_text else _words(element).encode()
-    file = _file(octets)
-    if file is None and is_text and octets is not None:
-        renderer.preformatted(_text(octets))
-    elif octets != b"" or element.find(f"{HL7}reference") is not None:
-        found.append(file)
-
-
-def _is_packed(element: etree._Element) -> bool:
-    return (element.get("representation") or "").upper() == "B64"
-
-
-def _words(element: etree._Element) -> str:
-    return "".join(str(text) for text in element.itertext())
-
-
-def _text(octets: bytes) -> str:
-    """Text of a sender who does not say in which encoding."""
-    try:
-        return octets.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return octets.decode("windows-1252", "replace")
-
-
-def _octets(element: etree._Element) -> bytes | None:
-    """What an element holds in base64, its padding or not; None when it is too much or none."""
-    packed = "".join(_words(element).split())
-    if len(packed) * 3 // 4 > MAX_FILE_OCTETS:
-        return None
-    try:
-        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _file(octets: bytes | None) -> EnclosedFile | None:
-    """A file of a known kind; None for any other."""
-    if octets is None:
-        return None
-    start = octets[:64].lstrip(b"\xef\xbb\xbf\x00 \t\r\n")
-    for signature, media_type, extension in _SIGNATURES:
-        if start.startswith(signature):
-            active = media_type == "application/pdf" and any(name in octets for name in _ACTIVE)
-            return EnclosedFile(media_type, extension, octets, active)
-    return None
 
 
 class _Renderer:
     """Writes allowed tags around escaped text, within the limits."""
 
-    def __init__(self) -> None:
+    def __init__(self, enclosed: Enclosed) -> None:
+        self._enclosed = enclosed
         self._out: list[str] = []
         self._size = 0
         self._tables = 0
@@ -250,13 +153,29 @@ class _Renderer:
                 self._list(element, depth)
             case "table":
                 self._table(element, depth)
-            case "renderMultiMedia" | "footnoteRef":
-                tag, said = _POINTERS[name]
-                self._wrap(tag, lambda: self._write(said))
+            case "renderMultiMedia":
+                said = self._picture(element.get("referencedObject") or "")
+                self._wrap("p", lambda: self._write(said))
+                inside()
+            case "footnoteRef":
+                self._wrap("sup", lambda: self._write("note"))
                 inside()
             case _:
                 # Unknown or forbidden (html, script, a cell without table): its words only.
                 inside()
+
+    def _picture(self, names: str) -> str:
+        """What stands for pictures: the numbers of their download buttons."""
+        numbers = [
+            self._enclosed.places[name] + 1
+            for name in names.replace("#", " ").split()
+            if name in self._enclosed.places
+        ]
+        if not numbers:
+            return "[Fichier joint : il ne peut pas être ouvert ici]"
+        if len(self._enclosed.files) == 1:
+            return "[Fichier joint : il se télécharge plus haut]"
+        return f"[Fichier joint {', '.join(map(str, numbers))} : il se télécharge plus haut]"
 
     def _inline(self, element: etree._Element, inside: Callable[[], None]) -> None:
         styles = {style.lower() for style in (element.get("styleCode") or "").split()}
@@ -341,10 +260,6 @@ class _Renderer:
 
 
 _SHOWN_ADDRESSES: Final = ("http://", "https://", "mailto:", "tel:")
-_POINTERS: Final = {
-    "renderMultiMedia": ("p", "[Fichier joint : il se télécharge plus haut]"),
-    "footnoteRef": ("sup", "note"),
-}
 _BLOCKS: Final = frozenset({"paragraph", "list", "table", "renderMultiMedia"})
 
 

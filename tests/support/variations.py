@@ -115,7 +115,10 @@ def summary(document: OpenedDocument) -> dict[str, object]:
     }
 
 
-OURS = frozenset(("Fichier", "joint", "il", "se", "télécharge", "plus", "haut", "note"))
+OURS = frozenset(
+    ("Fichier", "joint", "il", "se", "télécharge", "plus", "haut", "ne", "peut", "pas", "être",
+     "ouvert", "ici", "note", *map(str, range(1, 21)))
+)  # fmt: skip
 """Words that the page says for a picture or a note."""
 
 

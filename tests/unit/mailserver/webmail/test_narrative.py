@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailserver.webmail import narrative
+from mailserver.webmail import enclosed, narrative
 from mailserver.webmail.narrative import read_document
 from record_bridge.errors import MalformedCdaError
 from tests.support.cda import PDF, CdaSpec, cda
@@ -310,6 +310,58 @@ def test_the_pdf_copy_comes_before_the_pictures():
     assert [file.extension for file in readable.files] == ["pdf", "png"]
 
 
+def pictures(*contents: tuple[str, bytes]) -> str:
+    return "".join(
+        f'<entry><observationMedia classCode="OBS" moodCode="EVN" ID="{name}">'
+        f'<value representation="B64">{packed(content)}</value></observationMedia></entry>'
+        for name, content in contents
+    )
+
+
+LEFT, RIGHT = b"\x89PNG\r\n\x1a\nleft", b"\x89PNG\r\n\x1a\nright"
+SHOW = '<renderMultiMedia referencedObject="{}"/>'
+
+
+def said(text: str, inner: str) -> list[str]:
+    readable = read_document(cda(CdaSpec(sections=(section(text, inner=inner),))))
+    return re.findall(r"<p>\[Fichier joint(.*?)\]</p>", readable.html)
+
+
+def test_each_picture_is_named_by_the_number_of_its_button():
+    inner = pictures(("og", LEFT), ("od", RIGHT), ("copie", PDF))
+    readable = read_document(cda(CdaSpec(sections=(section("x", inner=inner),))))
+
+    assert [file.content for file in readable.files] == [PDF, LEFT, RIGHT]
+    assert said(SHOW.format("od") + SHOW.format("og") + SHOW.format("#od copie"), inner) == [
+        " 3 : il se télécharge plus haut",
+        " 2 : il se télécharge plus haut",
+        " 3, 1 : il se télécharge plus haut",
+    ]
+
+
+def test_the_only_picture_needs_no_number():
+    assert said(SHOW.format("og"), pictures(("og", LEFT))) == [" : il se télécharge plus haut"]
+
+
+def test_a_picture_that_did_not_come_out_is_not_promised():
+    inner = pictures(("og", LEFT), ("svg", b"<svg/>"))
+
+    assert (
+        said(SHOW.format("svg") + SHOW.format("none") + SHOW.format(""), inner)
+        == [" : il ne peut pas être ouvert ici"] * 3
+    )
+
+
+def test_a_picture_is_known_by_its_region_too():
+    inner = (
+        "<entry><regionOfInterest ID='zone' classCode='ROIOVL' moodCode='EVN'><entryRelationship>"
+        + pictures(("og", LEFT)).replace("<entry>", "").replace("</entry>", "")
+        + "</entryRelationship></regionOfInterest></entry>"
+    )
+
+    assert said(SHOW.format("zone"), inner) == [" : il se télécharge plus haut"]
+
+
 def test_only_so_many_files_come_out():
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n0000").decode()
     entry = (
@@ -318,7 +370,7 @@ def test_only_so_many_files_come_out():
     )
     for count, cut in ((20, False), (21, True), (100, True)):
         readable = read_document(cda(CdaSpec(sections=(section("x", inner=entry * count),))))
-        assert len(readable.files) == min(count, narrative.MAX_FILES)
+        assert len(readable.files) == min(count, enclosed.MAX_FILES)
         assert readable.cut is cut
 
 
