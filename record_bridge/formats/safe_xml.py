@@ -23,12 +23,16 @@ _PLAIN_TEXT_OCTETS = 9_000_000
 
 _DECLARATION = re.compile(rb"<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
 _ENCODINGS = {
-    **dict.fromkeys((b"utf8", b"usascii", b"ascii"), "UTF-8"),
+    **dict.fromkeys((b"utf8", b"usascii", b"ascii", b"utf16"), "UTF-8"),
     **dict.fromkeys((b"iso88591", b"latin1"), "ISO-8859-1"),
     b"iso885915": "ISO-8859-15",
     **dict.fromkeys((b"windows1252", b"cp1252"), "windows-1252"),
 }
-"""Names as senders spell them, lower case, without ``-`` and ``_``; what the parser calls them."""
+"""Names as senders spell them, lower case, without ``-`` and ``_``; what the parser calls them.
+
+A text that can be read as far as the name ``utf-16`` in ASCII is none: .NET writes that name into
+what is UTF-8.
+"""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF16_NAME = re.compile(
@@ -126,6 +130,8 @@ def _checked(content: bytes, error: type[MalformedDocumentError]) -> tuple[bytes
         encoding = _ENCODINGS.get(re.sub(rb"[-_]", b"", declared[1].lower()))
         if encoding is None:
             raise error("encoding")
+        if content.startswith(_UTF8_MARK):  # the mark is in the octets, the name only says so
+            encoding = "UTF-8"
     elif text.startswith(b"<?xml") and b"encoding" in text[:200].split(b"?>", 1)[0]:
         raise error("encoding")
     if _has_doctype(text):

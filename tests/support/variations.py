@@ -216,7 +216,7 @@ COUNTY = f"{PATIENT}/h:birthplace/h:place/h:addr/h:county"
 
 
 def _marked(content: bytes, _: random.Random) -> bytes:
-    return b"\xef\xbb\xbf" + content.removeprefix(b"\xef\xbb\xbf")
+    return b"\xef\xbb\xbf" + _written(_tree(content))
 
 
 def _utf16(content: bytes, rng: random.Random) -> bytes:

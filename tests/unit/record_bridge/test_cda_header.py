@@ -203,6 +203,21 @@ def test_utf_16_is_read_whatever_it_calls_itself(mark: str, declared: str):
     assert parse_cda(text.encode(mark)) == parse_cda(cda(CdaSpec(title="Été")))
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_utf_8_that_calls_itself_utf_16_is_utf_8(mark: bytes):
+    text = cda(CdaSpec(title="Été", prologue='<?xml version="1.0" encoding="utf-16"?>'))
+
+    assert parse_cda(mark + text).title == "Été"
+
+
+def test_a_mark_of_utf_8_is_believed_over_the_name():
+    text = cda(CdaSpec(title="Été", prologue='<?xml version="1.0" encoding="ISO-8859-1"?>'))
+
+    assert parse_cda(b"\xef\xbb\xbf" + text).title == "Été"
+    with pytest.raises(MalformedCdaError):
+        parse_cda(b"\xef\xbb\xbf" + text.decode().encode("latin-1"))
+
+
 @pytest.mark.parametrize("before", [b"\r\n", b"  ", b"\xef\xbb\xbf\r\n"])
 def test_blanks_around_the_document_are_no_obstacle(before: bytes):
     assert parse_cda(before + cda() + b"\r\n\r\n") == parse_cda(cda())
