@@ -94,6 +94,11 @@ ACCESS_KINDS = frozenset(
         "document_unmasked",
         "record_closed",
         "record_opened_again",
+        "document_withdrawn",
+        "document_restored",
+        "document_taken_out",
+        "pack_listed",
+        "pack_form_read",
     }
 )
 """Events of a record that its patient is shown."""
@@ -104,6 +109,8 @@ _ABOUT_A_DOCUMENT = frozenset(
         "document_released",
         "document_masked",
         "document_unmasked",
+        "document_withdrawn",
+        "document_restored",
     }
 )
 
@@ -511,13 +518,13 @@ class RecordQueries:
     ) -> list[dict[str, Any]]:
         """Give what ``accesses`` lists, oldest first, each with its proof; see there for form."""
         reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
-        known = {row["id"] for row in await self._visible(patient_id, reader)}
+        known = {0, *(row["id"] for row in await self._visible(patient_id, reader))}
         return await access_proofs(
             self._database,
             await self._subjects(patient_id),
             ACCESS_KINDS,
             limit=MAX_ACCESSES,
-            may_know=lambda facts: facts.get("document_id", 0) in {0, *known},
+            may_know=lambda facts: facts.get("document_id", 0) in known,
         )
 
     async def _subjects(self, patient_id: int) -> Sequence[str]:

@@ -32,6 +32,8 @@ from record_bridge.visibility import is_visible_to_patient, released
 class LocalPatient:
     """A registered identity, and the record that its documents go to.
 
+    It is in doubt when it is, or the one that it was merged into.
+
     Attributes:
         record_id: the identity's own, or that of the one it was merged into.
         addresses: the patient's own mailboxes: one for each identity of the record.
@@ -88,8 +90,10 @@ class NewDocument:
 
 
 _LOCAL = (
-    "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place, status, doubtful,"
-    " fictitious, coalesce(merged_into, id) FROM patient WHERE "
+    "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place, status,"
+    " doubtful OR (SELECT k.doubtful FROM patient k WHERE k.id = patient.merged_into) IS 1,"
+    " fictitious OR (SELECT k.fictitious FROM patient k WHERE k.id = patient.merged_into) IS 1,"
+    " coalesce(merged_into, id) FROM patient WHERE "
 )
 _DOCUMENT = (
     "SELECT id, unique_id, sha256, patient_id, status, origin, signer, organization_ids,"

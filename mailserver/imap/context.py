@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from certs.tls import end_point, peer_identity
 from directory.codes import MailboxType
-from directory.trail import AuditEvent
+from directory.trail import MAX_FACTS_BYTES, AuditEvent
 from mailserver.imap.commands import Access, Event, EventGroup, FetchItem, Numbering
 from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
@@ -25,7 +25,7 @@ from mailserver.imap.responses import (
     mailbox_name,
     mailbox_name_utf8,
 )
-from mailserver.imap.sets import SequenceSet, encode_set, gaps
+from mailserver.imap.sets import SequenceSet, encode_set, encode_sets, gaps
 from mailserver.imap.shared import ImapBind, Progress, Shared
 from mailserver.imap.view import FolderView
 from mailserver.sasl.steps import Channel
@@ -306,19 +306,23 @@ class Context:
         await self.record("imap_read", [self.opened.uids[at] for at in positions])
 
     async def record(self, kind: str, named: Sequence[int]) -> None:
-        """Write what was done to messages of the open folder, and by whom."""
+        """Write what was done to messages of the open folder, and by whom.
+
+        One event, or several of one instant: a set of many gaps is longer than an event holds.
+        """
         view = self.opened
-        uids = encode_set(named).decode("ascii")
+        at = self.shared.now()
         await self.store.audit.record(
             [
                 AuditEvent(
                     kind=kind,
-                    at=self.shared.now(),
+                    at=at,
                     actor=self.actor,
                     structure_id=self.logged_in.structure_id,
                     subject=f"mailbox:{view.folder.mailbox_id}",
-                    facts={"folder": view.folder.id, "uids": uids},
+                    facts={"folder": view.folder.id, "uids": uids.decode("ascii")},
                 )
+                for uids in encode_sets(named, MAX_FACTS_BYTES // 2)
             ]
         )
 

@@ -6,7 +6,7 @@ Source: RFC 9051 §4.1.1, §9.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -196,6 +196,18 @@ def gaps(numbers: Sequence[int], last: int) -> list[tuple[int, int]]:
     if following <= last:
         spans.append((following, last))
     return spans
+
+
+def encode_sets(numbers: Iterable[int], longest: int) -> Iterator[bytes]:
+    """Write ascending numbers as sets of at most ``longest`` octets each; none for none."""
+    part = b""
+    for each in filter(None, encode_set(numbers).split(b",")):
+        if part and len(part) + 1 + len(each) > longest:
+            yield part
+            part = b""
+        part = part + b"," + each if part else each
+    if part:
+        yield part
 
 
 def encode_set(numbers: Iterable[int]) -> bytes:

@@ -6,6 +6,7 @@ octets.
 """
 
 import asyncio
+import sqlite3
 import ssl
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
+
+import structlog
 
 from certs.mime import Outline, decode_outline
 from directory.trail import AuditEvent
@@ -26,6 +29,10 @@ from mailserver.store.changes import Subscription
 from mailserver.store.database import MailStore
 from mailserver.store.model import Changes, EntryRow, Folder
 
+log = structlog.get_logger("mailserver")
+
+AUDIT_AGAIN_S = 5.0
+"""How long logins wait for the trail when the database could not write them."""
 APPEND_LIMIT = 35 * 1024 * 1024
 """Octets of one appended message: 25 MB of attachments in base64."""
 CACHE_OCTETS = 256 * 1024 * 1024
@@ -326,20 +333,31 @@ class AuditQueue:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what comes until cancelled, then write what is left."""
+        """Write what comes until cancelled, then write what is left.
+
+        A database that cannot write ends no connection: what waits is written later.
+        """
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                await self.write()
+                if not await self._write():
+                    await asyncio.sleep(AUDIT_AGAIN_S)
+                    self._wake.set()
         finally:
-            await self.write()
+            await self._write()
 
-    async def write(self) -> None:
-        """Write what is waiting."""
-        events, self._events = self._events, []
-        if events:
-            await self._store.audit.record(events)
+    async def _write(self) -> bool:
+        """Write what is waiting; it waits on, and False is given, when the database cannot."""
+        events = self._events[:]
+        try:
+            if events:
+                await self._store.audit.record(events)
+        except (OSError, sqlite3.Error) as error:
+            log.exception("audit_failed", count=len(events), error_type=type(error).__name__)
+            return False
+        del self._events[: len(events)]
+        return True
 
 
 class Shared:

@@ -358,7 +358,10 @@ async def _person(asked: Asked, patient_id: int | None) -> PatientView | None:
     if opening is not None and opening.is_shown:
         return person
     # Who wrote or received a document sees it without being of the care team (RULES §7).
-    return person if await queries.sees_any(patient_id, asked.viewer) else None
+    if await queries.sees_any(patient_id, asked.viewer):
+        return person
+    await _note(asked, person, "refused")
+    return None
 
 
 async def _documents(asked: Asked, person: PatientView) -> list[Resource]:
@@ -398,7 +401,11 @@ _LISTS: Final[dict[str, Callable[[Asked, PatientView], Awaitable[list[Resource]]
     "Immunization": _immunizations,
     "AuditEvent": _audit_events,
 }
-_NOTED: Final = {"Binary": "document_read", "Appointment": "agenda_read"}
+_NOTED: Final = {
+    "Binary": "document_read",
+    "Appointment": "agenda_read",
+    "refused": "access_refused",
+}
 
 
 async def _note(

@@ -286,6 +286,7 @@ async def _html_body(request: Request, visitor: Visitor) -> Response:
     if part is None:
         raise HTTPException(404)
     text, _ = await message.text_of(part)
+    await _note_reading(request, visitor, place, detail)
     safe = await asyncio.to_thread(safe_html, text)
     page = (
         '<!doctype html><html lang="fr"><head><meta charset="utf-8"><title>Message</title>'
@@ -396,6 +397,7 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
             "Votre réponse n'a pas pu être envoyée : ce destinataire ne peut pas être joint d'ici."
         )
     values = await _shown(request, visitor, place, detail)
+    await _note_reading(request, visitor, place, detail)
     # The form again, so that what was written is not lost.
     values |= {"answer": text[:MAX_ANSWER], "answer_error": error, "answer_to": to}
     return render("message.html", visitor, values, status=422)

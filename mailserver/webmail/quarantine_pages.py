@@ -111,12 +111,27 @@ async def _found(request: Request, visitor: Visitor) -> tuple[Professional, dict
     """
     key = int(request.path_params["item"])
     for professional in await wanted_professionals(request, visitor):
-        arguments = {"structure": professional.viewer.structure_id, "actor": professional.actor}
-        mine = await run(services_of(request), "quarantine_addressed", {**arguments, "id": key})
-        if _is_addressed(mine, professional):
-            shown = await run(services_of(request), "quarantine_show", {**arguments, "id": key})
-            return professional, shown
+        arguments = {
+            "structure": professional.viewer.structure_id,
+            "actor": professional.actor,
+            "id": key,
+        }
+        if await _is_mine(request, professional, arguments):
+            return professional, await run(services_of(request), "quarantine_show", arguments)
     raise HTTPException(404)
+
+
+async def _is_mine(
+    request: Request, professional: Professional, arguments: dict[str, Any]
+) -> bool:
+    """Say whether an item came to this mailbox; it may be of another structure of theirs."""
+    try:
+        found = await run(services_of(request), "quarantine_addressed", arguments)
+    except HTTPException as refused:
+        if refused.status_code != 404:
+            raise
+        return False
+    return _is_addressed(found, professional)
 
 
 def _is_addressed(item: dict[str, Any], professional: Professional) -> bool:

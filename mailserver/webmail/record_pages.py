@@ -302,9 +302,17 @@ def file_title(document: DocumentView) -> str:
     return f"{document.type_label or 'Document'} {day:%Y-%m-%d}"
 
 
+async def _journal_of(request: Request, visitor: Visitor) -> OwnRecord:
+    """Give the record whose journal is read; that another reads it is in the journal too."""
+    record = await wanted_record(request, visitor)
+    if record.viewer.kind != ViewerKind.PATIENT:
+        await note_access(request, record, "record", None)
+    return record
+
+
 async def _accesses(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
-    record = await wanted_record(request, visitor)
+    record = await _journal_of(request, visitor)
     accesses = await services.queries.accesses(record.patient.id, record.viewer)
     values = {
         "section": "record",
@@ -319,7 +327,7 @@ async def _accesses(request: Request, visitor: Visitor) -> Response:
 async def _access_proofs(request: Request, visitor: Visitor) -> Response:
     """Give the journal as a file whose every line can be checked without this server."""
     services = services_of(request)
-    record = await wanted_record(request, visitor)
+    record = await _journal_of(request, visitor)
     proofs = await services.queries.access_proofs(record.patient.id, record.viewer)
     told = {
         "format": "pli-accesses-1",

@@ -120,6 +120,11 @@ _ACCESS_KINDS: Final = {
     "document_unmasked": "document démasqué",
     "record_closed": "fermeture du dossier",
     "record_opened_again": "réouverture du dossier",
+    "document_withdrawn": "retrait d'un document",
+    "document_restored": "rétablissement d'un document",
+    "document_taken_out": "sortie d'un document rangé par erreur",
+    "pack_listed": "suivi des documents d'admission",
+    "pack_form_read": "lecture d'un formulaire d'admission rendu",
 }
 
 LOGIN_REFUSED: Final = (
@@ -312,6 +317,7 @@ def actor(code: str, own: str, names: Mapping[str, str] | None = None) -> str:
         "representative": "Un représentant légal",
         "delegate": "Un proche",
         "calendar": "Un calendrier personnel",
+        "application": "Une application",
         "cli": "L'administration du site",
         "bridge": "Le rangement automatique",
     }.get(kind, "Le rangement automatique")

@@ -230,6 +230,17 @@ async def test_another_patients_record_is_as_if_it_were_not(site: Webmail) -> No
     assert refused(read) == (404, "not-found")
 
 
+async def test_a_software_that_is_refused_a_record_is_in_its_journal(site: Webmail) -> None:
+    mine = site.patients["patient"]
+    token = await make_token(site, structure="cabinet", rpps=RPPS)
+    async with application(site, token) as app:
+        assert refused(await app.get(f"Patient/{mine}")) == (404, "not-found")
+        assert await app.found(f"DocumentReference?patient={mine}") == []
+
+    told = [(each.kind, each.actor) for each in await site.queries.accesses(mine)]
+    assert told.count(("access_refused", f"practitioner:{RPPS}")) == 2
+
+
 async def test_a_professionals_software_sees_what_that_professional_sees(site: Webmail) -> None:
     ids = await furnish(site)
     masked = CdaSpec(unique_id="1.2.250.1.213.999.9", title="ZZCANARYTITRE masqué")

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
+from directory.codes import MailboxType
+from mailserver.store.model import NewMailbox
 from record_bridge import progress
 from record_bridge.filing import FilingBatch, file_batch
 from record_bridge.model import Environment
 from tests.support.cda import OID_TEST, CdaSpec, PatientSpec
-from tests.support.mailsite import AT, CABINET, DOCTOR, PATIENT
+from tests.support.mailsite import AT, CABINET, DOCTOR, OTHER_DOCTOR, PATIENT, RPPS
 from tests.support.record import item_of, message, report
 from tests.support.webmail import token_of, webmail
 
@@ -23,11 +25,11 @@ async def site(tmp_path):
         yield opened
 
 
-async def waits(site, **changes):
+async def waits(site, *, to=DOCTOR, **changes):
     """Have a document wait that was addressed to the doctor."""
     await progress.position(site.record, CABINET.id, 7, AT)
     (claimed,) = await site.record.write(progress.claim, progress.Claim(CABINET.id, 7, (1,), AT))
-    raw = message(1, report(1, **({"patients": (PERSON,)} | changes)), to=(DOCTOR,))
+    raw = message(1, report(1, **({"patients": (PERSON,)} | changes)), to=(to,))
     item = item_of(claimed.item_id, claimed.uid, raw)
     await site.record.write(file_batch, FilingBatch(CABINET, Environment.TEST, (item,), AT))
 
@@ -58,6 +60,22 @@ async def test_nobody_else_sees_it(site):
     async with site.signed_in("patient") as client:
         assert (await client.get("/quarantaine")).status_code == 404
         assert (await client.get("/quarantaine/1")).status_code == 404
+
+
+async def test_a_professional_of_two_structures_finds_what_waits_in_either(site):
+    """The mailbox of the other structure comes first, and knows nothing of the item."""
+    accounts, address = site.mail.store.accounts, f"second@{CABINET.domain}"
+    second = await accounts.add_mailbox(
+        NewMailbox(address, MailboxType.PER, CABINET.id, "", RPPS[DOCTOR], True, AT)
+    )
+    first, known = await site.mail.mailbox(OTHER_DOCTOR), await accounts.account("doctor")
+    assert known is not None
+    assert first.id < second.id
+    both = (first.id, second.id)
+    await accounts.add_account("both", known.password_hash, known.totp_secret, both, AT)
+    await waits(site, to=address)
+    async with site.signed_in("both") as client:
+        assert (await client.get("/quarantaine/1")).status_code == 200
 
 
 async def test_one_decision_files_it_under_the_professionals_name_and_is_undone(site):

@@ -3,6 +3,7 @@
 Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4, MSS-FACTS §7.3.
 """
 
+import base64
 import re
 from typing import Any
 
@@ -355,6 +356,40 @@ async def test_a_parent_opens_the_record_of_a_child_by_a_form_and_comes_back(sit
     assert ("agenda_read", actor) in await events(site, "other")
     async with site.signed_in("other") as client:
         assert "Un représentant légal" in (await client.get("/dossier/acces")).text
+
+
+@pytest.mark.parametrize("page", ["/dossier/acces", "/dossier/acces/preuves"])
+async def test_a_parent_who_reads_a_childs_journal_is_in_it(site, child, page):
+    actor = f"representative:{site.patients['patient']}"
+    async with site.signed_in() as client:
+        await post(client, "/famille", f"/famille/{child}/ouvrir")
+        before = (await events(site, "other")).count(("record_read", actor))
+        assert (await client.get(page)).status_code == 200
+
+    assert (await events(site, "other")).count(("record_read", actor)) == before + 1
+
+
+async def test_a_withdrawal_is_in_the_journal_and_names_no_document_that_is_hidden(site):
+    await site.file(CdaSpec(unique_id="1.5", title="ZZVU"))
+    await site.file(CdaSpec(unique_id="1.6", title=HIDDEN), visibility="awaiting_release")
+    for unique_id in ("1.5", "1.6"):
+        await site.tell("record_withdraw", document=unique_id, reason="erreur")
+
+    told = [(row.kind, row.title) for row in await site.queries.accesses(site.patients["patient"])]
+
+    assert told[:2] == [("record_read", None), ("document_withdrawn", "ZZVU")]
+
+
+async def test_a_structure_that_reads_a_form_given_back_is_in_the_journal(site):
+    made = await site.tell("pack_create", title="Admission", due="2026-12-01")
+    pdf = {"name": "f.pdf", "content": base64.b64encode(PDF).decode()}
+    item = await site.tell("pack_add", id=made["id"], kind="form", title="Formulaire", **pdf)
+    await site.tell("pack_send", id=made["id"])
+    await site.tell("pack_form_return", id=item["id"], **pdf)
+
+    await site.tell("pack_returned", id=item["id"])
+
+    assert (await events(site))[0] == ("pack_form_read", "cli:test")
 
 
 async def test_a_form_of_one_record_is_refused_in_another(site, child):

@@ -773,3 +773,38 @@ async def test_a_fault_of_ours_shows_a_fixed_page(site, capfd):
     assert "Le problème vient de nous" in answer.text
     output = capfd.readouterr()
     assert "ZZCANARY" not in answer.text + output.out + output.err
+
+
+async def readings(site) -> int:
+    mailbox = await site.mail.mailbox(PATIENT)
+    events = await site.mail.store.audit.events(subject=f"mailbox:{mailbox.id}")
+    return sum(stored.event.kind == "message_read" for stored in events)
+
+
+async def test_the_body_alone_is_not_read_without_a_trace(site):
+    path = await deliver(site)
+    async with site.signed_in() as client:
+        assert "forme" in (await client.get(f"{path}/contenu")).text
+
+    assert await readings(site) == 1
+
+
+async def test_an_answer_that_is_refused_shows_the_message_and_leaves_a_trace(site):
+    path = await deliver(site)
+    async with site.signed_in() as client:
+        token = token_of((await client.get("/accueil")).text)
+        data = {"csrf": token, "text": " ", "nonce": "0" * 32}
+        answer = await client.post(f"{path}/repondre", data=data)
+
+    assert "ZZTEXTE" in answer.text
+    assert await readings(site) == 1
+
+
+@pytest.mark.parametrize("path", ["/messagerie/1/{}", "/messagerie/1/1/{}", "/patients/{}"])
+async def test_a_number_that_no_row_has_is_an_address_that_is_not_there(site, path):
+    login = "doctor" if path.startswith("/patients") else "patient"
+    async with site.signed_in(login) as client:
+        mailbox = (await client.get("/messagerie")).headers["location"].rpartition("/")[2]
+        path = path.replace("/messagerie/1/", f"/messagerie/{mailbox}/")
+        for number in (2**63 - 1, 2**63, 10**40):
+            assert (await client.get(path.format(number))).status_code == 404, number

@@ -363,3 +363,16 @@ async def test_either_number_finds_the_record_that_was_kept(record: Record) -> N
         assert one is not None
         assert [one.id, *(each.id for each in several)] == [kept, kept]
     assert await queries.patients_by_matricule(HOSPITAL.id, OTHER.ins) == []
+
+
+@pytest.mark.parametrize("doubt", ["doubtful", "fictitious"])
+async def test_nothing_is_filed_by_a_merged_number_while_the_record_kept_is_in_doubt(
+    record: Record, doubt: str
+) -> None:
+    await two(record)
+    await merge(record)
+    await record.commands.patient_change({**who(), doubt: True, "actor": "test"})
+
+    result = await record.one(message(3, report(3, patients=(OTHER,))))
+
+    assert result.code == 906

@@ -2,9 +2,13 @@ import asyncio
 import email
 import email.policy
 import hashlib
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from mailserver.imap import shared
+from mailserver.imap.sets import encode_sets
 from mailserver.store.model import Flag
 from tests.support.imap_peer import ImapPeer
 from tests.support.imap_site import ALICE, serve
@@ -229,3 +233,55 @@ async def test_the_same_folder_opened_again_shows_what_changed_meanwhile():
         ]
         for one in (peer, again):
             await one.close()
+
+
+async def test_a_set_of_many_gaps_is_read_and_is_in_the_trail_whole():
+    async with serve() as site:
+        for _ in range(2600):
+            await site.put(SMALL)
+        peer = await opened(site)
+        uids = list(range(1, 2601, 2))
+        await peer.ok("UID FETCH " + ",".join(map(str, uids)) + " BODY.PEEK[TEXT]")
+        await peer.close()
+        events = await site.store.audit.events(subject=f"mailbox:{site.alice.id}")
+        told = [
+            int(number)
+            for stored in events
+            if stored.event.kind == "imap_read"
+            for number in str(stored.event.facts["uids"]).split(",")
+        ]
+        assert sorted(told) == uids
+
+
+@pytest.mark.parametrize(
+    ("longest", "sets"),
+    [
+        (7, [b"1,3:5,9"]),
+        (6, [b"1,3:5", b"9"]),
+        (5, [b"1,3:5", b"9"]),
+        (4, [b"1", b"3:5", b"9"]),
+    ],
+)
+def test_a_set_is_cut_where_it_would_be_too_long(longest, sets):
+    assert list(encode_sets([1, 3, 4, 5, 9], longest)) == sets
+    assert list(encode_sets([], longest)) == []
+
+
+async def test_a_trail_that_cannot_be_written_ends_no_server_and_loses_no_login(monkeypatch):
+    monkeypatch.setattr(shared, "AUDIT_AGAIN_S", 0.05)
+    async with serve() as site:
+        with closing(sqlite3.connect(site.path / "mail.sqlite3")) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON trail_event"
+                " BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+            for _ in range(2):
+                peer = await opened(site)
+                await asyncio.sleep(0.1)
+                await peer.ok("NOOP")
+                await peer.close()
+            other.execute("DROP TRIGGER full")
+        subject = f"mailbox:{site.alice.id}"
+        async with asyncio.timeout(10):
+            while len(await site.store.audit.events(subject=subject)) < 2:
+                await asyncio.sleep(0.05)
