@@ -12,12 +12,13 @@ from typing import Any
 from directory.trail import AuditEvent
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.message.status import meaning
 from mailserver.store.database import MailStore
 from mailserver.store.model import OutboxItem
 from mailserver.store.queue_control import Choice
 
 Args = Mapping[str, Any]
-_Act = Callable[[Choice, AuditEvent], Awaitable[int]]
+_Act = Callable[[Choice, AuditEvent], Awaitable[tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class QueueCommands:
                     "crashes": item.crashes,
                     "sender_told_at": _date(item.delayed_at),
                     "receipt": item.receipt_id,
+                    "meaning": meaning(item.reply_code) or None,
                 }
         raise CommandError("no_item", "No such line; see 'pli queue list DIR'.")
 
@@ -94,7 +96,16 @@ class QueueCommands:
         if not choice.ids and not choice.domains:
             raise CommandError("nothing", "Name lines by their id, or a --domain.")
         actor = str(args.get("actor", "cli"))
-        return {"changed": await act(choice, AuditEvent(kind, self.clock(), actor))}
+        changed = await act(choice, AuditEvent(kind, self.clock(), actor))
+        states = {item.id: item.state.value for item in await self.store.queue.items()}
+        return {
+            "changed": len(changed),
+            "unchanged": [
+                {"id": each, "state": states.get(each)}
+                for each in choice.ids
+                if each not in changed
+            ],
+        }
 
     async def message_track(self, args: Args) -> list[dict[str, Any]]:
         """Say where a sent message stands, recipient by recipient."""
@@ -122,6 +133,7 @@ class QueueCommands:
                 "transport": each.progress.transport.value,
                 "verdict": each.progress.verdict.value or None,
                 "code": each.progress.code or None,
+                "meaning": meaning(each.progress.code) or None,
                 "displayed": each.progress.displayed,
                 "changed_at": _date(each.changed_at),
             }

@@ -29,6 +29,22 @@ DomainsOption = Annotated[
 ]
 
 
+_SAID = {
+    "id": "id",
+    "domain": "to domain",
+    "state": "state",
+    "attempts": "tries",
+    "next_at": "next try",
+    "last_reply": "last answer",
+    "meaning": "which means",
+    "queued_at": "queued at",
+    "octets": "octets",
+    "crashes": "crashes over it",
+    "sender_told_at": "sender told that it waits",
+    "receipt": "receipt, for 'pli message track'",
+}
+
+
 @queue.command("list")
 def list_queue(
     site: SiteArgument,
@@ -74,8 +90,8 @@ def show_line(
     if as_json:
         print_json(found)
         return
-    rows = [{"what": key, "value": value} for key, value in found.items()]
-    show_rows(rows, {"what": "", "value": ""}, as_json=False)
+    rows = [{"what": _SAID[key], "value": value} for key, value in found.items()]
+    show_rows(rows, {"what": "what", "value": "value"}, as_json=False)
 
 
 @queue.command("retry")
@@ -131,8 +147,21 @@ def _act(site: Any, command: str, chosen: dict[str, Any], *, as_json: bool) -> N
     result = run(ask(opened(site), Owner.MAIL, command, chosen))
     if as_json:
         print_json(result)
-    else:
-        say(f"changed: {result['changed']}")
+        return
+    say(f"changed: {result['changed']}")
+    for line in result["unchanged"]:
+        state = _LEFT_ALONE[line["state"]]
+        say(f"not changed: {line['id']} {state}")
+    if not result["changed"] and not result["unchanged"]:
+        say("Nothing to this domain is in a state to be changed; see 'pli queue list DIR'.")
+
+
+_LEFT_ALONE = {
+    None: "is not in the queue: sent, given up or deleted",
+    "leased": "is being sent at this moment",
+    "held": "is held; 'pli queue release' lets it go",
+    "queued": "is not held",
+}
 
 
 @message.callback()
@@ -156,6 +185,7 @@ def track(
         "transport": "carried",
         "verdict": "record",
         "code": "code",
+        "meaning": "which means",
         "displayed": "seen",
         "changed_at": "since",
     }

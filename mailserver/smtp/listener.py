@@ -28,7 +28,7 @@ from mailserver.smtp.submission import SubmissionTransaction
 
 log = structlog.get_logger("mailserver")
 
-BACKLOG = 512
+BACKLOG = 2048
 DRAIN_S = 10.0
 _ACCEPT_AGAIN_S = 0.5
 DEFAULT_SIZE_LIMIT = 25 * 1024 * 1024

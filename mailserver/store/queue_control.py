@@ -81,8 +81,8 @@ class _Act:
 class QueueControl:
     """The queue as ``pli queue`` shows and changes it. All methods are coroutines.
 
-    Each act gives how many recipients it changed, and writes ``event``, which says who did it and
-    when, once for each of them.
+    Each act gives the lines it changed, and writes ``event``, which says who did it and when, once
+    for each of them.
     """
 
     def __init__(self, database: Database, commits: Commits, blobs: Blobs) -> None:
@@ -116,23 +116,23 @@ class QueueControl:
             for row in await fetch_all(self._database, _DOMAINS)
         ]
 
-    async def retry(self, choice: Choice, event: AuditEvent) -> int:
+    async def retry(self, choice: Choice, event: AuditEvent) -> tuple[int, ...]:
         """Make what waits due now, its domain's own wait included."""
-        return await self._commits.run(_retry, _Act(choice, event), lambda _count: (OUTBOX,))
+        return await self._commits.run(_retry, _Act(choice, event), lambda _ids: (OUTBOX,))
 
-    async def hold(self, choice: Choice, event: AuditEvent) -> int:
+    async def hold(self, choice: Choice, event: AuditEvent) -> tuple[int, ...]:
         """Keep what waits from being sent until it is released."""
-        return await self._commits.run(_hold, _Act(choice, event), lambda _count: (OUTBOX,))
+        return await self._commits.run(_hold, _Act(choice, event), lambda _ids: (OUTBOX,))
 
-    async def release(self, choice: Choice, event: AuditEvent) -> int:
+    async def release(self, choice: Choice, event: AuditEvent) -> tuple[int, ...]:
         """Make what is held due now."""
-        return await self._commits.run(_release, _Act(choice, event), lambda _count: (OUTBOX,))
+        return await self._commits.run(_release, _Act(choice, event), lambda _ids: (OUTBOX,))
 
-    async def delete(self, choice: Choice, event: AuditEvent) -> int:
+    async def delete(self, choice: Choice, event: AuditEvent) -> tuple[int, ...]:
         """Take out of the queue for good; nobody is told but the trail and the track."""
-        count = await self._commits.run(_delete, _Act(choice, event), lambda _count: (OUTBOX,))
+        ids = await self._commits.run(_delete, _Act(choice, event), lambda _ids: (OUTBOX,))
         await self._blobs.reap()
-        return count
+        return ids
 
 
 # What follows runs on the writer's thread, inside its transaction.
@@ -167,25 +167,30 @@ def _write_down(connection: sqlite3.Connection, act: _Act, rows: list[dict[str, 
     trail.append(connection, TRAIL, events)
 
 
-def _retry(connection: sqlite3.Connection, act: _Act) -> int:
+def _retry(connection: sqlite3.Connection, act: _Act) -> tuple[int, ...]:
     rows = _each(connection, act, ("queued",), _RETRY)
     domains = {row["domain"] for row in rows} | set(act.choice.domains)
     connection.executemany(_FORGET_DOMAIN, [(domain,) for domain in sorted(domains)])
-    return len(rows)
+    return _ids(rows)
 
 
-def _hold(connection: sqlite3.Connection, act: _Act) -> int:
-    return len(_each(connection, act, ("queued",), _HOLD))
+def _hold(connection: sqlite3.Connection, act: _Act) -> tuple[int, ...]:
+    return _ids(_each(connection, act, ("queued",), _HOLD))
 
 
-def _release(connection: sqlite3.Connection, act: _Act) -> int:
-    return len(_each(connection, act, ("held",), _RELEASE))
+def _release(connection: sqlite3.Connection, act: _Act) -> tuple[int, ...]:
+    return _ids(_each(connection, act, ("held",), _RELEASE))
 
 
-def _delete(connection: sqlite3.Connection, act: _Act) -> int:
+def _delete(connection: sqlite3.Connection, act: _Act) -> tuple[int, ...]:
     rows = _chosen(connection, act.choice, ("queued", "held"))
     connection.executemany(_REQUEUE, [{"id": row["id"]} for row in rows])
     for row in rows:
         finish(connection, (row["id"], OutboxState.FAILED, DELETED, to_micros(act.event.at)))
     _write_down(connection, act, rows)
-    return len(rows)
+    return _ids(rows)
+
+
+def _ids(rows: list[dict[str, Any]]) -> tuple[int, ...]:
+    """Any: rows."""
+    return tuple(row["id"] for row in rows)

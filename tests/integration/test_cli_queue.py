@@ -105,20 +105,40 @@ def test_what_names_nothing_is_an_error_of_one_line(
     assert len(errors.strip().splitlines()) == 1
 
 
+def test_an_act_says_what_it_left_alone_and_why(site: DemoSite) -> None:
+    root = str(site.root)
+    first, second = (str(row["id"]) for row in exchange.queue(site))
+    domain = site.demo["operators"][1]["domain"]
+
+    assert pli("queue", "release", root, first) == (
+        f"changed: 0\nnot changed: {first} is not held\n"
+    )
+    assert pli("queue", "hold", root, first, second) == "changed: 2\n"
+    assert pli("queue", "retry", root, first) == (
+        f"changed: 0\nnot changed: {first} is held; 'pli queue release' lets it go\n"
+    )
+    assert pli("queue", "hold", root, "--domain", domain).splitlines()[0] == "changed: 0"
+    assert "pli queue list" in pli("queue", "hold", root, "--domain", domain)
+    assert pli("queue", "release", root, first, second) == "changed: 2\n"
+
+
 def test_mail_is_held_released_sent_deleted_and_tracked(site: DemoSite) -> None:
     root = str(site.root)
     first, second = (row["id"] for row in exchange.queue(site))
     to = site.demo["operators"][1]["sender"]
     assert track(site, FIRST)["state"] == "submitted"
 
-    assert pli("queue", "hold", root, str(first), "--json") == {"changed": 1}
+    assert pli("queue", "hold", root, str(first), "--json") == {"changed": 1, "unchanged": []}
     peer = CapturePeer()
     with there(site, peer):
         pli("queue", "retry", root, "--domain", site.demo["operators"][1]["domain"])
         assert exchange.until(lambda: len(exchange.queue(site)) == 1, 30)
         assert [each.message_id for each in peer.taken] == [SECOND]
         assert [row["state"] for row in exchange.queue(site)] == ["held"]
-        assert pli("queue", "delete", root, str(first), str(second)).strip() == "changed: 1"
+        assert pli("queue", "delete", root, str(first), str(second)).splitlines() == [
+            "changed: 1",
+            f"not changed: {second} is not in the queue: sent, given up or deleted",
+        ]
 
     assert exchange.queue(site) == []
     deleted, sent = track(site, FIRST), track(site, SECOND)

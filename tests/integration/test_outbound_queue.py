@@ -361,7 +361,9 @@ async def test_what_is_held_stays_until_it_is_released(site: MailSite) -> None:
         sender = worker(site, port)
         await submit(site)
         (line,) = await site.store.queue.items()
-        assert await site.store.queue.hold(Choice((line.id,)), act("queue_held", site)) == 1
+        assert await site.store.queue.hold(Choice((line.id,)), act("queue_held", site)) == (
+            line.id,
+        )
         await sender.send_due()
         assert not peer.taken
         await site.store.queue.release(Choice(domains=(A,)), act("queue_released", site))
