@@ -197,7 +197,8 @@ async def _build(
         host=settings.host,
         operator_domain=settings.operator_domain,
         nil=settings.nil,
-        unsigned_domains=frozenset(domain.lower() for domain in settings.outbound.unsigned),
+        patient_domains=frozenset(map(str.lower, settings.outbound.patient_domains)),
+        unsigned_domains=frozenset(map(str.lower, settings.outbound.unsigned)),
     )
     opening = Workers(
         workers.verify, workers.open_opaque, workers.count_documents, workers.read_marks

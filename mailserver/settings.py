@@ -92,6 +92,9 @@ class OutboundLimits(_Strict):
     give_up_hours: float = Field(default=120, gt=0, le=720)
     unsigned: tuple[str, ...] = ()
     """Domains whose operator cannot take signed mail: what goes there leaves without our seal."""
+    patient_domains: tuple[str, ...] = ()
+    """Other operators' domains that are patients': ours may write there, and one message goes to
+    one of their patients; the latter holds for ``patient.mssante.fr`` in any case."""
     name_servers: tuple[str, ...] = ()
     """DNS servers to ask, "address" or "address:port"; the machine's own when empty."""
 

@@ -8,6 +8,7 @@ Source: RULES §11, RFC 6409 §6.1, RFC 5321 §4.5.1.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from certs.addresses import Address, parse_utf8_addr_spec
 from certs.errors import MalformedAddressError
@@ -20,6 +21,9 @@ from mailserver.delivery.inbound import postmaster_of
 from mailserver.message.envelope import PLAIN_RECIPIENT, RecipientOptions
 from mailserver.store.database import MailStore
 from mailserver.store.model import Mailbox, NewOutgoing
+
+PATIENTS_OF_THE_COUNTRY: Final = "patient.mssante.fr"
+"""Where the addresses of Mon espace santé are (RULES §11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class Reach:
         """Whether an address is of a patients' domain, here or elsewhere."""
         here = self.directory.structure_of_domain(address.domain)
         if here is None:
-            return address.domain in self.patient_domains
+            return address.domain in self.patient_domains | {PATIENTS_OF_THE_COUNTRY}
         return here[1] is DomainKind.PATIENT and address.local.lower() != "postmaster"
 
     def _judge_remote(self, address: Address, mailbox: Mailbox) -> Refused | None:

@@ -1,6 +1,6 @@
 """What the codes of replies, reports and answers mean, in a few words for an administrator; pure.
 
-Source: RFC 3463 §3, RFC 7505 §4.2, RFC 7372 §3, MSSanté volet LPS v1.1.3 (application errors).
+Source: RFC 3463 §3, RFC 7505 §4.2, MSSanté volet LPS v1.1.3 (application errors).
 """
 
 from typing import Final

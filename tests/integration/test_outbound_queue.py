@@ -76,6 +76,16 @@ async def test_one_message_to_several_recipients_of_a_domain_goes_once(site: Mai
     assert not await site.inbox(DR)
 
 
+async def test_one_message_to_fifty_recipients_of_a_domain_goes_once(site: MailSite) -> None:
+    peer = CapturePeer()
+    async with at_a(site, peer) as port:
+        sent = await submit(site, to=tuple(f"service{number}@{A}" for number in range(50)))
+        await worker(site, port).send_due()
+
+    assert [len(each.recipients) for each in peer.taken] == [50]
+    assert list((await states(site, sent)).values()) == ["relayed"] * 50
+
+
 async def test_each_recipient_has_its_own_fate(site: MailSite) -> None:
     peer = CapturePeer(rcpt=refusing(un="550 5.1.1 no", deux="451 4.2.1 later"))
     async with at_a(site, peer) as port:

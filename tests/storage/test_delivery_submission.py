@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from certs import smime
-from certs.addresses import single_from
+from certs.addresses import parse_addr_spec, single_from
 from certs.mime import scan
 from directory.codes import MailboxType
 from mailserver.delivery import errors
+from mailserver.delivery.destinations import Reach
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.submission import SubmissionMessage, Submissions, Submitted, Via
 from mailserver.message.reports import DeliveryReport, read_report
@@ -305,6 +306,45 @@ async def test_a_patient_writes_to_a_declared_patients_domain(site):
     )
 
     assert isinstance(outcome, Submitted)
+
+
+@pytest.mark.parametrize(
+    ("recipients", "taken"),
+    [
+        (("1@labo.mssante.test", "2@labo.mssante.test"), False),
+        (("1@labo.mssante.test", "1@LABO.mssante.test"), True),
+        (("1@labo.mssante.test", SECRETARY), True),
+        ((PATIENT, "1@labo.mssante.test"), False),
+    ],
+)
+async def test_one_message_goes_to_one_patient_of_a_declared_domain(site, recipients, taken):
+    """Fifty recipients of a domain share one transaction, patients never do (RULES §5, §11)."""
+    settings = replace(SETTINGS, patient_domains=frozenset({"labo.mssante.test"}))
+    submissions = Submissions(site.store, site.directory, site.sign, settings)
+    outcome = await submissions.submit(
+        SubmissionMessage(message(), DOCTOR, recipients, await site.mailbox(DOCTOR), AT)
+    )
+
+    assert isinstance(outcome, Submitted) if taken else outcome == Refused(errors.ONE_PATIENT)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("299019900000133@patient.mssante.fr", True),
+        ("299019900000133@PATIENT.mssante.fr", True),
+        ("dr@medecin.mssante.fr", False),
+        (REMOTE, False),
+        (PATIENT, True),
+        (DOCTOR, False),
+    ],
+)
+async def test_the_addresses_of_mon_espace_sante_are_patients_whatever_is_declared(
+    site, address, expected
+):
+    reach = Reach(site.store, site.directory, frozenset())
+
+    assert reach.is_patients(parse_addr_spec(address)) is expected
 
 
 async def test_mail_to_a_postmaster_without_a_mailbox_reaches_a_person(site):
