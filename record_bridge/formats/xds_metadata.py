@@ -48,6 +48,9 @@ _FACILITY_CODE: Final = "urn:uuid:f33fb8ac-18af-42cc-ae0e-ed0b0bdb91e1"
 _PRACTICE_CODE: Final = "urn:uuid:cccf5598-8b07-4b77-a05e-ae952c785ead"
 DEPRECATED: Final = "urn:oasis:names:tc:ebxml-regrep:StatusType:Deprecated"
 """Of an entry: its sender wants the document withdrawn (DERIVED, MSS-FACTS §3.4)."""
+_SIGNATURE: Final = "urn:oid:1.3.6.1.4.1.19376.1.2.1.1.1"
+"""The class of the signature of a whole submission, which software of the national record adds."""
+_STYLE_SHEETS: Final = frozenset(("text/xsl", "text/xslt", "application/xslt+xml", "text/css"))
 HAS_MEMBER: Final = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
 REPLACES: Final = "urn:ihe:iti:2007:AssociationType:RPLC"
 
@@ -115,7 +118,10 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionSet:
-    """One METADATA.XML: the set, its documents and its associations."""
+    """One METADATA.XML: the set, its documents and its associations.
+
+    What only accompanies the documents (the set's signature, style sheets) is no entry.
+    """
 
     unique_id: str = ""
     source_id: str = ""
@@ -154,7 +160,8 @@ def parse(content: bytes) -> SubmissionSet:
         raise MalformedMetadataError("too large")
     root = _root(content)
     found = _registry_objects(root)
-    entries = tuple(map(_entry, found["ExtrinsicObject"]))
+    listed = map(_entry, found["ExtrinsicObject"])
+    entries = tuple(entry for entry in listed if not _accompanies(entry))
     associations = tuple(
         Association(
             _attribute(element, "associationType"),
@@ -335,6 +342,14 @@ def _entry(element: etree._Element) -> DocumentEntry:
         author_institution=institution,
         legal_authenticator=_first(slots, "legalAuthenticator"),
     )
+
+
+def _accompanies(entry: DocumentEntry) -> bool:
+    """Whether its sender says that this is no document of the patient's.
+
+    Source: CI-SIS §EchangeDoc, MSS-FACTS §3.1.
+    """
+    return entry.class_code.code == _SIGNATURE or entry.mime_type in _STYLE_SHEETS
 
 
 def _set(

@@ -13,7 +13,8 @@ from certs.cms_sign import sign_opaque
 from certs.smime import Trust
 from record_bridge.formats import xdm
 from record_bridge.formats.auth_results import AuthResults, encode
-from record_bridge.formats.xds_metadata import lists_several
+from record_bridge.formats.xds_metadata import Code, DocumentEntry, lists_several
+from record_bridge.formats.xds_metadata import encode as encode_metadata
 from record_bridge.model import Environment, Opened, Reason
 from record_bridge.opening import (
     OpenRequest,
@@ -24,7 +25,7 @@ from record_bridge.opening import (
 )
 from tests.support import pki
 from tests.support.cda import PDF, CdaSpec, cda, follow_up
-from tests.support.xdm import mail, package
+from tests.support.xdm import entry_for, mail, package, submission_for
 
 US = "mail.pli.test"
 NOBODY = Trust(TrustAnchors(()), ())
@@ -113,6 +114,61 @@ def test_a_digest_of_the_same_octets_agrees(digest: str, *, agrees: bool):
 
     assert (problem is None) is agrees
     assert problem is None or problem.reason is Reason.HASH_DIFFERS
+
+
+SIGNATURE = "urn:oid:1.3.6.1.4.1.19376.1.2.1.1.1"
+BESIDE = [
+    {
+        "class_code": Code(SIGNATURE, "URN", "Digital Signature"),
+        "type_code": Code("E1762", "ASTM"),
+    },
+    {"mime_type": "text/xsl", "type_code": Code("FEUILLE-DE-STYLE")},
+    {"mime_type": "Application/XSLT+XML"},
+]
+
+
+def with_beside(*documents: bytes, **changes: object) -> bytes:
+    """A package of documents and of one file more, listed with the fields given."""
+    files = [xdm.PackagedDocument(f"D{n}.XML", each) for n, each in enumerate(documents)]
+    files.append(xdm.PackagedDocument("BESIDE.XML", b"<Signature/>"))
+    entries = [entry_for(each, f"D{n}.XML") for n, each in enumerate(documents)]
+    entries.append(DocumentEntry(uri="BESIDE.XML", unique_id="1.2.9", **changes))  # type: ignore[arg-type]  # tests name the fields
+    patient = entries[0].patient_id if documents else ""
+    return xdm.build_package(encode_metadata(submission_for(entries, patient_id=patient)), files)
+
+
+@pytest.mark.parametrize("changes", BESIDE)
+def test_what_only_accompanies_documents_is_none(changes: dict[str, object]):
+    other = cda(CdaSpec(unique_id="1.2.250.1.213.999.2"))
+    for documents in ((DOCUMENT,), (DOCUMENT, other)):
+        found = opened(mail(with_beside(*documents, **changes)))
+        assert found.packages[0].worst is None
+        assert [d.content for d in found.packages[0].documents] == list(documents)
+
+
+@pytest.mark.parametrize("changes", BESIDE)
+def test_a_package_of_nothing_else_is_counted_and_told(changes: dict[str, object]):
+    (found,) = opened(mail(with_beside(**changes))).packages
+
+    assert found.documents == ()
+    assert found.problem is not None
+    assert found.problem.reason is Reason.METADATA_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type_code": Code("E1762", "ASTM")},
+        {"class_code": Code("31")},
+        {"mime_type": "application/pdf"},
+        {"mime_type": "text/xml", "type_code": Code("FEUILLE-DE-STYLE")},
+    ],
+)
+def test_any_other_file_that_is_no_document_stops_the_package(changes: dict[str, object]):
+    (found,) = opened(mail(with_beside(DOCUMENT, **changes))).packages
+
+    assert found.worst is not None
+    assert found.worst.reason is Reason.DOCUMENT_UNREADABLE
 
 
 def test_mail_without_a_package_carries_none():
