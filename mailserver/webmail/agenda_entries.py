@@ -72,7 +72,7 @@ def _shown(entry: OwnEntry, now: date) -> AgendaView:
 
 def _due(pack: Pack, now: date) -> AgendaView:
     """An admission that waits; once its day is over it stays, on today, until it is done."""
-    late = f"C'était à faire avant le {day(pack.due)} : faites-le dès que possible."
+    late = f"C'était à faire avant le {day(pack.due)}\u00a0: faites-le dès que possible."
     return AgendaView(
         id=pack.id,
         kind=AGENDA_KIND,

@@ -165,8 +165,8 @@ def _reply(
     draft = Draft(
         author=NamedAddress(where.mailbox.display_name, Address(local, domain)),
         to=(NamedAddress("", Address(to_local, to_domain)),),
-        subject=f"{_WORDS[given]} : {title}",
-        text=f"{_WORDS[given]} : {title}\n",
+        subject=f"{_WORDS[given]}\u00a0: {title}",
+        text=f"{_WORDS[given]}\u00a0: {title}\n",
         message_id=f"<{secrets.token_hex(16)}@{services.settings.host}>",
         at=at,
         in_reply_to=asked[0] if asked else None,

@@ -4,16 +4,18 @@ from typing import Final
 
 REFUSALS: Final = {
     "file_empty": "Choisissez un fichier.",
-    "file_too_large": "Ce fichier est trop grand : 5 Mo au plus.",
-    "file_type": "Ce fichier n'est pas accepté : PDF, JPEG, PNG, TIFF, RTF ou texte seulement.",
+    "file_too_large": "Ce fichier est trop grand\u00a0: 5 Mo au plus.",
+    "file_type": "Ce fichier n'est pas accepté\u00a0: PDF, JPEG, PNG, TIFF, RTF ou texte"
+    " seulement.",
     "file_ending": "Le nom de ce fichier ne correspond pas à ce qu'il contient.",
     "no_title": "Écrivez quelque chose avant d'enregistrer.",
-    "no_such_day": "Cette date n'est pas possible : choisissez un jour entre votre naissance et"
+    "no_such_day": "Cette date n'est pas possible\u00a0: choisissez un jour entre votre"
+    " naissance et"
     " aujourd'hui.",
-    "no_such_value": "Cette valeur n'est pas possible : vérifiez le nombre et son unité.",
+    "no_such_value": "Cette valeur n'est pas possible\u00a0: vérifiez le nombre et son unité.",
     "no_such_measure": "Choisissez une mesure dans la liste.",
     "pack_unfinished": "Il reste quelque chose à lire ou à rendre.",
-    "too_many": "Vous avez atteint le nombre possible : retirez-en avant d'en ajouter.",
+    "too_many": "Vous avez atteint le nombre possible\u00a0: retirez-en avant d'en ajouter.",
 }
 PROFILE_KINDS: Final = {
     "allergy": "Allergies",
@@ -41,8 +43,8 @@ HISTORY: Final = {
     "pack_sent": "documents d'admission reçus",
     "patient_changed": "identité corrigée",
     "patient_registered": "ouverture du dossier",
-    "prevention_declared": "« déjà fait » dans l'agenda",
-    "prevention_undone": "« déjà fait » annulé dans l'agenda",
+    "prevention_declared": "«\u00a0déjà fait\u00a0» dans l'agenda",
+    "prevention_undone": "«\u00a0déjà fait\u00a0» annulé dans l'agenda",
     "profile_noted": "profil médical complété",
     "profile_removed": "ligne du profil médical retirée",
 }

@@ -41,7 +41,7 @@ PAGE_MESSAGES: Final = 25
 SENT: Final = "\\Sent"
 NO_ANSWER: Final = "Il n'est pas possible de répondre à ce message."
 NO_ANSWER_FOR_A_TEAM: Final = (
-    "Cette messagerie est partagée : répondez depuis votre logiciel de messagerie."
+    "Cette messagerie est partagée\u00a0: répondez depuis votre logiciel de messagerie."
 )
 MAX_ANSWER: Final = 20_000
 MAX_SUBJECT: Final = 200
@@ -199,15 +199,20 @@ def _recipients(to: str, mailbox: Mailbox) -> str:
 def _unreachable(mailbox: Mailbox) -> str:
     if mailbox.closed:
         return (
-            "Votre adresse ne peut pas servir pour le moment : votre identité doit être vérifiée"
-            " par votre structure. Contactez-la ; vos messages et votre dossier restent lisibles."
+            "Votre adresse ne peut pas servir pour le moment\u00a0: votre identité doit"
+            " être vérifiée"
+            " par votre structure. Contactez-la\u00a0; vos messages et votre dossier"
+            " restent lisibles."
         )
     if mailbox.type is MailboxType.PAT:
         return (
-            "Vous ne pouvez pas répondre d'ici à cet expéditeur : votre messagerie écrit"
+            "Vous ne pouvez pas répondre d'ici à cet expéditeur\u00a0: votre messagerie écrit"
             " seulement aux professionnels de votre structure. Appelez-le, ou écrivez-leur."
         )
-    return "Cet expéditeur n'est pas joignable : son domaine n'est pas dans l'espace de confiance."
+    return (
+        "Cet expéditeur n'est pas joignable\u00a0: son domaine n'est pas dans l'espace de"
+        " confiance."
+    )
 
 
 async def _note_reading(
@@ -270,7 +275,8 @@ def verdict_of(services: WebmailServices, detail: EntryDetail) -> Verdict:
         return Verdict(
             "plain",
             "Reçu par l'espace de confiance",
-            "Ce message n'est pas signé ; il est arrivé par un opérateur de messagerie de santé"
+            "Ce message n'est pas signé\u00a0; il est arrivé par un opérateur de messagerie"
+            " de santé"
             " reconnu.",
         )
     return Verdict(
@@ -380,7 +386,7 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
     elif not text.strip():
         error = "Écrivez votre réponse avant de l'envoyer."
     elif len(text) > MAX_ANSWER:
-        error = "Votre réponse est trop longue : 20 000 caractères au plus."
+        error = "Votre réponse est trop longue\u00a0: 20 000 caractères au plus."
     elif len(nonce) != 32 or not nonce.isalnum():
         raise HTTPException(403)
     if not error:
@@ -394,7 +400,8 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
             await services.store.messages.store_flags(change)
             return RedirectResponse(f"{place.path}?envoye=1", status_code=303)
         error = (
-            "Votre réponse n'a pas pu être envoyée : ce destinataire ne peut pas être joint d'ici."
+            "Votre réponse n'a pas pu être envoyée\u00a0: ce destinataire ne peut pas être"
+            " joint d'ici."
         )
     values = await _shown(request, visitor, place, detail)
     await _note_reading(request, visitor, place, detail)

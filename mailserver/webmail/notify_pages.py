@@ -36,9 +36,9 @@ _SAID: Final = {
     "envoye": ("good", "Un code part vers cette adresse. Il est bon vingt-quatre heures."),
     "adresse": ("unsure", "Cette adresse ne convient pas. Donnez votre adresse personnelle."),
     "trop": ("unsure", "Trop d'adresses ont été demandées aujourd'hui. Réessayez demain."),
-    "confirme": ("good", "C'est confirmé : vous serez prévenu à cette adresse."),
+    "confirme": ("good", "C'est confirmé\u00a0: vous serez prévenu à cette adresse."),
     "code": ("unsure", "Ce code n'est pas le bon, ou n'est plus bon. Vérifiez le dernier reçu."),
-    "arrete": ("good", "C'est arrêté : votre adresse est effacée."),
+    "arrete": ("good", "C'est arrêté\u00a0: votre adresse est effacée."),
 }
 
 

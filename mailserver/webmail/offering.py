@@ -33,17 +33,20 @@ from record_bridge.receipts import receipt_of
 REFUSALS: Final = {
     "file_empty": "Ce fichier est vide.",
     "file_too_large": FILE_REFUSALS["file_too_large"],
-    "not_offered": "Ce fichier n'est ni un PDF ni un texte HPRIM Médecin : il ne se range pas.",
-    "several_patients": "Ce texte concerne plusieurs patients : demandez à l'expéditeur un message"
+    "not_offered": "Ce fichier n'est ni un PDF ni un texte HPRIM Médecin\u00a0: il ne se"
+    " range pas.",
+    "several_patients": "Ce texte concerne plusieurs patients\u00a0: demandez à"
+    " l'expéditeur un message"
     " par patient.",
     "say_whose": "Choisissez le patient, ou écrivez son matricule INS.",
     "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
-    "which_oid": "Plusieurs patients ont ce matricule : voyez avec qui les enregistre.",
+    "which_oid": "Plusieurs patients ont ce matricule\u00a0: voyez avec qui les enregistre.",
     "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
     "no_such_type": "Choisissez le type du document.",
     "no_title": "Écrivez un titre.",
     "opposed": "Ce patient s'oppose à l'ajout de documents dans son dossier.",
-    "withdrawn_here": "Ce fichier a été retiré de ce dossier : il ne s'y range pas de nouveau.",
+    "withdrawn_here": "Ce fichier a été retiré de ce dossier\u00a0: il ne s'y range pas de"
+    " nouveau.",
 }
 TOLD: Final = "Le document est rangé dans le dossier. Le même fichier ne s'y range qu'une fois."
 """Whoever files is not told whether somebody else had filed it: that may be hidden from them."""

@@ -1,9 +1,12 @@
 """Templates and what every page has in common."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -15,12 +18,30 @@ from mailserver.webmail.session import Visitor
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
 
+
+class _FrenchSpaces(Extension):
+    """Keeps « : ; ? ! » on the line of their word, in what the templates say.
+
+    A template is written with plain spaces, which become no-break spaces when it is compiled;
+    people's own words are shown as they wrote them.
+    """
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        """Give the template's tokens, its text and its strings spaced as French is."""
+        for token in stream:
+            if token.type in ("data", "string"):
+                yield Token(token.lineno, token.type, text_fr.spaced(token.value))
+            else:
+                yield token
+
+
 _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    extensions=[_FrenchSpaces],
 )
 _ENVIRONMENT.filters.update(
     day=text_fr.day,
@@ -36,6 +57,9 @@ _ENVIRONMENT.filters.update(
     agenda_status=text_fr.agenda_status,
     access_kind=text_fr.access_kind,
     sex=text_fr.sex,
+    spaced=text_fr.spaced,
+    trait=text_fr.trait,
+    identity_status=text_fr.identity_status,
     short_month=text_fr.short_month,
     named_address=named_address,
     subject_title=text_fr.subject_title,

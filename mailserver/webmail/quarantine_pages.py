@@ -21,12 +21,12 @@ from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
 
 MAX_REASON: Final = 200
 REFUSALS: Final = {
-    "no_reason": "Écrivez pourquoi : la raison est conservée avec votre nom.",
+    "no_reason": "Écrivez pourquoi\u00a0: la raison est conservée avec votre nom.",
     "say_whose": "Choisissez le patient.",
     "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
     "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
     "opposed": "Ce patient s'oppose à l'ajout de documents dans son dossier.",
-    "not_for_a_person": "Ce document ne peut pas être intégré : voyez le motif ci-dessous.",
+    "not_for_a_person": "Ce document ne peut pas être intégré\u00a0: voyez le motif ci-dessous.",
     "no_such_decision": "Choisissez une décision.",
     "no_open_row": "Cet élément n'attend plus de décision.",
     "nothing_to_undo": "Il n'y a rien à annuler.",

@@ -85,7 +85,7 @@ _AGENDA_KINDS: Final = {
     "certificate": "Certificat de santé",
     "own": "Noté par vous",
     "invited": "Invitation acceptée",
-    "admission": "Admission : à lire et à rendre",
+    "admission": "Admission\u00a0: à lire et à rendre",
 }
 _AGENDA_STATUS: Final = {
     "proposed": "Proposé",
@@ -103,8 +103,8 @@ _ACCESS_KINDS: Final = {
     "agenda_read": "consultation de l'agenda",
     "agenda_listed": "consultation de l'agenda",
     "agenda_decided": "réponse dans l'agenda",
-    "prevention_declared": "« déjà fait » dans l'agenda",
-    "prevention_undone": "« déjà fait » annulé dans l'agenda",
+    "prevention_declared": "«\u00a0déjà fait\u00a0» dans l'agenda",
+    "prevention_undone": "«\u00a0déjà fait\u00a0» annulé dans l'agenda",
     "calendar_read": "lecture de l'agenda",
     "record_exported": "copie de tout le dossier",
     "calendar_key_made": "accès d'un calendrier à l'agenda",
@@ -128,10 +128,10 @@ _ACCESS_KINDS: Final = {
 }
 
 LOGIN_REFUSED: Final = (
-    "Identifiant, mot de passe ou code incorrect. Vérifiez-les et réessayez ; "
+    "Identifiant, mot de passe ou code incorrect. Vérifiez-les et réessayez\u00a0; "
     "après plusieurs essais, patientez quelques minutes."
 )
-PAGE_EXPIRED: Final = "Cette page avait expiré. Rien n'a été perdu : réessayez."
+PAGE_EXPIRED: Final = "Cette page avait expiré. Rien n'a été perdu\u00a0: réessayez."
 
 ERRORS: Final = {
     400: ("Demande illisible", "Le navigateur a envoyé une demande que nous ne comprenons pas."),
@@ -162,6 +162,7 @@ _PACKAGE_SUBJECT: Final = "XDM/1.0/DDM+"
 _REPLACES: Final = "[Annule et remplace] "
 _CUT_LABEL: Final = 30
 """A label this long may have been cut by its sender."""
+_BEFORE_SIGNS: Final = re.compile(r" (?=[:;?!»])")
 _BORN: Final = re.compile(r" ?\d\d/\d\d/\d{4}\Z")
 
 
@@ -242,6 +243,25 @@ def civil_day(text: str) -> str:
         return text
 
 
+def identity_status(code: str) -> str:
+    """Give where a local identity stands, as one of « une identité »."""
+    return {
+        "qualifiee": "qualifiée",
+        "validee": "validée",
+        "recuperee": "récupérée",
+        "provisoire": "provisoire",
+    }.get(code, code)
+
+
+def trait(value: str, name: str) -> str:
+    """Give a strict trait for people to compare: a date in words, a sex by its name."""
+    if not value:
+        return "absent"
+    if name == "birth_date":
+        return civil_day(value)
+    return sex(value) if name == "sex" else value
+
+
 def size(octets: int) -> str:
     """Give a size for people: ``12 ko``, ``1,4 Mo``."""
     if octets < 1000:
@@ -249,6 +269,11 @@ def size(octets: int) -> str:
     if octets < 1_000_000:
         return f"{round(octets / 1000)} ko"
     return f"{octets / 1_000_000:.1f} Mo".replace(".", ",")
+
+
+def spaced(text: str) -> str:
+    """Put no-break spaces where French has them, in words that are ours."""
+    return _BEFORE_SIGNS.sub("\u00a0", text).replace("« ", "«\u00a0")
 
 
 def plural(count: int, one: str, many: str) -> str:

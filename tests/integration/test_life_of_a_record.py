@@ -201,7 +201,7 @@ async def test_the_profile_is_marked_as_the_patient_s_and_lines_are_removed(site
                    value="128/76", day="2026-11-01")  # fmt: skip
         page = (await client.get("/dossier/profil")).text
         assert "ZZCANARY pénicilline" in page
-        assert "Tension : 128/76 mmHg" in page
+        assert "Tension\u00a0: 128/76 mmHg" in page
         assert page.count("Dit par vous") == 2
         for path in re.findall(r"/dossier/profil/\d+/retirer", page):
             await post(client, "/dossier/profil", path)

@@ -74,7 +74,7 @@ async def test_a_letter_is_offered_with_the_patient_it_fits_and_one_decision_fil
         message = (await client.get(page)).text
         assert f'href="{page}/piece/1/ranger"' in message
         form = (await client.get(f"{page}/piece/1/ranger")).text
-        assert "28/03/1979" in form
+        assert "28\u00a0mars 1979" in form
         choice = re.search(rf'name="patient" value="({INS} [0-9.]+)"', form)[1]
         answer = await decide(client, f"{page}/piece/1/ranger", patient=choice)
         assert answer.headers["location"] == f"{page}?range=oui"

@@ -65,7 +65,7 @@ async def test_a_professional_of_the_care_team_finds_opens_and_reads_a_record(si
     async with site.signed_in() as client:
         journal = (await client.get("/dossier/acces")).text
         assert "Claire MARTIN, médecin" in journal
-        assert "consultation d&#39;un document : Bilan ZZTITRE" in journal
+        assert "consultation d&#39;un document\u00a0: Bilan ZZTITRE" in journal
 
 
 async def test_outside_the_care_team_nothing_opens_and_the_refusal_is_shown_to_the_patient(site):

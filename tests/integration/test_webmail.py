@@ -620,7 +620,7 @@ async def test_the_national_calendar_is_shown_with_its_source_and_settled_by_one
         assert again.status_code == 404
         assert "(45 ans)" in prevention_part((await client.get("/agenda")).text)
         journal = (await client.get("/dossier/acces")).text
-        assert "« déjà fait » annulé" in journal
+        assert "«\u00a0déjà fait\u00a0» annulé" in journal
 
 
 @pytest.mark.parametrize("day", ["1979-03-27", "2999-01-01", "hier", "1979-03-28x"])

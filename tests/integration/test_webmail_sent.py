@@ -59,7 +59,7 @@ async def test_the_list_and_the_page_of_a_sent_message_say_where_it_stands(site)
 
     assert re.search(r'class="meta">[^<]* · Remis</p>', listed)
     assert "Où en est ce message" in page
-    assert f"<li>{DOCTOR} : Remis</li>" in page
+    assert f"<li>{DOCTOR}\u00a0: Remis</li>" in page
 
 
 async def test_the_page_says_the_code_of_what_was_set_aside(site):
@@ -72,7 +72,7 @@ async def test_the_page_says_the_code_of_what_was_set_aside(site):
         assert isinstance(await site.mail.submissions.submit(told), Submitted)
         page = (await client.get(f"{folder}/1")).text
 
-    assert f"<li>{DOCTOR} : Remis, mis de côté pour vérification (code 902)</li>" in page
+    assert f"<li>{DOCTOR}\u00a0: Remis, mis de côté pour vérification (code 902)</li>" in page
 
 
 async def test_a_message_that_came_in_has_no_such_line(site):

@@ -79,3 +79,30 @@ def test_who_opened_a_record_is_never_more_than_a_kind_of_person():
 def test_a_subject_written_for_programs_becomes_a_title(subject, own, shown):
     assert text_fr.subject_title(subject, own=True) == own
     assert text_fr.subject_title(subject, own=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("written", "spaced"),
+    [
+        ("Retour : accueil", "Retour\u00a0: accueil"),
+        ("« déjà fait » ?", "«\u00a0déjà fait\u00a0»\u00a0?"),
+        ("à 10:30 ; sinon", "à 10:30\u00a0; sinon"),
+        ("C'est tout.", "C'est tout."),
+    ],
+)
+def test_no_line_begins_with_a_sign(written: str, spaced: str) -> None:
+    assert text_fr.spaced(written) == spaced
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "shown"),
+    [
+        ("19790328", "birth_date", "28\u00a0mars 1979"),
+        ("1979", "birth_date", "1979"),
+        ("F", "sex", "Féminin"),
+        ("99990", "birth_place", "99990"),
+        ("", "sex", "absent"),
+    ],
+)
+def test_a_trait_is_written_for_people(value: str, name: str, shown: str) -> None:
+    assert text_fr.trait(value, name) == shown
