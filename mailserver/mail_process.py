@@ -41,6 +41,7 @@ from mailserver.fairness import Fairness
 from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_imap
 from mailserver.installation import mail_service
 from mailserver.login_authorities import client_authority, token_issuer
+from mailserver.notify.worker import Views
 from mailserver.notifying import notifier
 from mailserver.outbound.peer import OutboundSettings
 from mailserver.outbound.resolver import DnsResolver, NameServer
@@ -260,8 +261,9 @@ async def _build(
 def _notify(parts: _Parts, tasks: Background) -> None:
     """Start telling people; what is wrong with it never keeps mail from being served."""
     shown = partial(shown_documents, parts.store, parts.queries)
+    views = Views(parts.queries.marks, shown)
     try:
-        worker = notifier(parts.site, parts.settings, parts.store, shown, now)
+        worker = notifier(parts.site, parts.settings, parts.store, views, now)
     except SiteError:
         log.exception("notify_unusable", phase="start")  # `pli check` says why
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from mailserver.errors import SiteError
 from mailserver.notify.relay import Relay
 from mailserver.notify.texts import Letterhead
-from mailserver.notify.worker import Notifier, NotifierSettings, Shown
+from mailserver.notify.worker import Notifier, NotifierSettings, Views
 from mailserver.settings import NotifySettings, NotifyTls, Settings, Site
 from mailserver.store.database import MailStore
 
@@ -54,7 +54,7 @@ def site_address(settings: Settings) -> str:
 
 
 def notifier(
-    site: Site, settings: Settings, store: MailStore, shown: Shown, clock: Callable[[], datetime]
+    site: Site, settings: Settings, store: MailStore, views: Views, clock: Callable[[], datetime]
 ) -> Notifier:
     """Make the worker of a site whose settings have ``notify``.
 
@@ -68,4 +68,4 @@ def notifier(
         Letterhead(settings.notify.sender, site_address(settings)),
         timedelta(minutes=settings.notify.every_minutes),
     )
-    return Notifier(store, wanted, shown=shown, clock=clock)
+    return Notifier(store, wanted, views=views, clock=clock)

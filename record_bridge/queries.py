@@ -6,11 +6,12 @@ exist for that viewer: same None, no gap in numbering.
 """
 
 import json
+import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, Select, func, select
 
@@ -102,6 +103,11 @@ ACCESS_KINDS = frozenset(
     }
 )
 """Events of a record that its patient is shown."""
+_MARKS: Final = (
+    "SELECT p.address, coalesce(p.merged_into, p.id), coalesce(c.changes, 0) FROM patient AS p"
+    " LEFT JOIN record_change AS c ON c.record_id = coalesce(p.merged_into, p.id)"
+    " WHERE p.address IN (SELECT value FROM json_each(:addresses))"
+)
 _ABOUT_A_DOCUMENT = frozenset(
     {
         "document_read",
@@ -298,6 +304,15 @@ class RecordQueries:
             _records(_named.c.address == address.lower(), _named.c.structure_id == structure_id)
         )
         return None if row is None else _patient(row._asdict())
+
+    async def marks(self, addresses: Sequence[str]) -> Mapping[str, tuple[int, int]]:
+        """Give, by patients' mailboxes (lower case), a mark of what their holders may be shown.
+
+        While it stays the same no document is new to them, unless time alone shows one.
+        """
+        values = {"addresses": json.dumps(list(addresses))}
+        rows = await self._database.read(_marks, values)
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     async def patient_by_identity(
         self, structure_id: str, matricule: str, oid: str
@@ -556,6 +571,11 @@ def _records(*conditions: ColumnElement[bool]) -> Select[Any]:
         .join(_named, patient.c.id == func.coalesce(_named.c.merged_into, _named.c.id))
         .where(*conditions)
     )
+
+
+def _marks(connection: sqlite3.Connection, values: Mapping[str, str]) -> list[Any]:
+    """Any: columns."""
+    return connection.execute(_MARKS, values).fetchall()
 
 
 def _history(

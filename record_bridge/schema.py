@@ -12,6 +12,7 @@ There is no table of occurrences: what was received is recomputed from the mail,
 
 from sqlalchemy import (
     BLOB,
+    DDL,
     Column,
     ForeignKey,
     Index,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
@@ -218,6 +220,31 @@ document = Table(
 
 document_index.index_tables(METADATA, document)
 AFTER_UPGRADE = document_index.AFTER_UPGRADE
+
+record_change = Table(
+    "record_change",
+    METADATA,
+    Column("record_id", Integer, primary_key=True, comment="a patient's key"),
+    Column("changes", Integer, nullable=False, comment="only grows"),
+)
+"""How often documents of a record came, or changed in what its patient's view depends on. Triggers
+keep it, so that no statement can forget it; while it is the same, nothing new is shown."""
+
+_CHANGE = """INSERT INTO record_change (record_id, changes) VALUES (NEW.patient_id, 1)
+    ON CONFLICT (record_id) DO UPDATE SET changes = changes + 1;"""
+for _name, _when in (
+    ("document_came", "INSERT"),
+    ("document_changed", "UPDATE OF patient_id, status, visibility"),
+):
+    event.listen(
+        record_change,
+        "after_create",
+        DDL(
+            f"CREATE TRIGGER {_name} AFTER {_when} ON document WHEN NEW.patient_id IS NOT NULL\n"
+            f"BEGIN {_CHANGE} END"
+        ).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
+    )
+record_change.add_is_dependent_on(document)
 
 document_chunk = Table(
     "document_chunk",

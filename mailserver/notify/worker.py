@@ -1,7 +1,9 @@
 """Telling people that something is new: who is due, what is news to them, and sending it.
 
 Invariants: what is news is asked of the same pages' decisions at the moment of sending, so that
-what is held, hidden or hidden meanwhile causes nothing; marks move after the relay's answer, so a
+what is held, hidden or hidden meanwhile causes nothing; that question is put only where something
+changed since it was last answered, and to everybody a few times a day, because a mark cannot know
+of what time alone changes; marks move after the relay's answer, so a
 crash tells twice rather than never; a failure is kept with its address and touches no mail.
 
 Source: RULES §7, RULES §14.
@@ -9,7 +11,7 @@ Source: RULES §7, RULES §14.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,19 +43,45 @@ log = structlog.get_logger("mailserver.notify")
 
 POLL_S = 30.0
 AT_A_TIME = 500
-"""Addresses looked at in one round; the next round goes on after them."""
+"""Addresses that are asked about in one round, the next round goes on after them; and addresses
+whose marks are read together, of which a round takes all."""
+ASKED_AGAIN = timedelta(hours=6)
+"""An address is asked about so long after the last time, although nothing changed."""
 
+RecordMarks = Callable[[Sequence[str]], Awaitable[Mapping[str, Hashable]]]
+"""Gives, by mailbox address, a mark that changes when what the holder is shown may be more."""
 Shown = Callable[[int], Awaitable[frozenset[int]]]
 """Gives the documents that a mailbox's holder may see in their record; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
+class Views:
+    """What people are shown in their records: by mark, for many, and itself, for one."""
+
+    marks: RecordMarks
+    shown: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """When an address was last asked about, and what its mailbox and record were like then."""
+
+    mark: Hashable
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class NotifierSettings:
-    """By which relay, under which head, and how often one person is told at most."""
+    """By which relay, under which head, and how often one person is told at most.
+
+    Attributes:
+        at_a_time: addresses that a round asks about at most.
+    """
 
     relay: Relay
     head: Letterhead
     every: timedelta
+    at_a_time: int = AT_A_TIME
 
 
 class Notifier:
@@ -64,14 +92,15 @@ class Notifier:
         store: MailStore,
         settings: NotifierSettings,
         *,
-        shown: Shown,
+        views: Views,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._settings = settings
-        self._shown = shown
+        self._views = views
         self._clock = clock
         self._after = 0
+        self._asked: dict[int, _Asked] = {}
 
     async def run(self) -> None:
         """Look at who is due now, each half minute, and when an address was registered."""
@@ -90,16 +119,47 @@ class Notifier:
 
     async def look(self) -> None:
         """Go once through those who are due, and end early when the relay is not there."""
-        at = self._clock()
-        rows = await self._store.notify.due(at, after=self._after, many=AT_A_TIME)
-        self._after = rows[-1].mailbox_id if len(rows) == AT_A_TIME else 0
+        at, many, after = self._clock(), self._settings.at_a_time, self._after
+        left = many
+        while True:
+            rows = await self._store.notify.due(at, after=after, many=many)
+            candidates = await self._candidates(rows, at)
+            for row, asked in candidates[:left]:
+                try:
+                    await self._serve(row)
+                    self._asked[row.mailbox_id] = asked
+                except RelayError as error:
+                    await self._failed(row, error)
+                    if not error.reply:
+                        return
+            if len(candidates) >= left:
+                self._after = candidates[left - 1][0].mailbox_id
+                return
+            if len(rows) < many:
+                self._after = 0
+                return
+            left -= len(candidates)
+            after = rows[-1].mailbox_id
+
+    async def _candidates(
+        self, rows: Sequence[NotifyAddress], at: datetime
+    ) -> list[tuple[NotifyAddress, _Asked]]:
+        """Give those of them that may have news, with what is remembered when they are served."""
+        inboxes = await self._store.notify.inboxes(row.mailbox_id for row in rows)
+        records = await self._views.marks([each.address for each in inboxes.values()])
+        found = []
         for row in rows:
-            try:
-                await self._serve(row)
-            except RelayError as error:
-                await self._failed(row, error)
-                if not error.reply:
-                    return
+            inbox = inboxes.get(row.mailbox_id)
+            mark = (inbox, None if inbox is None else records.get(inbox.address))
+            before = self._asked.get(row.mailbox_id)
+            if (
+                row.confirmed_at is None
+                or before is None
+                or before.mark != mark
+                or at - before.at >= ASKED_AGAIN
+            ):
+                found.append((row, _Asked(mark, at)))
+        return found
 
     async def _serve(self, row: NotifyAddress) -> None:
         if row.confirmed_at is None:
@@ -114,7 +174,7 @@ class Notifier:
 
     async def _news(self, row: NotifyAddress) -> tuple[News, Marks]:
         uid, unread = await self._store.notify.inbox(row.mailbox_id, row.inbox_uid)
-        shown = await self._shown(row.mailbox_id)
+        shown = await self._views.shown(row.mailbox_id)
         fresh = shown - await self._store.notify.known(row.mailbox_id) if shown else shown
         return News(unread, len(fresh)), Marks(uid, fresh)
 

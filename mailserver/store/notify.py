@@ -10,7 +10,7 @@ Source: RULES §14.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,8 +22,15 @@ from directory.audit_event import AuditEvent
 from directory.database import Database
 from mailserver.store.changes import NOTIFY, Commits
 from mailserver.store.model import Flag, from_micros, to_micros
-from mailserver.store.rows import fetch_all, fetch_first
-from mailserver.store.schema import ENTRY, FOLDER, NOTIFY_ADDRESS, NOTIFY_KNOWN, TRAIL
+from mailserver.store.rows import among, as_list, fetch_all, fetch_first
+from mailserver.store.schema import (
+    ENTRY,
+    FOLDER,
+    MAILBOX,
+    NOTIFY_ADDRESS,
+    NOTIFY_KNOWN,
+    TRAIL,
+)
 
 _ASKS_WITHIN: Final = timedelta(days=1)
 _TABLE = NOTIFY_ADDRESS.c
@@ -64,6 +71,11 @@ _INBOX = (
     .select_from(ENTRY.join(FOLDER, FOLDER.c.id == ENTRY.c.folder_id))
     .where(FOLDER.c.mailbox_id == bindparam("mailbox_id"), FOLDER.c.name == "INBOX")
     .where(ENTRY.c.uid > 0)
+)
+_MARKS = (
+    select(MAILBOX.c.id, MAILBOX.c.address, FOLDER.c.highestmodseq)
+    .select_from(MAILBOX.join(FOLDER, FOLDER.c.mailbox_id == MAILBOX.c.id))
+    .where(among(MAILBOX.c.id, "mailboxes"), FOLDER.c.name == "INBOX")
 )
 _KNOWN = select(NOTIFY_KNOWN.c.document_id).where(
     NOTIFY_KNOWN.c.mailbox_id == bindparam("mailbox_id")
@@ -165,6 +177,14 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class InboxMark:
+    """An INBOX up to its last change, and the address of its mailbox."""
+
+    address: str
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
 class SentCode:
     """A code that was sent, or, with an empty digest, one that could not be."""
 
@@ -216,6 +236,12 @@ class NotifyAddresses:
         """Give the last visible UID of an INBOX, and how many unread ones are above ``told``."""
         row = await fetch_first(self._database, _INBOX, {"mailbox_id": mailbox_id, "told": told})
         return (0, 0) if row is None else (int(row[0] or 0), int(row[1]))
+
+    async def inboxes(self, mailbox_ids: Iterable[int]) -> dict[int, InboxMark]:
+        """Give how far the INBOX of each mailbox has come, in one statement."""
+        values = {"mailboxes": as_list(mailbox_ids)}
+        rows = await fetch_all(self._database, _MARKS, values)
+        return {row[0]: InboxMark(row[1], row[2]) for row in rows}
 
     async def known(self, mailbox_id: int) -> frozenset[int]:
         """Give the documents that are no news."""

@@ -312,7 +312,7 @@ ENTRY = Table(
     UniqueConstraint("folder_id", "uid"),
     sqlite_autoincrement=True,
 )
-Index("entry_blob", ENTRY.c.blob_id)
+Index("entry_blob", ENTRY.c.blob_id, ENTRY.c.folder_id)
 Index("entry_modseq", ENTRY.c.folder_id, ENTRY.c.modseq)
 Index(
     "entry_receipt",

@@ -38,9 +38,11 @@ _BEFORE = func.json_each(bindparam("before")).table_valued("key", "value", name=
 _COPY, _ITS = ENTRY.alias("copy"), FOLDER.alias("its")
 _READ = exists().where(
     _COPY.c.blob_id == ENTRY.c.blob_id,
+    # By folder, not by message: one that went to a thousand mailboxes has a thousand entries.
+    _COPY.c.folder_id.in_(
+        select(_ITS.c.id).where(_ITS.c.mailbox_id == FOLDER.c.mailbox_id).correlate(FOLDER)
+    ),
     _COPY.c.flags.op("&")(int(Flag.SEEN)) != 0,
-    _ITS.c.id == _COPY.c.folder_id,
-    _ITS.c.mailbox_id == FOLDER.c.mailbox_id,
 )
 _OVERDUE = (
     MAILBOX.c.structure_id == _BEFORE.c.key,

@@ -20,15 +20,20 @@ import pytest
 
 from certs.issue import PracticePki
 from certs.tls import server_context
+from directory.audit_event import AuditEvent
+from directory.codes import MailboxType
 from mailserver.health import State, check_notify
 from mailserver.notify.relay import Relay
 from mailserver.notify.texts import ASKS, TRIES, Letterhead
-from mailserver.notify.worker import Notifier, NotifierSettings
+from mailserver.notify.worker import ASKED_AGAIN, Notifier, NotifierSettings, Views
 from mailserver.settings import NotifySettings, NotifyTls, Ports, Settings, Site
+from mailserver.store.model import Flag, FlagChange, FlagMode, NewMailbox
+from mailserver.store.notify import Confirmation, Marks, Registration, SentCode
 from mailserver.webmail.notify_pages import shown_documents
 from tests.support.capture_peer import OFFER, CapturePeer, Odd, Taken, capture
 from tests.support.cda import PDF, CdaSpec
 from tests.support.mailsite import AT, DOCTOR, PATIENT
+from tests.support.mailstore import watch_reads
 from tests.support.webmail import Webmail, token_of, webmail
 
 OUTSIDE = "zzcanary.nom@ailleurs.example"
@@ -92,7 +97,7 @@ def notifier(site: Webmail, relaying: Relaying, **other: Any) -> Notifier:
     return Notifier(
         site.mail.store,
         NotifierSettings(relaying.relay(**other), HEAD, HOUR),
-        shown=partial(shown_documents, site.mail.store, site.queries),
+        views=Views(site.queries.marks, partial(shown_documents, site.mail.store, site.queries)),
         clock=site.clock,
     )
 
@@ -371,6 +376,135 @@ def _hold(connection: Any, mailbox: int) -> None:
         " (SELECT id FROM folder WHERE mailbox_id = ?)",
         (mailbox,),
     )
+
+
+# --- what a round costs ----------------------------------------------------------------------
+
+
+class Asking:
+    """A worker, and whom it asks about."""
+
+    def __init__(self, site: Webmail, relaying: Relaying, at_a_time: int = 500) -> None:
+        self.site = site
+        self.asked: list[int] = []
+        settings = NotifierSettings(relaying.relay(), HEAD, timedelta(0), at_a_time)
+        views = Views(site.queries.marks, self.shown)
+        self.worker = Notifier(site.mail.store, settings, views=views, clock=site.clock)
+
+    async def shown(self, mailbox: int) -> frozenset[int]:
+        self.asked.append(mailbox)
+        return await shown_documents(self.site.mail.store, self.site.queries, mailbox)
+
+    async def look(self) -> list[int]:
+        """Go round once, and give whom it asked about."""
+        self.asked.clear()
+        await self.worker.look()
+        return list(self.asked)
+
+
+async def settle_in(site: Webmail, many: int) -> list[int]:
+    """Give so many more people an address that is confirmed."""
+    store, found = site.mail.store, []
+    for number in range(many):
+        mailbox = await store.accounts.add_mailbox(
+            NewMailbox(f"{number}@patient.mssante.test", MailboxType.PAT, "cabinet", "", None,
+                       True, AT)
+        )  # fmt: skip
+        event = AuditEvent("notify_address", AT, "cli:test")
+        assert await store.notify.register(Registration(mailbox.id, OUTSIDE, 5, event))
+        row = await store.notify.find(mailbox.id)
+        assert row is not None
+        await store.notify.keep_code(SentCode(row, b"code", AT + HOUR))
+        marks = Marks(0, frozenset())
+        assert await store.notify.confirm(Confirmation(mailbox.id, b"code", 1, marks, event))
+        found.append(mailbox.id)
+    return found
+
+
+async def test_a_round_asks_only_about_those_where_something_changed(site, relaying):
+    await subscribe(site, relaying)
+    patient, others = await mailbox_id(site), await settle_in(site, 12)
+    asking = Asking(site, relaying)
+    assert await asking.look() == [patient, *others], "nothing is known of them yet"
+    assert await asking.look() == []
+
+    await receive(site)
+    assert await asking.look() == [patient]
+    document = await site.file(CdaSpec(pdf=PDF), visibility="awaiting_release")
+    assert await asking.look() == [patient]
+    await site.record.write(_release, document)
+    assert await asking.look() == [patient]
+    assert [text.partition(" dans ")[0] for text in relaying.texts()] == [
+        "Vous avez un nouveau message", "Vous avez un nouveau document",
+    ]  # fmt: skip
+    assert await asking.look() == []
+    site.clock.now += ASKED_AGAIN - timedelta(seconds=1)
+    assert await asking.look() == []
+    site.clock.pass_(seconds=1)
+    assert await asking.look() == [patient, *others], "a mark does not know of time"
+
+
+@pytest.mark.parametrize("change", ["flag", "moved", "merged"])
+async def test_each_way_to_news_changes_a_mark(site, relaying, change):
+    await subscribe(site, relaying)
+    await receive(site)
+    document = await site.file(CdaSpec(pdf=PDF), login="other")
+    inbox = await site.mail.store.folders.get(await mailbox_id(site), "INBOX")
+    asking = Asking(site, relaying)
+    assert await asking.look() != []
+    assert await asking.look() == []
+
+    if change == "flag":
+        flags = FlagChange(inbox.id, (1,), FlagMode.ADD, Flag.SEEN, frozenset())
+        await site.mail.store.messages.store_flags(flags)
+    elif change == "moved":
+        await site.record.write(_give, (document, site.patients["patient"]))
+    else:
+        await site.record.write(_point, (site.patients["patient"], site.patients["other"]))
+
+    assert await asking.look() == [await mailbox_id(site)]
+
+
+def _give(connection: Any, value: tuple[int, int]) -> None:
+    connection.execute("UPDATE document SET patient_id = ?2 WHERE id = ?1", value)
+
+
+def _point(connection: Any, value: tuple[int, int]) -> None:
+    connection.execute("UPDATE patient SET merged_into = ?2 WHERE id = ?1", value)
+
+
+@pytest.mark.parametrize("many", [3, 40])
+async def test_a_round_without_news_takes_three_statements_whatever_the_number(
+    site, relaying, many
+):
+    await settle_in(site, many)
+    asking = Asking(site, relaying)
+    await asking.look()
+    mail, record = watch_reads(site.mail.store), watch_reads(site.queries)
+
+    assert await asking.look() == []
+
+    assert (len(mail), len(record)) == (2, 1)
+
+
+async def test_a_round_asks_about_so_many_and_the_next_goes_on(site, relaying):
+    everyone = await settle_in(site, 7)
+    asking = Asking(site, relaying, at_a_time=3)
+
+    rounds = [await asking.look() for _ in range(4)]
+
+    assert rounds == [everyone[:3], everyone[3:6], everyone[6:], []]
+
+
+async def test_one_that_could_not_be_told_is_asked_about_again(site, relaying):
+    await subscribe(site, relaying)
+    await receive(site)
+    patient = await mailbox_id(site)
+    relaying.peer.dot = lambda _: Odd.DROP
+    asking = Asking(site, relaying)
+    assert await asking.look() == [patient]
+    site.clock.pass_(hours=1)
+    assert await asking.look() == [patient]
 
 
 # --- the relay fails -------------------------------------------------------------------------

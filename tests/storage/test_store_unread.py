@@ -276,6 +276,7 @@ async def test_only_unread_reports_of_the_mailboxes_are_looked_at(
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query.sql}", values)]
 
     assert "SEARCH entry USING INDEX entry_unread_package (folder_id=? AND internal_at<?)" in plan
+    assert "SEARCH copy USING INDEX entry_blob (blob_id=? AND folder_id=?)" in plan
     scanned = [each for each in plan if each.startswith("SCAN") and "VIRTUAL" not in each]
     assert [each for each in scanned if each != "SCAN anon_1"] == []
 

@@ -588,6 +588,13 @@ CREATE TABLE document_word (
  WITHOUT ROWID
 """,
     """
+CREATE TABLE record_change (
+    record_id INTEGER NOT NULL,
+    changes INTEGER NOT NULL,
+    PRIMARY KEY (record_id)
+)
+""",
+    """
 CREATE TABLE agenda_entry_next (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -830,6 +837,16 @@ CREATE TRIGGER cell_counted AFTER INSERT ON cell_document BEGIN UPDATE document_
 """,
     """
 CREATE TRIGGER cell_uncounted AFTER DELETE ON cell_document BEGIN UPDATE document_cell SET many = many - 1 WHERE id = OLD.cell_id; DELETE FROM document_cell WHERE id = OLD.cell_id AND many = 0; END
+""",
+    """
+CREATE TRIGGER document_came AFTER INSERT ON document WHEN NEW.patient_id IS NOT NULL
+BEGIN INSERT INTO record_change (record_id, changes) VALUES (NEW.patient_id, 1)
+    ON CONFLICT (record_id) DO UPDATE SET changes = changes + 1; END
+""",
+    """
+CREATE TRIGGER document_changed AFTER UPDATE OF patient_id, status, visibility ON document WHEN NEW.patient_id IS NOT NULL
+BEGIN INSERT INTO record_change (record_id, changes) VALUES (NEW.patient_id, 1)
+    ON CONFLICT (record_id) DO UPDATE SET changes = changes + 1; END
 """,
     """
 CREATE TRIGGER document_enters AFTER INSERT ON document BEGIN

@@ -550,7 +550,7 @@ CREATE INDEX device_password_mac ON device_password (secret_mac)
 CREATE INDEX device_password_mailbox ON device_password (mailbox_id)
 """,
     """
-CREATE INDEX entry_blob ON entry (blob_id)
+CREATE INDEX entry_blob ON entry (blob_id, folder_id)
 """,
     """
 CREATE INDEX entry_modseq ON entry (folder_id, modseq)
