@@ -62,6 +62,8 @@ REFUSALS = {
     "no_such_pack": "No such pack or item that is open; see 'pli pack list DIR'.",
     "pack_sent": "This pack is sent: close it, and make another.",
     "pack_empty": "Nothing is in this pack: add documents and forms first.",
+    "nothing_to_remind": "Nothing of this pack waits for its patient.",
+    "reminded_today": "Its patient was reminded less than a day ago.",
     "pack_unfinished": "Something of this pack is left to read or to give back.",
     "form_is_pdf": "A form is a PDF file.",
     "not_returned": "The patient has not given this form back.",

@@ -15,12 +15,16 @@ from typing import Final
 
 from record_bridge.errors import RecordStateError
 from record_bridge.model import Viewer, ViewerKind
+from record_bridge.rights import Decision, Rule
 
 MAX_OPEN_PACKS: Final = 20
 """Of one patient, in the making or sent."""
 MAX_PACK_ITEMS: Final = 40
 FARTHEST_DUE: Final = timedelta(days=731)
+REMIND_EVERY: Final = timedelta(days=1)
+"""Somebody is reminded of a pack no more often."""
 AGENDA_KIND: Final = "admission"
+_PREPARES: Final = frozenset({Rule.CARE_TEAM, Rule.ATTENDING, Rule.CONSENT})
 _READERS: Final = frozenset({ViewerKind.PATIENT.value, ViewerKind.REPRESENTATIVE.value})
 
 
@@ -62,6 +66,15 @@ def may_be_acknowledged(items: Iterable[ItemProgress]) -> bool:
 def reads_packs(viewer: Viewer) -> bool:
     """Say whether a viewer of a patient's pages is shown packs: a relative who helps is not."""
     return str(viewer.kind) in _READERS
+
+
+def may_prepare(opening: Decision) -> bool:
+    """Say whether a professional may give a patient packs, and see what came back.
+
+    Args:
+        opening: what ``rights.may_open`` said of this record; an emergency prepares nothing.
+    """
+    return opening.is_shown and opening.rule in _PREPARES
 
 
 def due_day(text: object, today: date) -> date:

@@ -60,6 +60,7 @@ ACCESS_KINDS = frozenset(
         "calendar_read",
         "record_exported",
         "access_refused",
+        "pack_read",
     }
 )
 """What ``note_access`` may write."""

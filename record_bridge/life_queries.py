@@ -163,6 +163,7 @@ HISTORY_KINDS = frozenset(
         "pack_closed",
         "pack_form_returned",
         "pack_item_acknowledged",
+        "pack_reminded",
         "pack_sent",
         "patient_changed",
         "patient_merged",

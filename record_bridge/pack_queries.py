@@ -56,6 +56,7 @@ class Pack:
     due: date
     sent_at: datetime
     state: PackState
+    reminded_at: datetime | None
     items: tuple[PackItem, ...]
 
     @property
@@ -147,6 +148,7 @@ def _pack(row: Mapping[str, Any], items: tuple[PackItem, ...]) -> Pack:
         due=date.fromisoformat(row["due"]),
         sent_at=moment(row["sent_at"] or row["created_at"]),
         state=state_of(row["sent_at"], row["acknowledged_at"], row["closed_at"]),
+        reminded_at=moment_or_none(row["reminded_at"]),
         items=items,
     )
 

@@ -100,6 +100,7 @@ ACCESS_KINDS = frozenset(
         "document_taken_out",
         "pack_listed",
         "pack_form_read",
+        "pack_read",
     }
 )
 """Events of a record that its patient is shown."""

@@ -522,6 +522,7 @@ admission_pack = Table(
     Column("created_by", Text, nullable=False),
     Column("created_at", Integer, nullable=False),
     Column("sent_at", Integer, comment="NULL: in the making, its patient does not see it"),
+    Column("reminded_at", Integer, comment="when its patient was reminded of it last"),
     Column("acknowledged_by", Text),
     Column("acknowledged_at", Integer),
     Column("closed_at", Integer, comment="its patient does not see it any more"),

@@ -166,6 +166,23 @@ def fetch_form(
     _done(told, "Written. It holds health data: keep it safe.", as_json=as_json)
 
 
+@packs.command("remind")
+def remind_of_pack(
+    site: SiteArgument,
+    pack: PackArgument,
+    structure: StructureOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a patient again, once a day at most, that a pack waits; the page also writes to them.
+
+    A message needs a professional's mailbox to come from, which a command has not.
+    """
+    place, _ = opened_for_reading(site, "reminding of a pack")
+    told = run(ask(place, Owner.BRIDGE, "pack_remind", {"id": pack, "structure": structure}))
+    _done(told, "The patient's home page says so; no message was sent.", as_json=as_json)
+
+
 @packs.command("close")
 def close_pack(
     site: SiteArgument,

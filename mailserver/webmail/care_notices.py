@@ -1,8 +1,8 @@
-"""Telling a patient, and the attending physician, that a record was opened in an emergency.
+"""Telling a patient by a message: of an opening in an emergency, of an admission to prepare.
 
-The message says that it happened and where the rest is read: no name, reason or document. When it
-cannot be sent, the opening stands and the record's own page tells it; ``pli access list`` shows
-which ones were not told.
+The first goes to the attending physician too. A message says that it happened and where the rest
+is read: no name, reason, title or document. When one about an emergency cannot be sent, the
+opening stands and the record's own page tells it; ``pli access list`` shows which were not told.
 
 Source: MSS-FACTS §6.4 (R1111-48), RULES §14.
 """
@@ -17,6 +17,7 @@ from directory.codes import MailboxType
 from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.errors import MailServerError
 from mailserver.message.compose import Draft, compose
+from mailserver.webmail.life_text import PACK_SUBJECT, PACK_TEXT
 from mailserver.webmail.professionals import Professional
 from mailserver.webmail.rights_text import TOLD_SUBJECT, TOLD_TEXT
 from mailserver.webmail.services import WebmailServices
@@ -34,9 +35,8 @@ async def tell_of_emergency(
     sent = 0
     recipients = [patient.address, *await _attending(services, patient)]
     for recipient in recipients:
-        message = _message(services, professional, recipient)
-        result = await services.submissions.submit(message)
-        sent += isinstance(result, Submitted)
+        message = _message(services, professional, recipient, (TOLD_SUBJECT, TOLD_TEXT))
+        sent += await _submitted(services, message)
     if sent != len(recipients):
         log.warning("emergency_not_told", phase="care")
         return
@@ -45,6 +45,26 @@ async def tell_of_emergency(
         await services.record("emergency_told", arguments)
     except (OSError, MailServerError, RecordBridgeError) as error:
         log.warning("emergency_not_noted", error_type=type(error).__name__, phase="care")
+
+
+async def tell_of_admission(
+    services: WebmailServices, professional: Professional, patient: PatientView
+) -> bool:
+    """Write to a patient that something of an admission waits for them; say whether it left."""
+    message = _message(services, professional, patient.address, (PACK_SUBJECT, PACK_TEXT))
+    sent = await _submitted(services, message)
+    if not sent:
+        log.warning("admission_not_told", phase="care")
+    return sent
+
+
+async def _submitted(services: WebmailServices, message: SubmissionMessage) -> bool:
+    """Submit a message; what refuses it, or cannot sign it, undoes nothing that was done."""
+    try:
+        return isinstance(await services.submissions.submit(message), Submitted)
+    except (OSError, MailServerError) as error:
+        log.warning("notice_not_sent", error_type=type(error).__name__, phase="care")
+        return False
 
 
 async def _attending(services: WebmailServices, patient: PatientView) -> list[str]:
@@ -63,8 +83,9 @@ async def _attending(services: WebmailServices, patient: PatientView) -> list[st
 
 
 def _message(
-    services: WebmailServices, professional: Professional, recipient: str
+    services: WebmailServices, professional: Professional, recipient: str, text: tuple[str, str]
 ) -> SubmissionMessage:
+    """Write a fixed text (subject, body) from a professional's own mailbox."""
     at = services.clock()
     mailbox = professional.mailbox
     local, _, domain = mailbox.address.rpartition("@")
@@ -72,8 +93,8 @@ def _message(
     draft = Draft(
         author=NamedAddress(mailbox.display_name, Address(local, domain)),
         to=(NamedAddress("", Address(to_local, to_domain)),),
-        subject=TOLD_SUBJECT,
-        text=TOLD_TEXT,
+        subject=text[0],
+        text=text[1],
         message_id=f"<{secrets.token_hex(16)}@{services.settings.host}>",
         at=at,
     )

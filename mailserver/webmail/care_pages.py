@@ -32,9 +32,12 @@ from mailserver.webmail.record_pages import (
 from mailserver.webmail.rights_text import REFUSALS
 from mailserver.webmail.search import searched
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
+from mailserver.webmail.text_fr import today
+from record_bridge.admission import may_prepare
 from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import MEASURES, DirectiveKind, ProfileKind
 from record_bridge.model import IdentityStatus
+from record_bridge.pack_queries import Pack
 from record_bridge.queries import DocumentDetail, PatientView, Wanted
 from record_bridge.rights import (
     EMERGENCIES,
@@ -65,6 +68,11 @@ class CareRecord:
     sees_any: bool
 
     @property
+    def prepares(self) -> bool:
+        """Whether they may give its patient admission packs."""
+        return may_prepare(self.opening)
+
+    @property
     def is_open(self) -> bool:
         """Whether there is something of it for them: the record, or a document of theirs."""
         return self.opening.is_shown or self.sees_any
@@ -79,7 +87,9 @@ async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) 
     services = services_of(request)
     followed: dict[int, PatientView] = {}
     emergencies = []
+    packs: dict[int, Pack] = {}
     for professional in await wanted_professionals(request, visitor):
+        prepared = set()
         for right in await services.queries.rights.held_by(professional.viewer):
             key = right.patient_id
             opening = await services.queries.rights.may_open(key, professional.viewer)
@@ -87,14 +97,20 @@ async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) 
             if known is None or opening is None or not opening.is_shown:
                 continue
             followed[key] = known
+            if may_prepare(opening):
+                prepared.add(key)
             if right.kind is GrantKind.ATTENDING:
                 rights = await services.queries.rights.of(key)
                 emergencies += [(known, each) for each in rights if each.kind in EMERGENCIES]
+        given = await services.queries.packs.of_structure(professional.viewer.structure_id)
+        packs |= {pack.id: pack for pack in given if pack.patient_id in prepared}
     emergencies.sort(key=lambda told: told[1].since, reverse=True)
     values = {
         "section": "care",
         "patients": sorted(followed.values(), key=lambda each: (each.family, each.given)),
         "emergencies": emergencies[:EMERGENCIES_SHOWN],
+        "packs": [(pack, followed[pack.patient_id]) for pack in packs.values()],
+        "today": today(services.clock()),
         "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
         "ins": "",
         **more,
@@ -111,7 +127,7 @@ async def _find(request: Request, visitor: Visitor) -> Response:
         return await _list(request, visitor, values)
     if found.is_open:
         return RedirectResponse(f"/patients/{found.patient.id}", status_code=303)
-    await _note(request, found, ("access_refused", None))
+    await note_care(request, found, ("access_refused", None))
     return await _closed_page(request, visitor, found, "")
 
 
@@ -208,13 +224,16 @@ async def _record(
     )
 
 
-async def _wanted(request: Request, visitor: Visitor) -> CareRecord:
-    """Give the record of the page's address.
+async def wanted_care(
+    request: Request, visitor: Visitor, patient_id: int | None = None
+) -> CareRecord:
+    """Give the record of the page's address, or the one that a form names.
 
     Raises:
         HTTPException: 404 when there is none for the visitor; the refusal is in the trail.
     """
-    patient_id = int(request.path_params["patient"])
+    if patient_id is None:
+        patient_id = int(request.path_params["patient"])
     refused = None
     for professional in await wanted_professionals(request, visitor):
         found = await _record(request, professional, patient_id)
@@ -223,11 +242,11 @@ async def _wanted(request: Request, visitor: Visitor) -> CareRecord:
         if found is not None and found.patient.structure_id == professional.mailbox.structure_id:
             refused = found
     if refused is not None:
-        await _note(request, refused, ("access_refused", None))
+        await note_care(request, refused, ("access_refused", None))
     raise HTTPException(404)
 
 
-async def _note(request: Request, found: CareRecord, what: tuple[str, int | None]) -> None:
+async def note_care(request: Request, found: CareRecord, what: tuple[str, int | None]) -> None:
     """Have an opening or a refusal written to the trail.
 
     Raises:
@@ -249,8 +268,8 @@ async def _note(request: Request, found: CareRecord, what: tuple[str, int | None
 
 
 async def _patient(request: Request, visitor: Visitor) -> Response:
-    found = await _wanted(request, visitor)
-    await _note(request, found, ("record_read", None))
+    found = await wanted_care(request, visitor)
+    await note_care(request, found, ("record_read", None))
     services = services_of(request)
     wanted = Wanted(page_number(request))
     page = await services.queries.page(found.patient.id, found.professional.viewer, wanted)
@@ -269,8 +288,8 @@ async def _patient(request: Request, visitor: Visitor) -> Response:
 
 async def _search(request: Request, visitor: Visitor) -> Response:
     """Look for words in what the visitor may read of a record."""
-    found = await _wanted(request, visitor)
-    await _note(request, found, ("record_read", None))
+    found = await wanted_care(request, visitor)
+    await note_care(request, found, ("record_read", None))
     search = await searched(request, (found.patient.id, found.professional.viewer))
     return render("patient_search.html", visitor, {"section": "care", "found": found, **search})
 
@@ -306,15 +325,15 @@ async def _detail(request: Request, found: CareRecord) -> DocumentDetail:
         found.patient.id, found.professional.viewer, key
     )
     if detail is None:
-        await _note(request, found, ("access_refused", key))
+        await note_care(request, found, ("access_refused", key))
         raise HTTPException(404)
     return detail
 
 
 async def _document(request: Request, visitor: Visitor) -> Response:
-    found = await _wanted(request, visitor)
+    found = await wanted_care(request, visitor)
     detail = await _detail(request, found)
-    await _note(request, found, ("document_read", detail.document.id))
+    await note_care(request, found, ("document_read", detail.document.id))
     readable = await readable_document(services_of(request), detail)
     values = {
         "section": "care",
@@ -330,20 +349,20 @@ async def _document(request: Request, visitor: Visitor) -> Response:
 
 
 async def _file(request: Request, visitor: Visitor) -> Response:
-    found = await _wanted(request, visitor)
+    found = await wanted_care(request, visitor)
     detail = await _detail(request, found)
     readable = await readable_document(services_of(request), detail)
     number = int(request.path_params["number"])
     if readable is None or not 0 <= number < len(readable.files):
         raise HTTPException(404)
-    await _note(request, found, ("document_read", detail.document.id))
+    await note_care(request, found, ("document_read", detail.document.id))
     file = readable.files[number]
     return download(file.content, f"{file_title(detail.document)}.{file.extension}")
 
 
 async def _release(request: Request, visitor: Visitor) -> Response:
     """Let the patient see a document that awaits release (RULES §7)."""
-    found = await _wanted(request, visitor)
+    found = await wanted_care(request, visitor)
     detail = await _detail(request, found)
     arguments = {
         "structure": found.patient.structure_id,

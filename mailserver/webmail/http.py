@@ -38,6 +38,7 @@ from mailserver.webmail import (
     autoconfig,
     caldav,
     calendar_pages,
+    care_packs,
     care_pages,
     family_pages,
     fhir,
@@ -97,7 +98,9 @@ REQUEST_WITHIN_S: Final = 20
 """A connection whose first request is not whole by then is closed."""
 BODY_WITHIN_S: Final = 30
 UPLOAD_PATH: Final = "/dossier/fichiers"
-"""The one page whose form carries a file; it is read after its sender has signed in."""
+CARE_UPLOAD_PATH: Final = "/patients/admission"
+UPLOAD_PATHS: Final = frozenset({UPLOAD_PATH, CARE_UPLOAD_PATH})
+"""The two forms that carry a file; it is read after its sender has signed in."""
 MAX_UPLOAD: Final = MAX_FILE + 64 * 1024
 UPLOAD_WITHIN_S: Final = 180
 FHIR_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -137,7 +140,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         read, whole = 0, False
-        is_upload = scope["path"] == UPLOAD_PATH
+        is_upload = scope["path"] in UPLOAD_PATHS
         longest = MAX_UPLOAD if is_upload else MAX_BODY
         within = UPLOAD_WITHIN_S if is_upload else BODY_WITHIN_S
         deadline = asyncio.get_running_loop().time() + within
@@ -208,6 +211,7 @@ def build_app(services: WebmailServices) -> Starlette:
     MultiPartParser.spool_max_size = MAX_UPLOAD
     prevention = "/agenda/prevention/{rule}/{ordinal:int}"
     care_document = "/patients/{patient:int}/document/{document:int}"
+    care_packs_at = "/patients/{patient:int}/admission"
     entry = "/messagerie/{mailbox:int}/{folder:int}/{uid:int}"
     app = Starlette(
         routes=[
@@ -262,6 +266,12 @@ def build_app(services: WebmailServices) -> Starlette:
             Route(care_document, care_pages.document),
             Route(care_document + "/fichier/{number:int}", care_pages.document_file),
             Route(care_document + "/liberer", care_pages.release, methods=["POST"]),
+            Route(CARE_UPLOAD_PATH, care_packs.add, methods=["POST"]),
+            Route(care_packs_at, care_packs.packs, methods=["GET"]),
+            Route(care_packs_at, care_packs.create, methods=["POST"]),
+            Route(care_packs_at + "/{pack:int}", care_packs.step, methods=["POST"]),
+            Route(care_packs_at + "/{item:int}/fichier", care_packs.file),
+            Route(care_packs_at + "/{item:int}/rendu", care_packs.returned),
             Route("/dossier/profil", life_pages.profile, methods=["GET"]),
             Route("/dossier/profil", life_pages.profile_add, methods=["POST"]),
             Route("/dossier/profil/{item:int}/retirer", life_pages.profile_remove,

@@ -17,6 +17,31 @@ REFUSALS: Final = {
     "pack_unfinished": "Il reste quelque chose à lire ou à rendre.",
     "too_many": "Vous avez atteint le nombre possible\u00a0: retirez-en avant d'en ajouter.",
 }
+PACK_REFUSALS: Final = {
+    **{key: REFUSALS[key] for key in ("file_empty", "file_too_large", "file_type", "file_ending")},
+    "form_is_pdf": "Un formulaire à remplir est un PDF.",
+    "no_title": "Écrivez un titre.",
+    "no_such_due": "Choisissez un jour entre aujourd'hui et dans deux ans.",
+    "no_such_kind": "Choisissez dans la liste.",
+    "opposed": "Ce patient s'oppose à ce que d'autres ajoutent à son dossier : rien ne peut lui"
+    " être envoyé par cette page.",
+    "record_closed": "Ce dossier est fermé.",
+    "pack_empty": "Ajoutez au moins un document avant d'envoyer.",
+    "pack_sent": "Cet envoi est parti : il ne change plus.",
+    "nothing_to_remind": "Il n'y a rien à rappeler.",
+    "reminded_today": "Un rappel est déjà parti il y a moins d'un jour.",
+    "not_told": "C'est enregistré, mais le message au patient n'est pas parti : prévenez-le.",
+    "too_many": "Le nombre possible est atteint.",
+}
+"""What a professional reads when a pack does not go on."""
+PACK_SUBJECT: Final = "Votre admission : des documents vous attendent"
+PACK_TEXT: Final = (
+    "Bonjour,\n\n"
+    "Des documents à lire, et peut-être à remplir et à rendre, vous attendent avant votre venue.\n"
+    "Ils sont dans votre dossier, à la page « Mon admission », avec la date à respecter.\n\n"
+    "Une question ? Répondez à ce message.\n"
+)
+"""No title, no place, no name: the page says the rest (RULES §14)."""
 PROFILE_KINDS: Final = {
     "allergy": "Allergies",
     "treatment": "Traitements en cours",
@@ -40,6 +65,7 @@ HISTORY: Final = {
     "pack_closed": "admission close par la structure",
     "pack_form_returned": "formulaire d'admission rendu",
     "pack_item_acknowledged": "document d'admission lu",
+    "pack_reminded": "rappel d'une admission à préparer",
     "pack_sent": "documents d'admission reçus",
     "patient_changed": "identité corrigée",
     "patient_registered": "ouverture du dossier",

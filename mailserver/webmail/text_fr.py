@@ -125,6 +125,7 @@ _ACCESS_KINDS: Final = {
     "document_taken_out": "sortie d'un document rangé par erreur",
     "pack_listed": "suivi des documents d'admission",
     "pack_form_read": "lecture d'un formulaire d'admission rendu",
+    "pack_read": "suivi d'une admission",
 }
 
 LOGIN_REFUSED: Final = (

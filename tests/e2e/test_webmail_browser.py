@@ -4,6 +4,7 @@ With ``PLI_SCREENSHOTS=1`` the screenshots and the axe reports are written besid
 ``screenshots/``; otherwise into the test's own folder.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -361,4 +362,55 @@ async def test_a_professional_opens_reports_left_unread_and_axe_finds_nothing(
         assert await page.get_by_text("jours ouvrés").count() == 0
         await page.goto(f"{base}/messagerie/non-lus")
         await look_at(page, "pro-non-lus-aucun", width, gallery)
+        await browser.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_professional_prepares_an_admission_and_axe_finds_nothing(site, gallery, width):
+    webmail_site, base = site
+    await webmail_site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+    record = f"{base}/patients/{webmail_site.patients['patient']}"
+    file = {"name": "o.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4\n%%EOF\n"}
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        await sign_in(page, base, webmail_site.code(), "doctor")
+        await page.goto(record)
+        await page.get_by_role("link", name="Préparer ou suivre une admission").click()
+        await look_at(page, "pro-admission-vide", width, gallery)
+        await page.get_by_label("Titre, lu par le patient").fill("Opération de la hanche")
+        await page.get_by_label("À faire avant le").fill("2026-12-24")
+        await page.get_by_role("button", name="Commencer").click()
+        await page.get_by_text("En préparation").wait_for()
+        for title, kind in (("Livret d'accueil", "document"), ("Consentement", "form")):
+            await page.get_by_label("Ce que le patient lit comme titre").fill(title)
+            await page.get_by_label("Ce qu'il en fait").select_option(kind)
+            await page.get_by_label("Fichier").set_input_files(file)
+            await page.get_by_role("button", name="Ajouter").click()
+            await page.get_by_role("link", name=title).wait_for()
+        await look_at(page, "pro-admission-preparee", width, gallery)
+        await page.get_by_role("button", name="Envoyer au patient").click()
+        await page.get_by_text("0 sur 2").wait_for()
+        form = (await webmail_site.queries.packs.of_structure("cabinet"))[0].items[1]
+        content = base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
+        await webmail_site.tell("pack_form_return", id=form.id, name="r.pdf", content=content)
+        await page.reload()
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Ouvrir ce que le patient a rendu").click()
+        assert (await download.value).suggested_filename == "Consentement.pdf"
+        await page.get_by_role("button", name="Envoyer un rappel").click()
+        await page.get_by_text("rappelé le").wait_for()
+        await look_at(page, "pro-admission-suivie", width, gallery)
+        await page.goto(f"{base}/patients")
+        await look_at(page, "pro-patients-admissions", width, gallery)
+        await page.goto(record)
+        await look_at(page, "pro-dossier-admission", width, gallery)
+        await page.get_by_role("button", name="Se déconnecter").click()
+
+        webmail_site.clock.pass_(seconds=30)
+        await sign_in(page, base, webmail_site.code())
+        await look_at(page, "accueil-admission-rappelee", width, gallery)
         await browser.close()

@@ -181,6 +181,7 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
                         f"{document}/fichier/0")  # fmt: skip
     await _mail(w)
     await _care(w, shown, hidden)
+    await _admission(w)
     await _notify(w)
     await _quarantine(w)
     for words in ("ZZCACHE", "Montre", "vaccin"):
@@ -242,6 +243,21 @@ async def _care(w: Walk, shown: int, hidden: int) -> None:
         await w.get(document, path)
         await w.get(document + "/fichier/{number:int}", f"{path}/fichier/0")
         await w.post(document + "/liberer", f"{path}/liberer")
+
+
+async def _admission(w: Walk) -> None:
+    """Packs as professionals have them; what a patient was sent is number 1."""
+    whose = w.site.patients[w.case.whose]
+    page, at = "/patients/{patient:int}/admission", f"/patients/{whose}/admission"
+    await w.get(page, at)
+    await w.post(page, at, title="Autre", due="2026-12-02")
+    more = {"patient": str(whose), "pack": "2", "kind": "form", "title": "Formulaire"}
+    await w.post("/patients/admission", **more, upload="oui")
+    await w.get(page + "/{item:int}/fichier", f"{at}/1/fichier")
+    await w.get(page + "/{item:int}/rendu", f"{at}/1/rendu")
+    for pack, action in ((2, "envoyer"), (2, "rappeler"), (2, "clore")):
+        await w.post(page + "/{pack:int}", f"{at}/{pack}", action=action)
+    await w.get(page, at)
 
 
 async def _notify(w: Walk) -> None:

@@ -483,6 +483,7 @@ CREATE TABLE admission_pack (
     created_by TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     sent_at INTEGER,
+    reminded_at INTEGER,
     acknowledged_by TEXT,
     acknowledged_at INTEGER,
     closed_at INTEGER,

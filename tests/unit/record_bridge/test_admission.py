@@ -11,11 +11,13 @@ from record_bridge.admission import (
     PackState,
     due_day,
     may_be_acknowledged,
+    may_prepare,
     reads_packs,
     state_of,
 )
 from record_bridge.errors import RecordStateError
 from record_bridge.model import Viewer, ViewerKind
+from record_bridge.rights import Rule, hidden, shown
 
 TODAY = date(2026, 11, 23)
 
@@ -96,3 +98,11 @@ def test_a_pack_stands_where_the_last_thing_put_it(
     times: tuple[int | None, ...], state: PackState
 ) -> None:
     assert state_of(*times) is state
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_who_opens_a_record_prepares_packs_but_not_on_an_emergency(rule: Rule) -> None:
+    prepares = {"care_team", "attending_physician", "consent"}
+
+    assert may_prepare(shown(rule)) == (rule.value in prepares)
+    assert not may_prepare(hidden(rule))
