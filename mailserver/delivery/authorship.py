@@ -84,7 +84,8 @@ class Speaker:
             (self.structure, Capacity.APPLICATION),
         ):
             found = mailboxes.get(key)
-            if found is not None:
+            # Nobody writes for who left; the bridge still answers what came before.
+            if found is not None and (capacity is Capacity.APPLICATION or not found.closed):
                 return found, capacity
         return None
 

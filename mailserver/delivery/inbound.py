@@ -152,7 +152,7 @@ async def postmaster_of(store: MailStore, structure_id: str) -> Mailbox | None:
     mailboxes = await store.accounts.mailboxes(structure_id)
     for kind in (MailboxType.ORG, MailboxType.CAB, MailboxType.PER):
         for mailbox in mailboxes:
-            if mailbox.type is kind:
+            if mailbox.type is kind and not mailbox.closed:
                 return mailbox
     return None
 

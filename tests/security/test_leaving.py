@@ -11,14 +11,20 @@ from pathlib import Path
 import pytest
 
 from directory.audit_event import AuditEvent
+from directory.codes import MailboxType
+from mailserver.delivery.inbound import postmaster_of
 from mailserver.people_commands import PeopleCommands
+from mailserver.store.model import NewMailbox
 from tests.support.imap_peer import ImapPeer
 from tests.support.imap_site import ALICE, AT, BOB, SECRET, ImapSite, serve
+from tests.support.mail_site import BOB as BOB_HERE
 from tests.support.mail_site import DR, Line, MailSite, World, mail_site, world
 from tests.support.mail_site import SECRET as SMTP_SECRET
 from tests.support.mailsite import DOCTOR, RPPS
+from tests.support.submitting import client
 from tests.support.webmail import Webmail, webmail
 
+DESK = "accueil@chu-a.mssante.test"
 GONE = b"* BYE This device may not be used any more\r\n"
 
 
@@ -150,3 +156,47 @@ async def test_every_session_of_the_one_who_left_is_told(site: Webmail) -> None:
 
     async with asyncio.timeout(5):
         await subscription.wait()
+
+
+async def test_nobody_writes_any_more_for_the_one_who_left(smtp: MailSite) -> None:
+    accounts = smtp.store.accounts
+    bob, dr = await accounts.mailbox(BOB_HERE), await accounts.mailbox(DR)
+    assert bob is not None
+    assert dr is not None
+    await smtp.store.sharing.delegate(bob.id, dr.id, closing(bob.id))
+    line = await client(smtp, "587", DR)
+    assert (await line.say(f"MAIL FROM:<{BOB_HERE}>")).startswith("250")
+    await line.say("RSET")
+
+    await accounts.leave(bob.id, closing(bob.id))
+
+    assert (await line.say(f"MAIL FROM:<{BOB_HERE}>")).startswith("5")
+    assert (await line.say(f"MAIL FROM:<{DR}>")).startswith("250")
+
+
+async def test_postmaster_is_read_by_somebody_who_is_there(site: Webmail) -> None:
+    accounts = site.mail.store.accounts
+    first = await postmaster_of(site.mail.store, "cabinet")
+    assert first is not None
+
+    await accounts.leave(first.id, closing(first.id))
+
+    found = await postmaster_of(site.mail.store, "cabinet")
+    assert found is not None
+    assert found.id != first.id
+
+
+async def test_a_team_s_closed_mailbox_is_listed_to_nobody() -> None:
+    async with serve() as site:
+        desk = await site.store.accounts.add_mailbox(
+            NewMailbox(DESK, MailboxType.ORG, "chu-a", "Accueil", None, False, AT)
+        )
+        await site.store.sharing.share(desk.id, site.alice.id, frozenset("lr"), closing(desk.id))
+        peer = await ImapPeer.login(site)
+        assert any(DESK.encode() in line for line in await peer.ok('LIST "" "*"'))
+
+        await site.store.accounts.leave(desk.id, closing(desk.id))
+
+        assert not any(DESK.encode() in line for line in await peer.ok('LIST "" "*"'))
+        assert (await peer.do(f'SELECT "Other Users/{DESK}/INBOX"'))[1].startswith(b"NO")
+        await peer.close()
