@@ -21,7 +21,14 @@ from sqlalchemy.types import BLOB, Integer
 from record_bridge.admission import PackItemKind
 from record_bridge.errors import MalformedArchiveError
 from record_bridge.life import DirectiveKind, ProfileKind
-from record_bridge.model import ActKind, AgendaStatus, DocumentStatus, OppositionScope, Visibility
+from record_bridge.model import (
+    ActKind,
+    AgendaStatus,
+    DocumentStatus,
+    Mark,
+    OppositionScope,
+    Visibility,
+)
 from record_bridge.rights import PROFESSIONAL
 from record_bridge.schema import METADATA, patient
 
@@ -81,6 +88,7 @@ _WORDS: Final[Mapping[tuple[str, str], Iterable[enum.Enum]]] = {
     ("document", "status"): DocumentStatus,
     ("document", "visibility"): Visibility,
     ("document", "masked_here"): Visibility,
+    ("document", "marks"): Mark,
     ("agenda_entry", "kind"): ActKind,
     ("agenda_entry", "status"): AgendaStatus,
     ("deposit", "visibility"): Visibility,
@@ -91,7 +99,7 @@ _WORDS: Final[Mapping[tuple[str, str], Iterable[enum.Enum]]] = {
     ("pack_item", "kind"): PackItemKind,
 }
 """Columns whose words are ours alone."""
-_SEVERAL: Final = frozenset({"visibility", "masked_here"})
+_SEVERAL: Final = frozenset({"visibility", "masked_here", "marks"})
 
 
 def decoded(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from directory.trail import append
 from record_bridge import archive_form as form
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.life import MAX_FILE
+from record_bridge.model import Mark
 from record_bridge.repository import (
     Archived,
     archive,
@@ -31,13 +32,16 @@ from record_bridge.repository import (
     insert_document,
     micros,
     store_chunks,
+    words,
 )
+from record_bridge.rights import EMERGENCIES, GrantKind
 from record_bridge.schema import METADATA, TRAIL
 
 MAX_ENTRIES: Final = 200_000
 MAX_JSON: Final = 256 * 1024 * 1024
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 MAX_TOTAL: Final = 16 * 1024 * 1024 * 1024
+_BRIEF: Final = frozenset({GrantKind.CONSENT, *EMERGENCIES})
 _TRAITS: Final = ("matricule", "oid", "family", "given", "birth_date", "sex")
 
 
@@ -196,9 +200,9 @@ def _fill_table(
 
 
 def _put(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
-    if table != "document":
-        return insert(connection, table, values)
     try:
+        if table != "document":
+            return insert(connection, table, values)
         return insert_document(connection, values)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MalformedArchiveError("column") from error  # no title, or a day that is none
@@ -214,12 +218,18 @@ def _local(table: str, row: Mapping[str, Any], wanted: Import, place: int) -> di
     if table == "document":
         values["identity_id"] = values["patient_id"]
         values["imported_at"] = micros(wanted.at)
+        # An archive proves nothing of who wrote what is in it: whoever reads it is told.
+        values["marks"] = words({*str(values.get("marks") or "").split(), Mark.IMPORTED.value})
         values.setdefault("receipt", f"import:{micros(wanted.at)}")
         values.setdefault("position", place)
         values.setdefault("filed_at", values.get("received_at"))
         for name in ("organization_ids", "sender", "origin"):
             values.setdefault(name, "")
         values.setdefault("may_replace", 0)
+    if table == "access_right" and values.get("kind") in _BRIEF:
+        # What is given for hours was given elsewhere, and is over.
+        until = values.get("until_at")
+        values["until_at"] = min(micros(wanted.at), micros(wanted.at) if until is None else until)
     return values
 
 

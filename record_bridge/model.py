@@ -147,6 +147,7 @@ class Mark(enum.Enum):
     FROM_PATIENT = "from_patient"
     FILED_BY_PERSON = "filed_by_person"
     FILED_BY_HAND = "filed_by_hand"
+    IMPORTED = "imported"
 
     @property
     def label(self) -> str:
@@ -163,6 +164,7 @@ _MARKS = {
     Mark.FROM_PATIENT: "déposé par l'usager",
     Mark.FILED_BY_PERSON: "intégré sur décision d'un professionnel",
     Mark.FILED_BY_HAND: "reçu par message, rangé par un professionnel",
+    Mark.IMPORTED: "repris d'une archive, non vérifié ici",
 }
 
 

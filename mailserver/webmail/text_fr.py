@@ -67,6 +67,7 @@ _MARKS: Final = {
     "from_patient": "déposé par vous",
     "filed_by_person": "rangé sur décision d'un professionnel",
     "filed_by_hand": "reçu par message, rangé par un professionnel",
+    "imported": "repris d'une archive, non vérifié ici",
 }
 _DOCUMENT_STATUS: Final = {
     "current": "",

@@ -23,6 +23,7 @@ from record_bridge.exporting import Wanted, export_record
 from record_bridge.life_commands import LifeCommands
 from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
+from record_bridge.rights_record import rights_of
 from tests.support.cda import PatientSpec, acts, follow_up
 from tests.support.record import Record, mails, message, open_test_record, report
 from tests.unit.record_bridge.test_life import PDF
@@ -119,6 +120,8 @@ async def test_a_record_comes_back_as_it_was(record, elsewhere, tmp_path) -> Non
     there = json.loads(second["tables/document.json"])
     assert all(row.pop("imported_at") is None for row in here)
     assert all(row.pop("imported_at") is not None for row in there)
+    assert all("imported" in row.pop("marks").split() for row in there)
+    assert all("imported" not in row.pop("marks").split() for row in here)
     assert here == there
     events, again = json.loads(first["events.json"]), json.loads(second["events.json"])
     assert again[: len(events)] == events
@@ -197,6 +200,22 @@ async def test_the_patient_s_own_archive_can_be_taken_elsewhere(
     assert [row["unique_id"] for row in listed] == ["1.2.250.1.213.999.1", "1.2.250.1.213.999.2"]
 
 
+async def test_what_was_given_for_hours_elsewhere_is_over_here(
+    record, elsewhere, tmp_path
+) -> None:
+    patient = await furnish(record)
+    for kind, holder in (("break_glass", "1"), ("consent", "2"), ("care_team", "3")):
+        await record.grant(patient, kind, holder)
+    await out(record, tmp_path / "1.zip")
+    await elsewhere.register()
+    await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "1.zip")})
+
+    held = await rights_of(elsewhere.database, 1)
+    assert {right.kind.value: right.grant.holds(elsewhere.now) for right in held} == {
+        "break_glass": False, "consent": False, "care_team": True,
+    }  # fmt: skip
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -250,6 +269,12 @@ HOSTILE = {
     ),
     "a word": lambda f: change(
         f, "tables/document.json", rows(f, "document", visibility="visible nowhere"), honest=True
+    ),
+    "a mark": lambda f: change(
+        f, "tables/document.json", rows(f, "document", marks="verified"), honest=True
+    ),
+    "a number": lambda f: change(
+        f, "tables/deposit.json", rows(f, "deposit", deposited_at=2**70), honest=True
     ),
     "a link": lambda f: change(
         f, "tables/document.json", rows(f, "document", superseded_by=99), honest=True
