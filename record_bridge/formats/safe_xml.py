@@ -36,7 +36,8 @@ what is UTF-8.
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF16_NAME = re.compile(
-    r"(<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"'])utf-?(?:16(?:le|be)?|8)(?=[\"'])", re.IGNORECASE
+    r"\A(\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"'])utf-?(?:16(?:le|be)?|8)(?=[\"'])",
+    re.IGNORECASE,
 )
 _UTF8_MARK = b"\xef\xbb\xbf"
 _ENDS = {b"<!--": b"-->", b"<![CDATA[": b"]]>", b"<?": b"?>"}

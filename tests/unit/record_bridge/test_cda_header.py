@@ -203,6 +203,13 @@ def test_utf_16_is_read_whatever_it_calls_itself(mark: str, declared: str):
     assert parse_cda(text.encode(mark)) == parse_cda(cda(CdaSpec(title="Été")))
 
 
+def test_a_declaration_that_is_only_quoted_in_utf_16_stays_as_it_is():
+    quoted = '<![CDATA[<?xml version="1.0" encoding="UTF-16"?>]]>'
+    text = cda(CdaSpec(title="ZZ", prologue="")).decode().replace("ZZ<", quoted + "<", 1)
+
+    assert parse_cda(text.encode("utf-16")).title == '<?xml version="1.0" encoding="UTF-16"?>'
+
+
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_utf_8_that_calls_itself_utf_16_is_utf_8(mark: bytes):
     text = cda(CdaSpec(title="Été", prologue='<?xml version="1.0" encoding="utf-16"?>'))
