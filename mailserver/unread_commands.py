@@ -65,9 +65,12 @@ class UnreadCommands:
 def _responsible(
     known: Mapping[int, Mailbox], shared: Responsibility, reports: Iterable[UnreadReport]
 ) -> list[str]:
-    """Name who answers for a mailbox's reports; whoever holds it when nobody shares it."""
+    """Name who answers for a mailbox's reports; whoever holds it when nobody shares it.
+
+    Nobody for the mailbox of somebody who left: its reports are for the structure to give on.
+    """
     found: set[str] = set()
     for report in reports:
         persons = shared.persons(report) or {report.mailbox_id}
-        found |= {known[each].address for each in persons if each in known}
+        found |= {known[each].address for each in persons if not known[each].closed}
     return sorted(found)

@@ -22,4 +22,6 @@ def register(accounts: typer.Typer) -> None:
 def list_unread(site: SiteArgument, *, as_json: JsonOption = False) -> None:
     """List the mailboxes with reports that nobody has opened for three working days."""
     rows = run(ask(opened(site), Owner.MAIL, "account_unread", {}))
+    if not as_json:
+        rows = [{**row, "responsible": row["responsible"] or "nobody"} for row in rows]
     show_rows(rows, _COLUMNS, as_json=as_json)

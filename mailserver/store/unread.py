@@ -70,13 +70,21 @@ _OF = _ALL.where(among(MAILBOX.c.id, "mailboxes"))
 _SENDERS = select(MESSAGE_INDEX.c.blob_id, MESSAGE_INDEX.c.from_).where(
     among(MESSAGE_INDEX.c.blob_id, "blobs")
 )
-_SHARES = select(
-    MAILBOX_SHARE.c.mailbox_id, MAILBOX_SHARE.c.person_id, MAILBOX_SHARE.c.rights
-).where(among(MAILBOX_SHARE.c.mailbox_id, "mailboxes"))
+_STILL_HERE = MAILBOX.c.closed_at.is_(None)
+"""Whoever left answers for nothing."""
+_SHARES = (
+    select(MAILBOX_SHARE.c.mailbox_id, MAILBOX_SHARE.c.person_id, MAILBOX_SHARE.c.rights)
+    .select_from(MAILBOX_SHARE.join(MAILBOX, MAILBOX.c.id == MAILBOX_SHARE.c.person_id))
+    .where(among(MAILBOX_SHARE.c.mailbox_id, "mailboxes"), _STILL_HERE)
+)
 _WORDS = (
     select(FOLDER.c.id, FOLDER_SHARE.c.person_id, FOLDER_SHARE.c.rights)
-    .select_from(FOLDER_SHARE.join(FOLDER, FOLDER.c.id == FOLDER_SHARE.c.folder_id))
-    .where(among(FOLDER.c.mailbox_id, "mailboxes"))
+    .select_from(
+        FOLDER_SHARE.join(FOLDER, FOLDER.c.id == FOLDER_SHARE.c.folder_id).join(
+            MAILBOX, MAILBOX.c.id == FOLDER_SHARE.c.person_id
+        )
+    )
+    .where(among(FOLDER.c.mailbox_id, "mailboxes"), _STILL_HERE)
 )
 
 

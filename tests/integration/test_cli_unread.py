@@ -80,6 +80,19 @@ def test_who_administers_a_team_answers_and_nobody_else_does_then(site: DemoSite
     assert responsible() == [BRUNO]
 
 
+def test_nobody_answers_for_the_mailbox_of_who_left(site: DemoSite) -> None:
+    words = ["account", "close", str(site.root), BRUNO]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    rows = {row["address"]: row for row in json.loads(told(site.root, "--json"))}
+    assert rows[DESK]["responsible"] == [ALICE], "it falls back to those who read there"
+
+    words[-1] = ALICE
+    assert CliRunner().invoke(app, words).exit_code == 0
+    rows = {row["address"]: row for row in json.loads(told(site.root, "--json"))}
+    assert rows[ALICE]["responsible"] == []
+    assert (rows[ALICE]["unread"], "nobody" in told(site.root)) == (2, True)
+
+
 def test_the_status_counts_them(site: DemoSite) -> None:
     async def status() -> dict[str, object]:
         async with local_commands(Site(site.root), Owner.MAIL) as commands:
