@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
 
 from certs.cms_envelope import Cipherment
 from certs.issue import Branch, KeyKind, new_key
@@ -27,6 +26,7 @@ from tests.support.mail_site import BOB, DR, A, B, MailSite, World, mail_site, m
 from tests.support.mailstore import interpose
 from tests.support.openssl import cms
 from tests.support.outbound import peer_tls, worker
+from tests.support.recipient_keys import recipient_certificate
 from tests.support.submitting import stored
 
 ONE, TWO, THREE = f"un@{A}", f"deux@{A}", f"trois@{B}"
@@ -49,24 +49,13 @@ def issue(site: MailSite, address: str, **changes: object) -> Path:
     options |= changes
     key = new_key(options["kind"])
     authority = site.world.pki.authorities[options["branch"]]
-    at = site.now()
-    usage = dict.fromkeys(("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False)  # fmt: skip
-    usage["key_encipherment" if options["encipher"] else "digital_signature"] = True
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Dr Essai")]))
-        .issuer_name(authority.certificate.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(at - timedelta(days=60))
-        .not_valid_after(at + timedelta(days=options["life"]))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(**usage), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
-        )
-        .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(address)]), critical=False)
-        .sign(authority.key, hashes.SHA256())
+    certificate = recipient_certificate(
+        (authority.certificate, authority.key),
+        address,
+        key,
+        site.now(),
+        encipher=options["encipher"],
+        life_days=options["life"],
     )
     path = site.root / f"{certificate.serial_number:x}.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -6,14 +6,23 @@ Source: RFC 9051 §6, RFC 8314 §3, Mozilla's Autoconfiguration.
 import shutil
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 
+from certs.tls import server_context
+from tests.support import exchange
+from tests.support.capture_peer import CapturePeer, capture_thread
 from tests.support.clients import imap, until
+from tests.support.recipient_keys import recipient_certificate
 from tests.support.reports import discharge_letter
-from tests.support.site import DemoSite
+from tests.support.site import DemoSite, pli
 from tests.support.thunderbird import Thunderbird, thunderbird
 
 pytestmark = [
@@ -292,3 +301,100 @@ def flags_in(site: DemoSite, person: Mapping[str, Any], folder: str) -> str:
             return ""
         _, (flags, *_) = box.fetch("1", "(FLAGS)")
         return flags.decode()
+
+
+DECRYPTED = (
+    FOLDER
+    + """
+    const [p12, password, subject] = args;
+    const { MailUtils } = ChromeUtils.importESModule("resource:///modules/MailUtils.sys.mjs");
+    const drafts = flagged(Ci.nsMsgFolderFlags.Drafts);
+    const find = () => headers(drafts).find(each => each.mime2DecodedSubject == subject);
+    await until(async () => { await update(drafts); return find(); }, "the encrypted message");
+    const windows = () => [...Services.wm.getEnumerator("mail:messageWindow")];
+    const shown = async () => {
+        MailUtils.openMessageInNewWindow(find());
+        const opened = await until(
+            () => windows().find(each => each.document.readyState == "complete"), "its window");
+        const icon = name =>
+            opened.messageBrowser?.contentWindow?.document.getElementById(name)?.src ?? "";
+        await until(() => icon("encryptedHdrIcon"), "its icon");
+        await new Promise(resolve => setTimeout(resolve, 2000));  // text and the other icon
+        const page = opened.messageBrowser.contentWindow.getMessagePaneBrowser().contentDocument;
+        const found = { text: page?.body?.textContent ?? "",
+                        encrypted: icon("encryptedHdrIcon"), signed: icon("signedHdrIcon") };
+        opened.close();
+        await until(() => windows().length == 0, "the end of its window");
+        return found;
+    };
+    const raw = await source(find());
+    const before = await shown();
+    const file = Cc["@mozilla.org/file/local;1"].createInstance(Ci.nsIFile);
+    file.initWithPath(p12);
+    const imported = Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB)
+        .importPKCS12File(file, password);
+    return { raw, before, imported, after: await shown() };
+    """
+)
+
+
+def test_what_leaves_encrypted_opens_with_the_recipient_s_key_and_not_without(
+    client: Thunderbird,
+    site: DemoSite,
+    people: list[Mapping[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """The other operator takes it; its recipient's Thunderbird is this one."""
+    operator = site.demo["operators"][1]
+    address, person = operator["sender"], people[1]["address"]
+    private = site.root / "pki" / "private" / "personal-ca.key"
+    key = rsa.generate_private_key(65537, 2048)
+    certificate = recipient_certificate(
+        (
+            x509.load_pem_x509_certificate((site.root / "pki" / "personal-ca.pem").read_bytes()),
+            cast(
+                "rsa.RSAPrivateKey",
+                serialization.load_pem_private_key(private.read_bytes(), password=None),
+            ),
+        ),
+        address,
+        key,
+        datetime.now(UTC),
+    )
+    pem, p12 = tmp_path / "recipient.pem", tmp_path / "recipient.p12"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    p12.write_bytes(
+        pkcs12.serialize_key_and_certificates(
+            b"essai", key, certificate, None, serialization.BestAvailableEncryption(b"secret")
+        )
+    )
+    pli("encryption", "record", str(site.root), address, str(pem))
+    pli("encryption", "ask", str(site.root), person)
+    peer = CapturePeer()
+    tls = server_context(
+        Path(operator["certificate_file"]),
+        Path(operator["key_file"]),
+        client_ca=Path(site.demo["ca_file"]),
+    )
+    with capture_thread(peer, tls, int(operator["receiver"]["port"])):
+        with exchange.account(site, 1)() as mail:
+            mail.sendmail(
+                person,
+                [address],
+                f"From: <{person}>\r\nTo: <{address}>\r\nSubject: Avis demande\r\n\r\n"
+                "ZZCANARY le contenu confidentiel\r\n",
+            )
+        assert exchange.until(lambda: len(peer.taken) == 1, 30)
+    with imap(site, people[0]) as box:
+        box.append("Drafts", "", None, peer.taken[0].octets)
+
+    seen = client.run(DECRYPTED, str(p12), "secret", "Avis demande")
+
+    assert "enveloped-data" in seen["raw"]
+    assert "ZZCANARY" not in seen["raw"]
+    assert "ZZCANARY" not in seen["before"]["text"]
+    assert "message-encrypted-notok" in seen["before"]["encrypted"]
+    assert seen["imported"] == 0
+    assert "ZZCANARY le contenu confidentiel" in seen["after"]["text"]
+    assert "message-encrypted-ok" in seen["after"]["encrypted"]
+    assert "message-signed-ok" in seen["after"]["signed"]
