@@ -40,7 +40,9 @@ from record_bridge.rights_record import (
 from record_bridge.schema import (
     TRAIL,
     agenda_entry,
+    document,
     document_chunk,
+    notice,
     patient,
     prevention_declared,
 )
@@ -67,6 +69,8 @@ __all__ = [
 ]
 
 MAX_ACCESSES = 500
+STRANGER = "stranger"
+"""Somebody whose record this is not, in the list of accesses."""
 ACCESS_KINDS = frozenset(
     {
         "record_read",
@@ -505,7 +509,8 @@ class RecordQueries:
         """List who opened the record, newest first.
 
         An access to a document that the reader does not see is shown as an access to the record,
-        without type or title (RULES §7).
+        without type or title (RULES §7). Who had opened a document of theirs while it lay in
+        another's record by mistake is named with the moment at which it left there.
 
         Args:
             patient_id: whose record.
@@ -521,18 +526,32 @@ class RecordQueries:
         )
         reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
         record = await record_facts(self._database, patient_id, self._clock())
+        elsewhere = await self._database.all(
+            select(notice.c.at, notice.c.addressee, notice.c.document_id)
+            .join(document, document.c.id == notice.c.document_id)
+            .where(notice.c.kind == "taken_out", notice.c.patient_id != patient_id)
+            .where(document.c.patient_id == patient_id)
+            .order_by(notice.c.id.desc())
+            .limit(MAX_ACCESSES)
+        )
         named = {_document_of(row.facts) for row in rows} - {0}
+        named |= {row.document_id for row in elsewhere}
         titles = {
             row["id"]: row["title"]
             for row in await rows_named(self._database, patient_id, named)
             if record is not None and decide(document_facts(row), reader, record).is_shown
         }
-        return [_access(row._asdict(), titles) for row in rows]
+        found = [_access(row._asdict(), titles) for row in rows]
+        found += [_access_elsewhere(row._asdict(), titles) for row in elsewhere]
+        return sorted(found, key=lambda each: each.at, reverse=True)[:MAX_ACCESSES]
 
     async def access_proofs(
         self, patient_id: int, viewer: Viewer | None = None
     ) -> list[dict[str, Any]]:
-        """Give what ``accesses`` lists, oldest first, each with its proof; see there for form."""
+        """Give what ``accesses`` lists, oldest first, each with its proof; see there for form.
+
+        Not what happened in another's record: its events are that record's.
+        """
         reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
         known = {0, *(row["id"] for row in await self._visible(patient_id, reader))}
         return await access_proofs(
@@ -653,6 +672,18 @@ def _agenda(row: Mapping[str, Any], unique_id: str) -> AgendaView:
 def _document_of(facts: str) -> int:
     """The document that an event is about, 0 for none."""
     return int(json.loads(facts).get("document_id", 0))
+
+
+def _access_elsewhere(row: Mapping[str, Any], titles: Mapping[int, str]) -> AccessView:
+    """Another patient stays nameless; a professional is named as in one's own record."""
+    reader = str(row["addressee"])
+    title = titles.get(row["document_id"])
+    return AccessView(
+        moment(row["at"]),
+        reader if reader.startswith("practitioner:") else STRANGER,
+        "record_read" if title is None else "read_elsewhere",
+        title,
+    )
 
 
 def _access(row: Mapping[str, Any], titles: Mapping[int, str]) -> AccessView:

@@ -14,6 +14,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.life_commands import LifeCommands
 from record_bridge.opening import list_occurrences
 from record_bridge.quarantine_commands import QuarantineCommands
+from record_bridge.queries import RecordQueries
 from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.withdrawal_commands import WithdrawalCommands
@@ -556,3 +557,28 @@ async def test_an_undone_filing_is_told_in_the_trail_of_the_record_it_left(
     assert record.rows(
         "SELECT subject, actor FROM trail_event WHERE kind = 'document_taken_out'"
     ) == [(f"patient:{patient_id}", WHO["actor"])]
+
+
+async def test_its_patient_is_told_who_had_opened_a_document_in_anothers_record(
+    record: Record,
+) -> None:
+    await filed(record)
+    wrong = record.rows("SELECT id FROM patient")[0][0]
+    read = {"patient_id": wrong, "document_id": 1, "actor": "practitioner:10100000019"}
+    await record.commands.note_access(read)
+    right = (await record.register(OTHER))["id"]
+    queries = RecordQueries(record.database, record.path, lambda: record.now)
+    assert [row.kind for row in await queries.accesses(right)] == []
+
+    await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+
+    told = {(row.kind, row.actor, row.title) for row in await queries.accesses(right)}
+    assert told == {
+        ("record_read", "stranger", None), ("record_read", "practitioner:10100000019", None),
+    }  # fmt: skip
+    await record.commands.record_release({"structure": CABINET.id, "unique_id": DOCUMENT})
+    told = {(row.kind, row.actor, row.title) for row in await queries.accesses(right)}
+    title = "Compte rendu ZZCANARYTITRE"
+    assert ("read_elsewhere", "stranger", title) in told
+    assert ("read_elsewhere", "practitioner:10100000019", title) in told
+    assert "stranger" not in {row.actor for row in await queries.accesses(wrong)}
