@@ -1,6 +1,7 @@
 """Schemas: a migrated database is what the code expects; any other is refused or upgraded."""
 
 import re
+import runpy
 import shutil
 import sqlite3
 from contextlib import closing
@@ -173,3 +174,55 @@ def test_an_empty_file_is_no_database(migrations: Path, tmp_path: Path) -> None:
 
     with pytest.raises(SchemaMismatchError):
         check_schema(tmp_path / "empty", migrations)
+
+
+def test_an_upgrade_learns_which_messages_hold_a_package(tmp_path: Path) -> None:
+    migrations, _ = SCHEMAS["mail"]
+    path = tmp_path / "mail.sqlite3"
+    first = runpy.run_path(str(migrations / "versions" / "0001_initial.py"))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in (
+            *first["STATEMENTS"],
+            "CREATE TABLE alembic_version (version_num TEXT NOT NULL PRIMARY KEY)",
+            "INSERT INTO alembic_version VALUES ('0001')",
+        ):
+            connection.execute(statement)
+        for table, values in (
+            ("mailbox", {"id": 1, "address": "dr@cab.test", "type": "PER"}),
+            ("folder", {"id": 1, "mailbox_id": 1, "name": "INBOX"}),
+            *(("blob", {"id": key, "octets": 9, "state": 0}) for key in (1, 2)),
+            ("message_index", {"blob_id": 1, "has_package": 1}),
+            ("message_index", {"blob_id": 2, "has_package": 0}),
+            *(
+                ("entry", {"id": key, "folder_id": 1, "uid": key, "blob_id": key, "octets": 9})
+                for key in (1, 2)
+            ),
+        ):
+            row = _blank(connection, table) | values
+            connection.execute(
+                f"INSERT INTO {table} ({', '.join(map(_quoted, row))})"  # noqa: S608 - ours
+                f" VALUES ({', '.join('?' * len(row))})",
+                tuple(row.values()),
+            )
+
+    migrate(path, migrations)
+
+    with closing(sqlite3.connect(path)) as connection:
+        kept = connection.execute("SELECT uid, has_package FROM entry ORDER BY id").fetchall()
+        usage = connection.execute("SELECT octets, messages FROM mailbox_usage").fetchall()
+    assert kept == [(1, 1), (2, 0)]
+    assert usage == [(18, 2)]
+
+
+def _blank(connection: sqlite3.Connection, table: str) -> dict[str, object]:
+    """Something in every column that must hold something."""
+    columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    return {
+        name: {"TEXT": "", "BLOB": b""}.get(kind, 0)
+        for _, name, kind, required, default, key in columns
+        if required and default is None and not key
+    }
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
