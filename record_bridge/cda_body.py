@@ -16,6 +16,7 @@ from typing import Final
 import pybase64
 from lxml import etree
 
+from record_bridge.cda_walk import period_of, templates, walk
 from record_bridge.errors import MalformedCdaError
 from record_bridge.formats.cda_header import HL7, CdaHeader
 from record_bridge.formats.dtm import parse_dtm
@@ -28,23 +29,6 @@ MAX_ACTS_PER_KIND: Final = 100
 MAX_LABEL: Final = 200
 MAX_SECTIONS: Final = 500
 
-_VOID_STATUS: Final = frozenset({"cancelled", "aborted", "nullified", "suspended"})
-_ACTS: Final = frozenset(
-    HL7 + name
-    for name in (
-        "act",
-        "encounter",
-        "observation",
-        "organizer",
-        "procedure",
-        "substanceAdministration",
-        "supply",
-    )
-)
-_LINKS: Final = frozenset(
-    HL7 + name for name in ("entry", "entryRelationship", "component", "section")
-)
-_FOLLOWED: Final = tuple(_LINKS | _ACTS)
 _ASKED: Final = frozenset({"ARQ", "INT", "RQO", "PRP", "PRMS", "APT"})
 """Moods of what is wanted, asked for, proposed, promised or appointed."""
 
@@ -155,46 +139,28 @@ def acts(document: etree._Element, header: CdaHeader) -> tuple[AgendaAct, ...]:
     Source: RULES §8, MSS-FACTS §4.5.
     """
     reader = _Reader(document)
-    body = document.find(f"{HL7}component/{HL7}structuredBody")
-    if body is not None:
-        reader.read(body)
+    walk(document, reader.visit)
     if header.code == _APPOINTMENT_NOTICE:
         reader.add(_appointment(header))
-    for root in _templates(document) & _CERTIFICATES.keys():
+    for root in templates(document) & _CERTIFICATES.keys():
         reader.add(_certificate(header, _CERTIFICATES[root]))
     return tuple(reader.found)
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Walks the entries, carrying down whether what encloses them is void."""
+    """Collects the acts that count."""
 
     document: etree._Element
     found: list[AgendaAct] = field(default_factory=list)
     counts: dict[ActKind, int] = field(default_factory=dict)
     narrative: dict[str, etree._Element] | None = None
 
-    def read(self, body: etree._Element) -> None:
-        stack: list[tuple[etree._Element, bool, str]] = [(body, False, "")]
-        while stack:
-            element, void, section = stack.pop()
-            inside: list[tuple[etree._Element, bool, str]] = []
-            for child in element.iterchildren(*_FOLLOWED):  # filtered in C: half the time
-                tag = child.tag
-                if tag in _LINKS:
-                    denied = _is_negated(child)
-                    code = _section_code(child) if tag == HL7 + "section" else section
-                    inside.append((child, void or denied, code))
-                else:
-                    denied = void or _is_void(child)
-                    kind = None
-                    if not denied and child.get("nullFlavor") is None:
-                        kind = _kind(child, section)
-                    if kind is not None:
-                        self.add(self._act(child, kind))
-                    if kind is not ActKind.PRESCRIPTION:  # inside one: doses of the same line
-                        inside.append((child, denied, section))
-            stack.extend(reversed(inside))
+    def visit(self, element: etree._Element, section: str) -> bool:
+        kind = _kind(element, section)
+        if kind is not None:
+            self.add(self._act(element, kind))
+        return kind is not ActKind.PRESCRIPTION  # inside one: doses of the same line
 
     def add(self, act: AgendaAct) -> None:
         count = self.counts.get(act.kind, 0)
@@ -204,7 +170,7 @@ class _Reader:
 
     def _act(self, element: etree._Element, kind: ActKind) -> AgendaAct:
         code = element.find(HL7 + "code")
-        low, high = _period(element)
+        low, high = period_of(element)
         if element.tag == HL7 + "supply":
             code = element.find(
                 f"{HL7}participant/{HL7}participantRole/{HL7}playingDevice/{HL7}code"
@@ -274,30 +240,18 @@ class _Reader:
         return text_of(self.narrative.get((reference.get("value") or "").lstrip("#")), MAX_LABEL)
 
 
-def _is_negated(element: etree._Element) -> bool:
-    """Whether negationInd holds; ``1`` is true as well (XML Schema 2 §3.2.2.1)."""
-    return (element.get("negationInd") or "").strip() in ("true", "1")
-
-
-def _is_void(element: etree._Element) -> bool:
-    if _is_negated(element):
-        return True
-    status = element.find(HL7 + "statusCode")
-    return status is not None and (status.get("code") or "").lower() in _VOID_STATUS
-
-
 def _kind(element: etree._Element, section: str) -> ActKind | None:
     """Which kind of act this is; None for what no list shows."""
     mood = element.get("moodCode")
     tag = str(element.tag).removeprefix(HL7)
     if tag == "substanceAdministration":
         return _administration(element, mood, section)
-    if tag == "observation" and mood == "GOL" and _EXAMINATION in _templates(element):
+    if tag == "observation" and mood == "GOL" and _EXAMINATION in templates(element):
         return ActKind.EXAMINATION
     if mood not in _ASKED:
         return None
     if tag == "supply":
-        is_device = section == _DEVICE_SECTION or _DEVICE in _templates(element)
+        is_device = section == _DEVICE_SECTION or _DEVICE in templates(element)
         return ActKind.PRESCRIPTION if is_device else None
     return {
         "encounter": ActKind.FOLLOW_UP,
@@ -307,46 +261,22 @@ def _kind(element: etree._Element, section: str) -> ActKind | None:
 
 
 def _administration(element: etree._Element, mood: str | None, section: str) -> ActKind | None:
-    templates = _templates(element)
+    named = templates(element)
     in_vaccinations = section == _VACCINATION_SECTION
     if mood == "EVN":
-        is_vaccination = in_vaccinations or templates & _VACCINATION_DONE
+        is_vaccination = in_vaccinations or named & _VACCINATION_DONE
         return ActKind.VACCINATION if is_vaccination else None
     if mood not in _ASKED:
         return None
-    if in_vaccinations or templates & _VACCINATION_DUE:
+    if in_vaccinations or named & _VACCINATION_DUE:
         return ActKind.VACCINATION_DUE
-    if section == _PRESCRIPTION_SECTION or templates & _PRESCRIPTION:
+    if section == _PRESCRIPTION_SECTION or named & _PRESCRIPTION:
         return ActKind.PRESCRIPTION
     return None
 
 
-def _templates(element: etree._Element) -> frozenset[str]:
-    return frozenset(t.get("root") or "" for t in element.iterfind(HL7 + "templateId"))
-
-
-def _section_code(section: etree._Element) -> str:
-    code = section.find(HL7 + "code")
-    return "" if code is None else code.get("code") or ""
-
-
 def _subsections(element: etree._Element) -> Iterator[etree._Element]:
     return element.iterfind(f"{HL7}component/{HL7}section")
-
-
-def _time(element: etree._Element | None) -> str | None:
-    value = None if element is None else element.get("value")
-    return value.strip()[:40] if value and value.strip() else None
-
-
-def _period(element: etree._Element) -> tuple[str | None, str | None]:
-    """Start and end as written, from the first effectiveTime that says either."""
-    for when in element.iterfind(HL7 + "effectiveTime"):
-        low = _time(when) or _time(when.find(HL7 + "low")) or _time(when.find(HL7 + "center"))
-        high = _time(when.find(HL7 + "high"))
-        if low or high:
-            return low, high
-    return None, None
 
 
 def _end_of_use(element: etree._Element, low: str | None) -> str | None:

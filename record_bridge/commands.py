@@ -56,6 +56,7 @@ ACCESS_KINDS = frozenset(
         "record_read",
         "document_read",
         "agenda_read",
+        "results_read",
         "document_pdf",
         "calendar_read",
         "record_exported",

@@ -468,6 +468,28 @@ class AgendaAct:
     atc: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LabResult:
+    """One laboratory result as its document tells it.
+
+    Attributes:
+        loinc: what was measured.
+        label: displayName of the code as the sender wrote it; text only, at most 200 characters.
+        value: a decimal number with a point, as precise as it was told; None for a result that
+            is no single number (a text, a code, an interval).
+        sign: "" for a value, "<", "<=", ">" or ">=" for a bound, which is never a value.
+        unit: of UCUM, as written; "" for none.
+        when: when it was measured as written, None when unknown.
+    """
+
+    loinc: str
+    label: str
+    value: str | None
+    sign: str
+    unit: str
+    when: str | None
+
+
 class AgendaStatus(enum.Enum):
     """Where an entry of the agenda stands."""
 
@@ -532,6 +554,7 @@ class OpenedDocument:
         header: None when it could not be read (``problem`` says so).
         claim: who it says it is about.
         acts: acts that count, in document order, within the caps.
+        results: laboratory results, the same.
         media_type: type of the body: "application/pdf" and so on for level 1, "" for level 3.
     """
 
@@ -541,6 +564,7 @@ class OpenedDocument:
     header: CdaHeader | None
     claim: Claim
     acts: tuple[AgendaAct, ...] = ()
+    results: tuple[LabResult, ...] = ()
     media_type: str = ""
     problem: Problem | None = None
 

@@ -17,14 +17,23 @@ from certs.sandbox import SandboxPool, Shared
 from certs.smime import Trust
 from directory.lookup import Directory
 from directory.model import Structure
-from record_bridge.model import AgendaAct, Environment, Occurrence, Opened, Origin, OriginKind
+from record_bridge.model import (
+    AgendaAct,
+    Environment,
+    LabResult,
+    Occurrence,
+    Opened,
+    Origin,
+    OriginKind,
+)
 from record_bridge.opening import OpenRequest
 from record_bridge.origin import OriginFacts, classify
 
 OPEN = "record_bridge.opening:open_message"
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
 READ_ACTS = "record_bridge.opening:read_acts"
-FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS)
+READ_RESULTS = "record_bridge.opening:read_results"
+FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_RESULTS)
 """What a pool given to ``Opener`` must be allowed to run."""
 OPEN_DEADLINE_S = 10.0
 """Threat X6 gives a document five seconds; a message may hold several."""
@@ -127,6 +136,18 @@ class Opener:
         pool = self._pool or await self.start()
         found: tuple[AgendaAct, ...] = await pool.run(
             READ_ACTS, content, deadline_s=OPEN_DEADLINE_S
+        )
+        return found
+
+    async def results(self, content: bytes) -> tuple[LabResult, ...]:
+        """The laboratory results of a document that was filed once.
+
+        Raises:
+            SandboxError: the worker crashed, was too slow, or the code failed.
+        """
+        pool = self._pool or await self.start()
+        found: tuple[LabResult, ...] = await pool.run(
+            READ_RESULTS, content, deadline_s=OPEN_DEADLINE_S
         )
         return found
 

@@ -19,7 +19,7 @@ from certs.addresses import parse_addr_spec, parse_address_list, single_from
 from certs.errors import CertsError, MalformedAddressError
 from certs.mime import Outline, Part
 from certs.verdict import SignatureVerdict
-from record_bridge import cda_body, identity
+from record_bridge import cda_body, identity, lab_results
 from record_bridge.errors import MalformedDocumentError
 from record_bridge.formats import auth_results, xds_metadata
 from record_bridge.formats.cda_header import CdaHeader, load_cda, read_header
@@ -30,6 +30,7 @@ from record_bridge.model import (
     Claim,
     Environment,
     ErrorCode,
+    LabResult,
     Occurrence,
     Opened,
     OpenedDocument,
@@ -293,6 +294,7 @@ class _File:
     sha1: str
     header: CdaHeader | None
     acts: tuple[AgendaAct, ...] = ()
+    results: tuple[LabResult, ...] = ()
     media_type: str = ""
 
 
@@ -317,14 +319,20 @@ def _read(content: bytes) -> _File:
         root = load_cda(content)
         header = read_header(root)
         acts = cda_body.acts(root, header)
+        results = lab_results.results(root, header)
     except MalformedDocumentError:
         return _File(content, sha256, sha1, None)
-    return _File(content, sha256, sha1, header, acts, cda_body.level1_media_type(root))
+    return _File(content, sha256, sha1, header, acts, results, cda_body.level1_media_type(root))
 
 
 def read_acts(content: bytes) -> tuple[AgendaAct, ...]:
     """The acts of a document that was filed once; none when it cannot be read any more."""
     return _read(content).acts
+
+
+def read_results(content: bytes) -> tuple[LabResult, ...]:
+    """The laboratory results of a document that was filed once; none when it is unreadable."""
+    return _read(content).results
 
 
 def _opened_document(
@@ -344,6 +352,7 @@ def _opened_document(
         file.header,
         identity.claim_of(file.header, entry, listing, environment),
         acts=file.acts,
+        results=file.results,
         media_type=file.media_type,
         problem=_disagreement(entry, file, file.header.unique_id),
     )

@@ -19,6 +19,7 @@ from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
 from record_bridge.access_proofs import access_proofs
 from record_bridge.formats.dtm import paris_day
+from record_bridge.lab_queries import LabQueries
 from record_bridge.lateness import late
 from record_bridge.life_queries import LifeQueries
 from record_bridge.listing import DocumentKind, Wanted, page_of, seen_by
@@ -77,6 +78,7 @@ ACCESS_KINDS = frozenset(
         "document_read",
         "document_pdf",
         "agenda_read",
+        "results_read",
         "record_listed",
         "agenda_listed",
         "prevention_declared",
@@ -273,6 +275,7 @@ class RecordQueries:
         self.path = path
         """The database's file, for what reads a snapshot of its own."""
         self._clock = clock
+        self.labs = LabQueries(database, clock)
         self.life = LifeQueries(database)
         self.packs = PackQueries(database)
         self.rights = RightsQueries(database, clock)

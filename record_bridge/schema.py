@@ -204,11 +204,19 @@ document = Table(
     Column("words", Text, nullable=False, server_default="", comment="search_words.kept"),
     Column("refs", Text, nullable=False, server_default="", comment="roles:RPPS, space separated"),
     Column("number", Integer, comment="repository.number_of its unique id"),
+    Column(
+        "results_read",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="1: its laboratory results are in lab_result",
+    ),
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
     Index("document_patient", "patient_id", "number"),
     Index("document_moved", "structure_id", sqlite_where=text("moved = 1")),
     Index("document_identity", "identity_id"),
+    Index("document_results", "id", sqlite_where=text("results_read = 0")),
     Index("document_release", "release_at", sqlite_where=text("release_at IS NOT NULL")),
     Index(
         "document_parent",
@@ -279,6 +287,21 @@ agenda_entry = Table(
     Column("created_at", Integer, nullable=False),
     Index("agenda_entry_patient", "patient_id", "day"),
     Index("agenda_entry_document", "document_id"),
+)
+
+lab_result = Table(
+    "lab_result",
+    METADATA,
+    Column("document_id", ForeignKey("document.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("loinc", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("value", Text, comment="a decimal number; NULL: no single number"),
+    Column("sign", Text, nullable=False, comment="of a bound, else ''"),
+    Column("unit", Text, nullable=False, comment="UCUM, as written"),
+    Column("day", Text, comment="AAAA-MM-JJ; NULL: unknown"),
+    Column("at", Integer, comment="when an hour is known"),
+    comment="read from a document's octets: whose it is and whether it counts is the document's",
 )
 
 prevention_declared = Table(

@@ -33,6 +33,7 @@ from record_bridge.handover_commands import HandoverCommands
 from record_bridge.handover_queue import choose
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.inbox import InboxLogin
+from record_bridge.late_results import AT_ONCE, read_late_results
 from record_bridge.lateness import late
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
@@ -48,6 +49,7 @@ from record_bridge.reply import ReplySender, SubmissionLogin
 from record_bridge.repository import open_record
 from record_bridge.reviving import revive
 from record_bridge.rights_commands import RightsCommands
+from record_bridge.trend_commands import TrendCommands
 from record_bridge.watcher import Watcher, WatcherParts
 from record_bridge.withdrawal_commands import WithdrawalCommands
 
@@ -175,12 +177,14 @@ class BridgeWorker:
     def table(self) -> dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]:
         """Give every command by name, for the control socket."""
         assert self._record is not None  # noqa: S101 - only inside the ``async with``
+        rights = RightsCommands(self.commands, self._directory.practitioner)
         return (
             self.commands.table()
             | PreventionCommands(self._record, _now).table()
             | CalendarCommands(self._record, _now).table()
             | LifeCommands(self._record, _now).table()
-            | RightsCommands(self.commands, self._directory.practitioner).table()
+            | rights.table()
+            | TrendCommands(self.commands, rights.viewer).table()
             | MaskingCommands(self.commands).table()
             | AgendaCommands(self.commands, self._settings.record).table()
             | ApiTokenCommands(self.commands, self._directory.practitioner).table()
@@ -267,6 +271,9 @@ class BridgeWorker:
                     self.wake()
                 await self.opener.refresh(_now())
                 await self._tell_of_late()
+                while not self._stopping.is_set():
+                    if await read_late_results(self.record, self.opener) < AT_ONCE:
+                        break
             except Exception as error:
                 log.exception("refresh_failed", error_type=type(error).__name__, phase="refresh")
             try:

@@ -238,6 +238,25 @@ def reopen_record(
     _done(result, "Open.", as_json=as_json)
 
 
+@record.command("trends")
+def list_trends(
+    site: SiteArgument,
+    patient: PatientOption,
+    seen_by: Annotated[str, typer.Option("--as", help=f"What this one sees: {WHO}")] = "patient",
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List a patient's laboratory results by analysis, as somebody sees them."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"as": seen_by}
+    rows = run(ask(place, Owner.BRIDGE, "record_trends", wanted))
+    columns = ("name", "loinc", "day", "sign", "value", "unit", "document")
+    show_rows(rows, dict(zip(columns, columns, strict=True)), as_json=as_json)
+
+
 @record.command("show")
 def show_document(
     site: SiteArgument,

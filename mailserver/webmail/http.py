@@ -50,6 +50,7 @@ from mailserver.webmail import (
     quarantine_pages,
     record_pages,
     rights_pages,
+    trend_pages,
     unread_pages,
 )
 from mailserver.webmail.pages import STATIC, error_page
@@ -263,6 +264,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/patients/ouvrir", care_pages.declare, methods=["POST"]),
             Route("/patients/{patient:int}", care_pages.patient),
             Route("/patients/{patient:int}/recherche", care_pages.search, methods=["POST"]),
+            Route("/patients/{patient:int}/biologie", trend_pages.care),
             Route(care_document, care_pages.document),
             Route(care_document + "/fichier/{number:int}", care_pages.document_file),
             Route(care_document + "/liberer", care_pages.release, methods=["POST"]),
@@ -293,6 +295,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/dossier/admission/{pack:int}/{item:int}", admission_pages.item_file),
             Route("/dossier/admission/{pack:int}/{item:int}/lu", admission_pages.item_read,
                   methods=["POST"]),
+            Route("/dossier/biologie", trend_pages.own),
             Route("/dossier/recherche", life_pages.search_page, methods=["GET"]),
             Route("/dossier/recherche", life_pages.search, methods=["POST"]),
             Route("/dossier/historique", life_pages.history),

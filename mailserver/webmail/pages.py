@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from mailserver.store.model import Flag
-from mailserver.webmail import life_text, rights_text, text_fr
+from mailserver.webmail import life_text, rights_text, text_fr, trend_chart
 from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
 
@@ -61,6 +61,8 @@ _ENVIRONMENT.filters.update(
     trait=text_fr.trait,
     identity_status=text_fr.identity_status,
     short_month=text_fr.short_month,
+    result_text=trend_chart.result_text,
+    told_text=trend_chart.told_text,
     named_address=named_address,
     subject_title=text_fr.subject_title,
     profile_kind=life_text.profile_kind,

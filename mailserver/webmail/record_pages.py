@@ -108,7 +108,7 @@ async def note_access(
     Args:
         request: for the services.
         record: whose record, and who opens it.
-        page: ``record``, ``agenda``, ``document`` or ``file``.
+        page: ``record``, ``agenda``, ``results``, ``document`` or ``file``.
         document_id: the document, when it is about one.
 
     Raises:
@@ -117,8 +117,8 @@ async def note_access(
     arguments = {"patient_id": record.patient.id, "page": page, "actor": record.actor}
     if document_id is not None:
         arguments["document_id"] = document_id
-    if page == "agenda":
-        arguments["kind"] = "agenda_read"
+    if page in ("agenda", "results"):
+        arguments["kind"] = f"{page}_read"
     try:
         await services_of(request).record("note_access", arguments)
     except (OSError, MailServerError, RecordBridgeError) as error:

@@ -103,6 +103,7 @@ _ACCESS_KINDS: Final = {
     "record_listed": "consultation du dossier",
     "agenda_read": "consultation de l'agenda",
     "agenda_listed": "consultation de l'agenda",
+    "results_read": "consultation du suivi biologique",
     "agenda_decided": "réponse dans l'agenda",
     "prevention_declared": "«\u00a0déjà fait\u00a0» dans l'agenda",
     "prevention_undone": "«\u00a0déjà fait\u00a0» annulé dans l'agenda",

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from starlette.routing import Mount
 
+from record_bridge.model import LabResult
 from record_bridge.queries import number_of
 from tests.support.cda import OID_TEST, PDF, CdaSpec
 from tests.support.mailsite import DOCTOR, PATIENT, RPPS, UNFILED
@@ -115,6 +116,9 @@ async def furnish(site: Webmail, case: Case, *, with_hidden: bool) -> None:
 async def _file(site: Webmail, case: Case, unique_id: str, *, title: str, **columns: Any) -> None:
     spec = CdaSpec(unique_id=unique_id, title=title, pdf=PDF)
     key = await site.file(spec, login=case.whose, **columns)
+    value = {SHOWN: "13.1", HIDDEN: "99.9", LATER: "12.9"}[unique_id]
+    day = f"2026100{unique_id[-1]}"
+    await site.add_results(key, LabResult("718-7", "Hémoglobine", value, "", "g/dL", day))
     for ordinal, more in enumerate(
         ({"title": f"{title} rendez-vous"}, {"kind": "vaccination", "atc": "J07BB02",
          "title": f"{title} vaccin", "status": "history", "day": "2025-11-03"})
@@ -167,7 +171,7 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
         "/dossier/fichiers", "/dossier/recherche", "/dossier/historique", "/dossier/archive",
         "/dossier/acces", "/dossier/acces/preuves", "/agenda", "/agenda/calendriers", "/healthz",
         "/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml",
-        "/pli.mobileconfig", "/dossier/admission",
+        "/pli.mobileconfig", "/dossier/admission", "/dossier/biologie",
     ):  # fmt: skip
         await w.get(path)
     await w.get("/metrics")
@@ -237,6 +241,7 @@ async def _care(w: Walk, shown: int, hidden: int) -> None:
     search = page + "/recherche"
     for words in ("ZZCACHE", "Montre", "2026"):
         await w.post(search, f"/patients/{whose}/recherche", words=words)
+    await w.get(page + "/biologie", f"/patients/{whose}/biologie")
     document = page + "/document/{document:int}"
     for number in (shown, hidden):
         path = f"/patients/{whose}/document/{number}"
@@ -416,6 +421,7 @@ async def test_a_hidden_document_changes_no_octet_of_any_answer(both: Pair, case
         assert (route, status, headers) == expected[:3]
         assert bare(content) == bare(expected[3]), route
         assert b"ZZCACHE" not in content.replace(b'value="ZZCACHE"', b"")
+        assert b"99,9" not in content, route
 
 
 @pytest.mark.timeout(120)
@@ -431,7 +437,7 @@ async def test_a_document_that_is_not_hidden_changes_answers(both: Pair) -> None
     assert {
         "GET /accueil", "GET /dossier", "GET /dossier/categorie/{code}",
         "GET /dossier/document/{document:int}", "POST /dossier/recherche", "GET /agenda",
-        "GET /dossier/archive", "GET /dossier/historique", "GET /calendrier/{secret}",
+        "GET /dossier/archive", "GET /dossier/biologie", "GET /dossier/historique", "GET /calendrier/{secret}",
         "PROPFIND /caldav/{path:path}", "REPORT /caldav/{path:path}", "GET /dossier/acces",
     } <= differing  # fmt: skip
 
@@ -454,7 +460,12 @@ async def test_the_commands_that_speak_for_a_viewer_say_the_same(
         folder.mkdir()
         async with webmail(folder) as site:
             await furnish(site, case, with_hidden=with_hidden)
-            told.append(await site.tell("access_list", case.whose, **{"as": who}))
+            told.append(
+                [
+                    await site.tell(command, case.whose, **{"as": who})
+                    for command in ("access_list", "record_trends")
+                ]
+            )
 
     assert told[0] == told[1]
-    assert (told[0] == []) == bool(case.blocked)
+    assert [each == [] for each in told[0]] == [bool(case.blocked)] * 2

@@ -352,6 +352,46 @@ def device(
     )
 
 
+def lab_result(
+    value: str,
+    when: str | None = "20261102080000+0100",
+    *,
+    loinc: str = "718-7",
+    label: str = "Hémoglobine [Masse/Volume] Sang ; Numérique",
+    attributes: str = "",
+    template: str = "1.2.250.1.213.1.1.3.80",
+    inside: str = "",
+) -> tuple[str, str]:
+    """A laboratory result; ``value`` is the ``value`` element (`quantity`, `bound`, `told`)."""
+    return "18719-5", (
+        '<act classCode="ACT" moodCode="EVN"><statusCode code="completed"/>'
+        '<entryRelationship typeCode="COMP">'
+        f'<observation classCode="OBS" moodCode="EVN" {attributes}>'
+        f'<templateId root="{template}"/><code code="{loinc}" displayName={quoteattr(label)}'
+        ' codeSystem="2.16.840.1.113883.6.1"/><statusCode code="completed"/>'
+        f"{_when(when) if when else ''}{value}{inside}"
+        "</observation></entryRelationship></act>"
+    )
+
+
+_XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+
+
+def quantity(value: str, unit: str = "g/dL", kind: str = "PQ") -> str:
+    """A value of a result."""
+    return f'<value {_XSI} xsi:type="{kind}" value={quoteattr(value)} unit={quoteattr(unit)}/>'
+
+
+def bound(end: str, value: str, unit: str = "mg/L", more: str = "") -> str:
+    """An interval of which one end is known."""
+    return f'<value {_XSI} xsi:type="IVL_PQ"><{end} value="{value}" unit="{unit}" {more}/></value>'
+
+
+def told(text: str, kind: str = "ED") -> str:
+    """A result as text."""
+    return f'<value {_XSI} xsi:type="{kind}">{escape(text)}</value>'
+
+
 def acts(*entries: tuple[str, str]) -> tuple[tuple[str, str], ...]:
     """Shorthand for ``CdaSpec.acts``."""
     return tuple(entries)

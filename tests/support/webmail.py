@@ -19,21 +19,23 @@ from directory.model import DirectoryMailbox, Practitioner
 from mailserver.store.model import NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
-from record_bridge import repository, schema
+from record_bridge import repository, schema, storing
 from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
-from record_bridge.model import Environment
+from record_bridge.model import Environment, LabResult
 from record_bridge.offer_commands import OfferCommands
+from record_bridge.opening import read_results
 from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.queries import RecordQueries
 from record_bridge.rematching import Rematcher
 from record_bridge.rights_commands import RightsCommands
+from record_bridge.trend_commands import TrendCommands
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import OID_TEST, CdaSpec, cda
 from tests.support.mailsite import (
@@ -138,6 +140,14 @@ class Webmail:
         """Put an entry into a patient's agenda."""
         return await self.record.write(_add_agenda, (self.patients[login], document_id, columns))
 
+    async def add_results(self, document_id: int, *results: LabResult) -> None:
+        """Give a document laboratory results besides those it says."""
+
+        def put(connection: Any, _: None) -> None:
+            storing.put_results(connection, document_id, results, AT)
+
+        await self.record.write(put, None)
+
 
 PROFESSIONALS = (
     (DOCTOR, Practitioner(RPPS[DOCTOR], "MARTIN", "Claire", "10", "SM26"), "cabinet"),
@@ -185,6 +195,7 @@ def _file(connection: Any, value: tuple[int, bytes, CdaSpec, dict[str, Any]]) ->
     } | columns  # fmt: skip
     document_id = repository.insert_document(connection, row)
     repository.store_chunks(connection, "document_chunk", "document_id", (document_id, content))
+    storing.put_results(connection, document_id, read_results(content), AT)
     return document_id
 
 
@@ -244,9 +255,11 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
                 lambda: None,
             )
         )
+        rights = RightsCommands(commands, mail.directory.practitioner)
         table = (
             commands.table()
-            | RightsCommands(commands, mail.directory.practitioner).table()
+            | rights.table()
+            | TrendCommands(commands, rights.viewer).table()
             | MaskingCommands(commands).table()
             | ApiTokenCommands(commands, mail.directory.practitioner).table()
             | AgendaCommands(commands, root / "record.sqlite3").table()

@@ -199,6 +199,7 @@ CREATE TABLE document_next (
     words TEXT DEFAULT '' NOT NULL,
     refs TEXT DEFAULT '' NOT NULL,
     number INTEGER,
+    results_read INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
     CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
@@ -673,6 +674,21 @@ DROP TABLE agenda_entry
 ALTER TABLE agenda_entry_next RENAME TO agenda_entry
 """,
     """
+CREATE TABLE lab_result (
+    document_id INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    loinc TEXT NOT NULL,
+    label TEXT NOT NULL,
+    value TEXT,
+    sign TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    day TEXT,
+    at INTEGER,
+    PRIMARY KEY (document_id, ordinal),
+    FOREIGN KEY(document_id) REFERENCES document (id) ON DELETE CASCADE
+)
+""",
+    """
 CREATE TABLE handover (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -784,6 +800,9 @@ CREATE INDEX document_patient ON document (patient_id, number)
 """,
     """
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
+""",
+    """
+CREATE INDEX document_results ON document (id) WHERE results_read = 0
 """,
     """
 CREATE INDEX handover_due ON handover (structure_id, next_at) WHERE state = 'waiting'

@@ -1,0 +1,77 @@
+"""Laboratory results over time: the patient's page and that of professionals.
+
+Both ask ``LabQueries``, where the decision that shows a document shows its results (RULES §7).
+The look is in the trail before anything is shown; addresses name no analysis.
+
+Source: RULES §7, RULES §8, RULES §13.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mailserver.webmail.care_pages import note_care, wanted_care
+from mailserver.webmail.pages import render
+from mailserver.webmail.record_pages import note_access, page_number, wanted_record
+from mailserver.webmail.session import Visitor, services_of, signed_in
+from mailserver.webmail.trend_chart import Chart, chart_of
+from record_bridge.lab_queries import Trends
+from record_bridge.queries import number_of
+from record_bridge.trends import Series
+
+PAGE: Final = 20
+OPENED: Final = 3
+"""So few series are opened at once."""
+
+
+async def _own(request: Request, visitor: Visitor) -> Response:
+    record = await wanted_record(request, visitor)
+    await note_access(request, record, "results", None)
+    trends = await services_of(request).queries.labs.trends(record.patient.id, record.viewer)
+    values = {
+        "section": "record",
+        "back": ("/dossier", "mes documents"),
+        "base": "/dossier",
+        "whose": "",
+        **_shown(trends, page_number(request)),
+    }
+    return render("trends.html", visitor, values)
+
+
+async def _care(request: Request, visitor: Visitor) -> Response:
+    found = await wanted_care(request, visitor)
+    await note_care(request, found, ("results_read", None))
+    queries = services_of(request).queries
+    trends = await queries.labs.trends(found.patient.id, found.professional.viewer)
+    base = f"/patients/{found.patient.id}"
+    values = {
+        "section": "care",
+        "back": (base, "dossier du patient"),
+        "base": base,
+        "whose": f"{found.patient.family} {found.patient.given}",
+        **_shown(trends, page_number(request)),
+    }
+    return render("trends.html", visitor, values)
+
+
+def _shown(trends: Trends, number: int) -> Mapping[str, object]:
+    """One page of series, each with its drawing."""
+    first = (number - 1) * PAGE
+    shown: list[tuple[Series, Chart | None]] = [
+        (each, chart_of(each)) for each in trends.series[first : first + PAGE]
+    ]
+    return {
+        "shown": shown,
+        "total": len(trends.series),
+        "cut": trends.cut,
+        "opened": len(trends.series) <= OPENED,
+        "before": number - 1 if shown or number > 1 else 0,
+        "after": number + 1 if first + PAGE < len(trends.series) else 0,
+        "number_of": number_of,
+    }
+
+
+own = signed_in(_own)
+care = signed_in(_care)
