@@ -18,7 +18,7 @@ from certs.issue import PracticePki
 from mailserver.webmail.http import WebBind, serve_web
 from tests.support import axe
 from tests.support.cda import OID_TEST, CdaSpec
-from tests.support.furnished import OFFERED, furnish
+from tests.support.furnished import OFFERED, furnish, furnish_care
 from tests.support.hprim import letter
 from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, UNFILED
 from tests.support.webmail import OTHER_PATIENT, PASSWORD, webmail
@@ -413,4 +413,72 @@ async def test_a_professional_prepares_an_admission_and_axe_finds_nothing(site, 
         webmail_site.clock.pass_(seconds=30)
         await sign_in(page, base, webmail_site.code())
         await look_at(page, "accueil-admission-rappelee", width, gallery)
+        await browser.close()
+
+
+PATIENTS_PAGES = {
+    "admission": "/dossier/admission",
+    "applications": "/dossier/applications",
+    "categorie": "/dossier/categorie/10",
+    "volontes-ecrites": "/dossier/volontes",
+    "profil-rempli": "/dossier/profil",
+    "fichiers-deposes": "/dossier/fichiers",
+    "urgence-remplie": "/dossier/urgence",
+    "droits-donnes": "/dossier/droits",
+    "prevenir-vide": "/prevenir",
+    "accueil-admission": "/accueil",
+}
+PROFESSIONALS_PAGES = {
+    "pro-suivis": "/patients",
+    "pro-dossier-suivi": "/patients/1",
+    "pro-prevenir": "/prevenir",
+    "pro-quarantaine": "/quarantaine",
+    "pro-quarantaine-inconnu": "/quarantaine/2",
+    "pro-quarantaine-traits": "/quarantaine/1",
+}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_filled_pages_and_decisions_and_axe_finds_nothing(site, gallery, width):
+    webmail_site, base = site
+    await furnish_care(webmail_site)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = await browser.new_context(
+            ignore_https_errors=True, viewport={"width": width, "height": 800}, locale="fr-FR"
+        )
+        page = await context.new_page()
+        await sign_in(page, base, webmail_site.code())
+        for name, path in PATIENTS_PAGES.items():
+            await page.goto(base + path)
+            await look_at(page, name, width, gallery)
+        # the menu of a patient holds in one line, also on a small telephone
+        tops = (
+            await page.get_by_role("navigation", name="Menu principal")
+            .get_by_role("link")
+            .evaluate_all("links => links.map(each => each.getBoundingClientRect().top)")
+        )
+        assert len(tops) == 5
+        assert len(set(tops)) == 1
+        await page.get_by_role("button", name="Se déconnecter").click()
+
+        webmail_site.clock.pass_(seconds=30)
+        await sign_in(page, base, webmail_site.code(), "doctor")
+        for name, path in PROFESSIONALS_PAGES.items():
+            await page.goto(base + path)
+            await look_at(page, name, width, gallery)
+        await page.get_by_label("Raison").fill("Vérifié au téléphone")
+        await page.get_by_role("radio").check()
+        await page.get_by_role("button", name="Intégrer au dossier choisi").click()
+        await page.get_by_text("Décision prise").wait_for()
+        await look_at(page, "pro-quarantaine-integre", width, gallery)
+        await page.get_by_label("Raison").fill("Erreur")
+        await page.get_by_role("button", name="Annuler la décision").click()
+        await page.get_by_role("button", name="Intégrer au dossier choisi").wait_for()
+        await page.goto(f"{base}/patients/1")
+        await page.get_by_role("link", name="IRM du genou droit").click()
+        await look_at(page, "pro-liberer", width, gallery)
+        await page.get_by_role("button", name="Le montrer au patient").click()
+        await page.get_by_text("Le patient voit ce document").wait_for()
+        await look_at(page, "pro-libere", width, gallery)
         await browser.close()
