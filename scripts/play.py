@@ -152,13 +152,15 @@ def say_where_to_look(site: DemoSite) -> None:
     )
     say(f"    login       {person['address']}")
     say(f"    password    {person['password']}")
-    say(f"  webmail of the patient    https://localhost:{site.port('https')}/")
-    say(f"    login       {patient['webmail_login']}")
-    say(f"    password    {patient['webmail_password']}")
-    secret = patient["webmail_totp_secret"]
-    say(f"    TOTP        {secret} (add it to an authenticator, or for a code:")
-    code = f'import pyotp; print(pyotp.TOTP("{secret}").now())'
-    say(f"                {sys.executable} -c '{code}' )")
+    say(f"  webmail                   https://localhost:{site.port('https')}/")
+    for who, account in (("the patient", patient), ("the professional", person)):
+        secret = account["webmail_totp_secret"]
+        code = f'import pyotp; print(pyotp.TOTP("{secret}").now())'
+        say(f"   as {who}")
+        say(f"    login       {account['webmail_login']}")
+        say(f"    password    {account['webmail_password']}")
+        say(f"    TOTP        {secret} (add it to an authenticator, or for a code:")
+        say(f"                {sys.executable} -c '{code}' )")
     say(f"  all accounts              {site.root / 'demo.json'}")
     say(
         f"  what was filed            {PLI} record list {site.root} --ins {patient['ins']} "

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
 from mailserver.webmail.commanding import run
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import refusal_of, render, typed_in
 from mailserver.webmail.record_pages import (
     OwnRecord,
     note_access,
@@ -35,7 +35,8 @@ MAX_RULE: Final = 40
 DECIDABLE: Final = frozenset({"proposed", "to_schedule"})
 
 
-async def _agenda(request: Request, visitor: Visitor) -> Response:
+async def agenda_page(request: Request, visitor: Visitor) -> Response:
+    """Show the agenda; the form of an appointment that was refused keeps what was typed."""
     services = services_of(request)
     record = await own_record(request, visitor)
     if record is None:
@@ -61,9 +62,10 @@ async def _agenda(request: Request, visitor: Visitor) -> Response:
         "undone": request.query_params.get("annule") == "1",
         "noted": request.query_params.get("note") == "1",
         "removed": request.query_params.get("supprime") == "1",
-        "not_noted": request.query_params.get("rdv") == "1",
+        "not_noted": refusal_of(request) == "rendez-vous",
         "no_day": request.query_params.get("date") == "1",
         "today": today(services.clock()),
+        "typed": typed_in(request),
     }
     return render("agenda.html", visitor, values)
 
@@ -165,7 +167,7 @@ async def _line(request: Request, visitor: Visitor) -> dict[str, Any]:
     }
 
 
-agenda = signed_in(_agenda)
+agenda = signed_in(agenda_page)
 done = signed_in(_done)
 declare = signed_in(_declare)
 take_back = signed_in(_take_back)

@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from mailserver.webmail.agenda_pages import agenda_page
 from mailserver.webmail.commanding import run
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, render
 from mailserver.webmail.record_pages import OwnRecord, wanted_record
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
@@ -30,6 +31,7 @@ from record_bridge.rights import Part
 MAX_FIELD: Final = 200
 APPOINTMENT: Final = timedelta(minutes=30)
 """How long an appointment lasts when nothing else is said."""
+APPOINTMENT_FIELDS: Final = ("title", "day", "time", "place")
 
 
 async def _calendars(request: Request, visitor: Visitor) -> Response:
@@ -132,21 +134,21 @@ async def still_opens(services: WebmailServices, key: CalendarKey) -> bool:
 async def _add(request: Request, visitor: Visitor) -> Response:
     """Note an appointment of one's own."""
     record = await wanted_record(request, visitor)
-    title = (await field_of(request, "title", MAX_FIELD)).strip()
-    day_text = await field_of(request, "day", 10)
-    time_text = await field_of(request, "time", 5)
+    typed = {name: await field_of(request, name, MAX_FIELD) for name in APPOINTMENT_FIELDS}
+    title = typed["title"].strip()
+    refused = RedirectResponse("/agenda?refus=rendez-vous", status_code=303)
     try:
-        day = date.fromisoformat(day_text)
-        clock = time.fromisoformat(time_text) if time_text else None
+        day = date.fromisoformat(typed["day"])
+        clock = time.fromisoformat(typed["time"]) if typed["time"] else None
     except ValueError:
-        return RedirectResponse("/agenda?rdv=1", status_code=303)
+        return await again(request, visitor, refused, typed, agenda_page)
     now = services_of(request).clock().date()
     if not title or abs((day - now).days) > 3660:
-        return RedirectResponse("/agenda?rdv=1", status_code=303)
+        return await again(request, visitor, refused, typed, agenda_page)
     arguments: dict[str, Any] = {
         "patient_id": record.patient.id,
         "title": title,
-        "place": await field_of(request, "place", MAX_FIELD),
+        "place": typed["place"],
         "day": day.isoformat(),
         "actor": record.actor,
     }

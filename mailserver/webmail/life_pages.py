@@ -20,7 +20,7 @@ from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.agenda_entries import AgendaOf, whole_agenda
 from mailserver.webmail.files import download
 from mailserver.webmail.life_text import REFUSALS
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.record_pages import OwnRecord, note_access, wanted_record
 from mailserver.webmail.search import searched
 from mailserver.webmail.services import WebmailServices
@@ -43,8 +43,9 @@ async def page_values(request: Request, record: OwnRecord) -> dict[str, object]:
     return {
         "section": "record",
         "record": record,
-        "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
+        "refusal": REFUSALS.get(refusal_of(request), ""),
         "done": request.query_params.get("fait") == "1",
+        "typed": typed_in(request),
         "today": today(services_of(request).clock()),
     }
 
@@ -106,7 +107,8 @@ def _groups(items: Any) -> list[tuple[str, list[ProfileItem]]]:
 async def _profile_add(request: Request, visitor: Visitor) -> Response:
     names = ("kind", "text", "measure", "value", "day")
     arguments = {name: await field_of(request, name, MAX_FIELD) for name in names}
-    return await tried(request, visitor, "/dossier/profil", ("profile_add", arguments))
+    answer = await tried(request, visitor, "/dossier/profil", ("profile_add", arguments))
+    return await again(request, visitor, answer, arguments, _profile)
 
 
 async def _profile_remove(request: Request, visitor: Visitor) -> Response:
@@ -140,7 +142,8 @@ async def _wish(request: Request, visitor: Visitor) -> Response:
         for name in ("kind", "day", "person", "contact")
     }
     arguments["text"] = await field_of(request, "text", MAX_TEXT)
-    return await tried(request, visitor, "/dossier/volontes", ("directive_write", arguments))
+    answer = await tried(request, visitor, "/dossier/volontes", ("directive_write", arguments))
+    return await again(request, visitor, answer, arguments, _wishes)
 
 
 async def _wish_withdraw(request: Request, visitor: Visitor) -> Response:

@@ -10,6 +10,7 @@ Source: RULES §3, RULES §4, RULES §13.
 
 import base64
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -20,7 +21,7 @@ from directory.codes import MailboxType, known_types, type_label
 from mailserver.errors import CommandError, MailServerError
 from mailserver.store.model import EntryDetail, Mailbox
 from mailserver.webmail.life_text import REFUSALS as FILE_REFUSALS
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import Professional, professionals_of
 from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.sanitise import shown_sender
@@ -50,6 +51,7 @@ REFUSALS: Final = {
 }
 TOLD: Final = "Le document est rangé dans le dossier. Le même fichier ne s'y range qu'une fois."
 """Whoever files is not told whether somebody else had filed it: that may be hidden from them."""
+FIELDS: Final = ("patient", "ins", "type", "title", "visible")
 _MAILBOXES: Final = (MailboxType.PER, MailboxType.ORG)
 
 
@@ -108,7 +110,7 @@ async def show(request: Request, visitor: Visitor, wanted: Offered) -> Response:
         HTTPException: 404 for what is not theirs to file, 503 when the bridge cannot be asked.
     """
     author, arguments = await _file(request, visitor, wanted)
-    refusal, found = request.query_params.get("refus", ""), None
+    refusal, found, typed = refusal_of(request), None, typed_in(request)
     if arguments is None:
         refusal = "file_too_large"
     else:
@@ -122,8 +124,9 @@ async def show(request: Request, visitor: Visitor, wanted: Offered) -> Response:
         "found": found,
         "refusal": REFUSALS.get(refusal, ""),
         "types": sorted(((code, type_label(code)) for code in known_types()), key=_label),
-        "chosen_type": hints.get("type_code", ""),
-        "title": type_label(hints.get("type_code", "")) or "",
+        "chosen_type": typed.get("type") or hints.get("type_code", ""),
+        "title": typed.get("title") or type_label(hints.get("type_code", "")) or "",
+        "typed": typed,
         "max_title": MAX_TITLE,
     }
     return render("offer.html", visitor, values)
@@ -142,22 +145,24 @@ async def decide(request: Request, visitor: Visitor, wanted: Offered) -> Respons
     author, arguments = await _file(request, visitor, wanted)
     if arguments is None:
         return RedirectResponse(f"{wanted.page}?refus=file_too_large", status_code=303)
-    ins, _, oid = (await field_of(request, "patient", 80)).partition(" ")
-    typed = "".join((await field_of(request, "ins", 40)).split())
+    typed = {name: await field_of(request, name, MAX_TITLE) for name in FIELDS}
+    ins, _, oid = typed["patient"].partition(" ")
+    given = "".join(typed["ins"].split())
     arguments |= {
         "rpps": author.viewer.ref,
-        "ins": typed or ins,
-        "oid": None if typed else oid,
-        "type_code": await field_of(request, "type", 30),
-        "title": await field_of(request, "title", MAX_TITLE),
-        "visible": await field_of(request, "visible", 3) == "oui",
+        "ins": given or ins,
+        "oid": None if given else oid,
+        "type_code": typed["type"],
+        "title": typed["title"],
+        "visible": typed["visible"] == "oui",
         "receipt": receipt_of(wanted.detail.prefix + b"\r\n"),
         "sender": _sender(wanted.message),
         "received_at": wanted.detail.row.internal_at.isoformat(),
     }
     done, problem = await _asked(request, "offer_file", arguments)
     if done is None:
-        return RedirectResponse(f"{wanted.page}?refus={problem}", status_code=303)
+        answer = RedirectResponse(f"{wanted.page}?refus={problem}", status_code=303)
+        return await again(request, visitor, answer, typed, partial(show, wanted=wanted))
     return RedirectResponse(f"{wanted.path}?range=oui", status_code=303)
 
 

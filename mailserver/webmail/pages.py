@@ -1,6 +1,6 @@
 """Templates and what every page has in common."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from mailserver.store.model import Flag
 from mailserver.webmail import life_text, rights_text, text_fr, trend_chart
@@ -93,9 +93,46 @@ def render(
         "visitor": visitor,
         "csrf": visitor.form_token if visitor is not None else "",
         "section": "",
+        "typed": {},
         **values,
     }
     return HTMLResponse(_ENVIRONMENT.get_template(template).render(context), status_code=status)
+
+
+def refusal_of(request: Request) -> str:
+    """Give the code of what was refused: by this request itself, or by the one before it."""
+    return str(getattr(request.state, "refused", request.query_params.get("refus", "")))
+
+
+def typed_in(request: Request) -> Mapping[str, str]:
+    """Give what was typed into the form that this request refuses; nothing of another."""
+    typed: Mapping[str, str] = getattr(request.state, "typed", {})
+    return typed
+
+
+async def again(
+    request: Request,
+    visitor: Visitor,
+    answer: Response,
+    typed: Mapping[str, str],
+    page: Callable[[Request, Visitor], Awaitable[Response]],
+) -> Response:
+    """Show a form again that is refused, with what was typed; let any other answer pass.
+
+    Args:
+        request: that carried the form.
+        visitor: who sent it.
+        answer: what came of it: of a refusal, the way back to the page with ``refus``.
+        typed: the form's fields.
+        page: shows the form; it asks ``refusal_of`` and ``typed_in``.
+    """
+    _, refused, reason = answer.headers.get("location", "").partition("refus=")
+    if not refused:
+        return answer
+    request.state.refused, request.state.typed = reason, typed
+    shown = await page(request, visitor)
+    shown.status_code = 422
+    return shown
 
 
 def error_page(request: Request, status: int) -> HTMLResponse:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.commanding import run
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import Professional, wanted_professionals
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
@@ -57,15 +57,17 @@ async def _list(request: Request, visitor: Visitor) -> Response:
 
 async def _item(request: Request, visitor: Visitor) -> Response:
     _, item = await _found(request, visitor)
-    refusal = REFUSALS.get(request.query_params.get("refus", ""), "")
+    refusal = REFUSALS.get(refusal_of(request), "")
     values = {"section": "quarantine", "item": item, "refusal": refusal, "traits": TRAITS}
+    values["typed"] = typed_in(request)
     return render("quarantine_item.html", visitor, values)
 
 
 async def _decide(request: Request, visitor: Visitor) -> Response:
     professional, item = await _found(request, visitor)
     decision = await field_of(request, "decision", 20)
-    ins, _, oid = (await field_of(request, "patient", 80)).partition(" ")
+    patient = await field_of(request, "patient", 80)
+    ins, _, oid = patient.partition(" ")
     arguments = {
         "id": item["id"],
         "structure": item["structure"],
@@ -75,7 +77,9 @@ async def _decide(request: Request, visitor: Visitor) -> Response:
         "ins": ins,
         "oid": oid,
     }
-    return await _tried(request, item, "quarantine_decide", arguments)
+    typed = {"reason": arguments["reason"], "patient": patient}
+    answer = await _tried(request, item, "quarantine_decide", arguments)
+    return await again(request, visitor, answer, typed, _item)
 
 
 async def _undo(request: Request, visitor: Visitor) -> Response:

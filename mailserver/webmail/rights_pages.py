@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from mailserver.errors import CommandError, MailServerError
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import names_of
 from mailserver.webmail.record_pages import OwnRecord, note_access, wanted_record
 from mailserver.webmail.rights_text import REFUSALS
@@ -71,8 +71,9 @@ async def _page(
         },
         "names": names,
         "opposed": await services.queries.life.oppositions(record.patient.id),
-        "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
+        "refusal": REFUSALS.get(refusal_of(request), ""),
         "done": request.query_params.get("fait") == "1",
+        "typed": typed_in(request),
         "tomorrow": today(now) + timedelta(days=1),
         "code": "",
         **more,
@@ -149,14 +150,15 @@ async def _relative(request: Request, visitor: Visitor) -> Response:
     """Offer a relative a delegation, and show its code, this once."""
     record = await wanted_record(request, visitor)
     chosen = [part.value for part in Part if await field_of(request, part.value, 3) == "oui"]
-    arguments = {
+    typed = {
         "name": await field_of(request, "name", MAX_FIELD),
         "until": await field_of(request, "until", 10),
-        "parts": chosen,
     }
+    arguments = {**typed, "parts": chosen}
     made, refused = await _asked(request, record, "delegation_offer", arguments)
     if refused:
-        return RedirectResponse(f"{PAGE}?refus={refused}", status_code=303)
+        answer = RedirectResponse(f"{PAGE}?refus={refused}", status_code=303)
+        return await again(request, visitor, answer, typed, _rights)
     code = made["code"]
     grouped = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
     return await _page(request, visitor, record, {"code": grouped})

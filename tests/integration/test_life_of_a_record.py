@@ -9,8 +9,10 @@ import re
 import zipfile
 
 import pytest
+from markupsafe import escape
 
 from mailserver.webmail.http import MAX_BODY
+from mailserver.webmail.life_text import REFUSALS
 from record_bridge.life import MAX_DEPOSITS, MAX_FILE, MAX_ITEMS
 from tests.support.cda import CdaSpec
 from tests.support.mailsite import PATIENT
@@ -188,7 +190,9 @@ async def test_what_is_added_is_bounded(site, table, columns, limit, page):
     await site.record.write(fill, limit - 1)
     async with site.signed_in() as client:
         assert "fait=1" in (await add(client)).headers["location"]
-        assert "refus=too_many" in (await add(client)).headers["location"]
+        refused = await add(client)
+        told = refused.headers.get("location", "") + refused.text
+        assert "refus=too_many" in told or "Vous avez atteint le nombre" in told
 
 
 # --- profile and wishes ----------------------------------------------------------------------
@@ -220,8 +224,22 @@ async def test_the_profile_is_marked_as_the_patient_s_and_lines_are_removed(site
 async def test_what_cannot_be_meant_is_refused_in_words(site, fields, reason):
     async with site.signed_in() as client:
         answer = await post(client, "/dossier/profil", **fields)
-        assert answer.headers["location"] == f"/dossier/profil?refus={reason}"
-        assert 'role="alert"' in (await client.get(answer.headers["location"])).text
+        assert answer.status_code == 422
+        assert f'role="alert">{escape(REFUSALS[reason])}' in answer.text
+        for typed in fields.values():
+            assert f'value="{typed}"' in answer.text
+
+
+async def test_a_wish_that_is_refused_is_not_lost(site):
+    async with site.signed_in() as client:
+        answer = await post(
+            client, "/dossier/volontes", kind="advance_directives", text="Écrit ce soir",
+            day="2099-01-01",
+        )  # fmt: skip
+
+    assert answer.status_code == 422
+    assert ">Écrit ce soir</textarea>" in answer.text
+    assert '<details class="card" open>' in answer.text
 
 
 async def test_wishes_come_first_in_an_emergency_and_their_versions_stay(site):
