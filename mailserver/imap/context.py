@@ -185,6 +185,10 @@ class Context:
         grants = await self.store.sharing.grants((self.person or home).id)
         return grants.on(folder.mailbox_id, folder.id)
 
+    def is_shared(self, folder: Folder) -> bool:
+        """Say whether others than this login's holder work in a folder."""
+        return self.person is not None or folder.mailbox_id != self.logged_in.id
+
     async def own_folders(self, right: str) -> list[Folder]:
         """Give the folders of the login's own mailbox, on which its holder has a right."""
         folders = await self.store.folders.list(self.logged_in.id)
@@ -304,6 +308,18 @@ class Context:
     async def record_access(self, positions: Sequence[int]) -> None:
         """Write the trail event of reading content, before any of it leaves (RULES §13)."""
         await self.record("imap_read", [self.opened.uids[at] for at in positions])
+
+    async def record_folder(self, kind: str, folder: Folder) -> None:
+        """Write what is done to a whole folder, and by whom."""
+        event = AuditEvent(
+            kind=kind,
+            at=self.shared.now(),
+            actor=self.actor,
+            structure_id=self.logged_in.structure_id,
+            subject=f"mailbox:{folder.mailbox_id}",
+            facts={"folder": folder.id},
+        )
+        await self.store.audit.record([event])
 
     async def record(self, kind: str, named: Sequence[int]) -> None:
         """Write what was done to messages of the open folder, and by whom.

@@ -282,6 +282,8 @@ async def delete(context: Context, command: c.Delete) -> bytes:
     folder = await context.folder(command.mailbox)
     if folder.name == INBOX:
         raise RefusedError(Code.CANNOT, "INBOX cannot be deleted")
+    if context.is_shared(folder):
+        await context.record_folder("folder_deleted", folder)
     await context.store.folders.delete(folder.mailbox_id, folder.name)
     if context.view is not None and context.view.folder.id == folder.id:
         context.close_folder()

@@ -229,12 +229,20 @@ async def expunge(context: Context, command: c.Expunge) -> bytes:
     if command.uids is not None:
         named = positions_of(context, command.uids, c.Numbering.UID)
         uids = [view.uids[at] for at in named]
-    gone = await context.store.messages.expunge(view.folder.id, uids)
+    gone = await _removed(context, uids)
     view.note_gone(gone)
     if gone and context.condstore:
         await context.sync(expunge=True)
         return b"OK [HIGHESTMODSEQ %d] EXPUNGE completed" % view.modseq
     return b"OK EXPUNGE completed"
+
+
+async def _removed(context: Context, uids: Sequence[int] | None) -> list[int]:
+    """Expunge; what one of several people took from their mailbox is in the trail."""
+    gone = await context.store.messages.expunge(context.opened.folder.id, uids)
+    if context.is_shared(context.opened.folder):
+        await context.record("imap_expunged", gone)
+    return gone
 
 
 async def search(context: Context, command: c.Search) -> bytes:
@@ -296,9 +304,8 @@ def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
 
 async def close(context: Context, _command: c.Close) -> bytes:
     """Answer CLOSE: expunge silently, then leave the folder."""
-    view = context.opened
     if context.access is c.Access.READ_WRITE and "e" in context.rights:
-        await context.store.messages.expunge(view.folder.id, None)
+        await _removed(context, None)
     context.close_folder()
     return b"OK CLOSE completed"
 

@@ -340,3 +340,29 @@ async def test_the_namespace_is_not_ones_own(site: ImapSite) -> None:
         assert await said(peer, f'CREATE "{name}"') == "NO [CANNOT"
     await peer.ok("CREATE Anciens")
     assert await said(peer, 'RENAME Anciens "Other Users/x"') == "NO [CANNOT"
+
+
+@pytest.mark.parametrize("how", ["EXPUNGE", "CLOSE", "UID EXPUNGE 2"])
+async def test_what_one_of_a_team_takes_away_is_in_the_trail(site: ImapSite, how: str) -> None:
+    await share(site, "lrste")
+    peer = await enter(site)
+    await peer.ok(f"SELECT {INBOX}")
+
+    await peer.ok(how)
+
+    assert events(site, "imap_expunged") == [f"mailbox:{site.alice.id}"]
+    own = await enter(site, BOB)
+    await site.put(RAW, address=BOB, flags=Flag.DELETED)
+    await own.ok("SELECT INBOX")
+    await own.ok("EXPUNGE")
+    assert len(events(site, "imap_expunged")) == 1
+
+
+async def test_a_folder_that_one_of_a_team_deletes_is_in_the_trail(site: ImapSite) -> None:
+    await share(site, "lrswitekx")
+    await site.store.folders.create(site.mailboxes[DESK].id, "Archives")
+    peer = await enter(site)
+
+    await peer.ok(f'DELETE "Other Users/{DESK}/Archives"')
+
+    assert events(site, "folder_deleted") == [f"mailbox:{site.alice.id}"]
