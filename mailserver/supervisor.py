@@ -68,7 +68,7 @@ async def supervise(root: Path) -> int:
     children: list[_Child] = []
     try:
         for role in Owner:
-            child = await _start_unless_stopped(root, role, stopping)
+            child = await _start_first(root, role, stopping)
             if child is None:
                 return 0
             children.append(child)
@@ -85,6 +85,18 @@ async def supervise(root: Path) -> int:
         for child in reversed(children):
             await _stop(child)
     return 0
+
+
+async def _start_first(root: Path, role: Owner, stopping: asyncio.Event) -> _Child | None:
+    """Start a child, once more if it fails: what a crash left may be in its way the first time.
+
+    Raises:
+        SiteError: it failed twice.
+    """
+    try:
+        return await _start_unless_stopped(root, role, stopping)
+    except SiteError:
+        return await _start_unless_stopped(root, role, stopping)
 
 
 async def _start_unless_stopped(root: Path, role: Owner, stopping: asyncio.Event) -> _Child | None:

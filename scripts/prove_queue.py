@@ -1,6 +1,7 @@
 """Two hundred kills while mail leaves; the short version is tests/e2e/test_durability.py."""
 
 import argparse
+import random
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--senders", type=int, default=4)
+    parser.add_argument("--minutes", type=float, default=1e6, help="after which kills end")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
@@ -27,10 +29,13 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="pli-queue-") as folder:
         outcome = kill_the_queue(
-            DemoSite.create(Path(folder) / "site"),
+            # Beside the ports that other runs on this machine choose from: at each kill, ours look
+            # free for seconds.
+            DemoSite.create(Path(folder) / "site", base=random.choice(range(8000, 9960, 40))),
             kills=options.kills,
             senders=options.senders,
             seed=options.seed,
+            until=time.monotonic() + options.minutes * 60,
             progress=progress,
         )
     print(

@@ -3,6 +3,8 @@
 import asyncio
 import re
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,6 +35,8 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _POLL_S = 0.05
 _PASSING_COMMAND_S = 2.0
+_ENDING_SERVER_S = 35.0
+"""Its processes end within half a minute (``supervisor.STOP_TIMEOUT_S``)."""
 _IDLE_LOOKS = 2
 """Nothing queued and nothing pending must be seen this often in a row: work moves between them."""
 
@@ -105,33 +109,47 @@ def serve(site: SiteArgument) -> None:
     from mailserver.supervisor import supervise  # noqa: PLC0415
 
     place = opened(site)
-    guarded(lambda: _not_served_yet(place))
-    guarded(lambda: refuse_practice(place, place.settings()))
-    logs.configure()
-    code = asyncio.run(supervise(place.root))
+    with guarded(lambda: _sole_server(place)):
+        guarded(lambda: refuse_practice(place, place.settings()))
+        logs.configure()
+        code = asyncio.run(supervise(place.root))
     if code:
         fail(f"the server ended with an error; 'pli check {place.root}' says what is wrong")
     raise typer.Exit(code)
 
 
-def _not_served_yet(place: Site) -> None:
-    """Refuse a second server with a sentence; a passing command is waited for."""
-    until = time.monotonic() + _PASSING_COMMAND_S
+def _sole_server(place: Site) -> ExitStack:
+    """Refuse a second server with a sentence; give what holds the place of this one.
+
+    What passes is waited for: a command, and the processes of a server that was killed, which
+    finish what is in flight. The kernel tells the two apart: the server's own lock ends with it.
+    """
+    stack = ExitStack()
+    served = f"{place.root} is served already: see 'pli status {place.root}'"
+    stack.enter_context(_held_when_free(place.run / "serve.lock", _PASSING_COMMAND_S, served))
     for owner in Owner:
+        with _held_when_free(place.run / f"{owner.value}.lock", _ENDING_SERVER_S, served):
+            pass
+    return stack
+
+
+@contextmanager
+def _held_when_free(path: Path, patience_s: float, served: str) -> Iterator[None]:
+    until = time.monotonic() + patience_s
+    with ExitStack() as stack:
         while True:
             try:
-                with sole_owner(place.run / f"{owner.value}.lock"):
-                    break
+                stack.enter_context(sole_owner(path))
+                break
             except SiteError as error:
                 if time.monotonic() > until:
-                    raise SiteError(
-                        f"{place.root} is served already: see 'pli status {place.root}'"
-                    ) from error
+                    raise SiteError(served) from error
                 time.sleep(_POLL_S)
             except OSError as error:
                 raise SiteError(
-                    f"{place.run} cannot be written: run pli as the site's own user"
+                    f"{path.parent} cannot be written: run pli as the site's own user"
                 ) from error
+        yield
 
 
 def status(site: SiteArgument, *, as_json: JsonOption = False) -> None:

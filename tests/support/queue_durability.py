@@ -8,6 +8,7 @@ Source: RFC 5321 §4.5.3.2.6.
 
 import itertools
 import json
+import math
 import random
 import sqlite3
 import threading
@@ -65,6 +66,7 @@ def kill_the_queue(
     kills: int,
     senders: int = 4,
     seed: int = 1,
+    until: float = math.inf,
     progress: Callable[[int, int], None] = lambda _kill, _accepted: None,
 ) -> Outcome:
     """Kill the server's process group ``kills`` times while mail leaves, then drain and count.
@@ -74,6 +76,7 @@ def kill_the_queue(
         kills: how often.
         senders: threads that submit.
         seed: of the moments of the kills.
+        until: monotonic instant after which no more kills come.
         progress: told after each kill.
     """
     chance = random.Random(seed)
@@ -98,7 +101,7 @@ def kill_the_queue(
         sending = threading.Thread(target=crowd.send, args=(letters(),))
         sending.start()
         noted: set[str] = set()
-        mark = 0
+        mark = killed = 0
         try:
             for kill in range(kills):
                 time.sleep(chance.uniform(0.05, 1.5))
@@ -109,7 +112,10 @@ def kill_the_queue(
                 again |= _names(peer, mark) & noted
                 noted, mark = _noted(site), len(peer.taken)
                 site.start()
-                progress(kill + 1, len(crowd.accepted))
+                killed = kill + 1
+                progress(killed, len(crowd.accepted))
+                if time.monotonic() > until:
+                    break
         finally:
             crowd.stopping.set()
             sending.join(timeout=120)
@@ -121,7 +127,7 @@ def kill_the_queue(
     site.stop()
     found = Counter(each.message_id for each in peer.taken)
     return Outcome(
-        kills=kills,
+        kills=killed,
         accepted=len(crowd.accepted),
         missing=[name for name in crowd.accepted if not found[name]],
         again=sorted(again),
