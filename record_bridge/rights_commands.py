@@ -19,7 +19,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from directory.audit_event import AuditEvent
@@ -29,7 +29,7 @@ from directory.model import Practitioner
 from record_bridge import rights_storing
 from record_bridge.commands import RecordCommands
 from record_bridge.errors import RecordStateError
-from record_bridge.formats.dtm import paris_day
+from record_bridge.formats.dtm import paris_day, paris_instant
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.repository import micros
 from record_bridge.rights import (
@@ -253,6 +253,8 @@ class RightsCommands:
     async def delegation_offer(self, arguments: Arguments) -> dict[str, Any]:
         """Offer a relative a delegation; they take it up with a code that is shown once.
 
+        One that a representative offers ends when the patient is of age: then it is theirs to say.
+
         Raises:
             RecordStateError: no name, no part, or an end that cannot be.
         """
@@ -261,7 +263,11 @@ class RightsCommands:
         if not right.facts.get("name"):
             raise RecordStateError("no_name")
         code = secrets.token_hex(CODE_OCTETS)
-        right = replace(right, until=_delegated_until(right), code=_digest(code))
+        until = _delegated_until(right)
+        if right.actor.startswith(f"{ViewerKind.REPRESENTATIVE}:"):
+            adult = majority_day(date.fromisoformat(str(person["birth_date"])))
+            until = min(until, paris_instant(datetime.combine(adult, time())).astimezone(UTC))
+        right = replace(right, until=until, code=_digest(code))
         return {"id": await self._commands.write(rights_storing.give, right), "code": code}
 
     async def delegation_take(self, arguments: Arguments) -> dict[str, Any]:

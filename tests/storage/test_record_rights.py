@@ -279,6 +279,27 @@ async def test_a_masked_document_is_released_by_no_delay_before_its_mask_is_lift
 
 
 @pytest.mark.parametrize(
+    ("actor", "ends"),
+    [
+        ("representative:1", "2026-11-19T23:00:00+00:00"),
+        ("account:2", "2027-11-03T10:00:00+00:00"),
+    ],
+)
+async def test_what_a_parent_offers_a_relative_ends_when_the_child_is_of_age(
+    record: Record, run: Run, actor: str, ends: str
+) -> None:
+    child = {"ins": CHILD.ins}
+    await record.commands.patient_change(
+        {"structure": CABINET.id, "ins": CHILD.ins, "oid": CHILD.oid, "birth_date": "20081120"}
+    )
+
+    await run("delegation_offer", name="Sa tante", actor=actor, **child)
+
+    (told,) = await run("access_list", **child)
+    assert told["until"] == ends
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "reason"),
     [
         ("right_give", {"kind": "care_team", "holder": "1"}, "no_such_professional"),
