@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.care_notices import tell_of_emergency
+from mailserver.webmail.commanding import ask
 from mailserver.webmail.files import download
 from mailserver.webmail.pages import render
 from mailserver.webmail.professionals import Professional, wanted_professionals
@@ -181,13 +182,9 @@ async def _give(request: Request, found: CareRecord, kind: GrantKind, reason: st
         "reason": reason,
         "actor": found.professional.actor,
     }
-    try:
-        given = await services.record(command, arguments)
-    except (CommandError, RecordStateError) as error:
-        code = error.code if isinstance(error, CommandError) else error.reason
-        return code if code in REFUSALS else "no_such_kind"
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
+    given, refused = await ask(services, command, arguments)
+    if refused:
+        return refused if refused in REFUSALS else "no_such_kind"
     if kind in EMERGENCIES:
         await tell_of_emergency(services, found.professional, found.patient, int(given["id"]))
     return ""

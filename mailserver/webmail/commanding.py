@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 
 from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.services import WebmailServices
-from record_bridge.errors import RecordBridgeError
+from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
 
 
 async def run(services: WebmailServices, command: str, arguments: Mapping[str, Any]) -> Any:
@@ -21,4 +21,24 @@ async def run(services: WebmailServices, command: str, arguments: Mapping[str, A
     except (CommandError, RecordBridgeError) as error:
         raise HTTPException(404) from error
     except (OSError, MailServerError) as error:
+        raise HTTPException(503) from error
+
+
+async def ask(
+    services: WebmailServices, command: str, arguments: Mapping[str, Any]
+) -> tuple[Any, str]:
+    """Have the bridge do something; give its result, or why it refused, "" when it did not.
+
+    Raises:
+        HTTPException: 503 when the bridge cannot be asked.
+    """
+    try:
+        return await services.record(command, arguments), ""
+    except CommandError as error:
+        return None, error.code
+    except RecordStateError as error:
+        return None, error.reason
+    except InsError:
+        return None, "no_such_patient"
+    except (OSError, MailServerError, RecordBridgeError) as error:
         raise HTTPException(503) from error

@@ -14,11 +14,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from directory.codes import MailboxType
-from mailserver.errors import CommandError, MailServerError
 from mailserver.store.model import Mailbox
+from mailserver.webmail.commanding import ask
 from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.session import Visitor, services_of
-from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import MAX_FILE
 
 
@@ -64,13 +63,8 @@ async def keep(request: Request, visitor: Visitor, wanted: Kept) -> Response:
         "name": name,
         "content": base64.b64encode(content).decode("ascii"),
     }
-    try:
-        await services.record("deposit_add", arguments)
-    except (CommandError, RecordStateError) as error:
-        return _back(wanted, error.code if isinstance(error, CommandError) else error.reason)
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
-    return _back(wanted, "oui")
+    _, refused = await ask(services, "deposit_add", arguments)
+    return _back(wanted, refused or "oui")
 
 
 def _back(wanted: Kept, told: str) -> Response:

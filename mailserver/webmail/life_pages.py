@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.agenda_entries import AgendaOf, whole_agenda
+from mailserver.webmail.commanding import ask
 from mailserver.webmail.files import download
 from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import again, refusal_of, render, typed_in
@@ -26,7 +26,6 @@ from mailserver.webmail.search import searched
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
-from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import ENDINGS, MAX_FILE, MAX_TEXT, MEASURES, DirectiveKind, ProfileKind
 from record_bridge.life_queries import Directive, ProfileItem
 from record_bridge.model import ViewerKind
@@ -78,15 +77,11 @@ async def tried(
     record = await wanted_record(request, visitor)
     name, arguments = command
     whole = {**arguments, "patient_id": record.patient.id, "actor": record.actor}
-    try:
-        await services_of(request).record(name, whole)
-    except (CommandError, RecordStateError) as error:
-        reason = error.code if isinstance(error, CommandError) else error.reason
-        if reason not in REFUSALS:
-            raise HTTPException(404) from error
-        return RedirectResponse(f"{page}?refus={reason}", status_code=303)
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
+    _, refused = await ask(services_of(request), name, whole)
+    if refused and refused not in REFUSALS:
+        raise HTTPException(404)
+    if refused:
+        return RedirectResponse(f"{page}?refus={refused}", status_code=303)
     return RedirectResponse(f"{page}?fait=1", status_code=303)
 
 

@@ -18,15 +18,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from directory.codes import MailboxType, known_types, type_label
-from mailserver.errors import CommandError, MailServerError
 from mailserver.store.model import EntryDetail, Mailbox
+from mailserver.webmail.commanding import ask
 from mailserver.webmail.life_text import REFUSALS as FILE_REFUSALS
 from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import Professional, professionals_of
 from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.sanitise import shown_sender
 from mailserver.webmail.session import Visitor, field_of, services_of
-from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
 from record_bridge.life import MAX_TITLE
 from record_bridge.offers import MAX_PACKED, may_be_offered
 from record_bridge.receipts import receipt_of
@@ -203,13 +202,5 @@ async def _asked(
     request: Request, command: str, arguments: dict[str, Any]
 ) -> tuple[dict[str, Any] | None, str]:
     """Have the bridge do something; give its result, or why it refused."""
-    try:
-        return await services_of(request).record(command, arguments), ""
-    except CommandError as error:
-        return None, error.code if error.code in REFUSALS else "no_such_patient"
-    except RecordStateError as error:
-        return None, error.reason
-    except InsError:
-        return None, "no_such_patient"
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
+    done, refused = await ask(services_of(request), command, arguments)
+    return done, refused if not refused or refused in REFUSALS else "no_such_patient"

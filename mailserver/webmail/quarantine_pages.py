@@ -12,12 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError, MailServerError
-from mailserver.webmail.commanding import run
+from mailserver.webmail.commanding import ask, run
 from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import Professional, wanted_professionals
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
-from record_bridge.errors import InsError, RecordBridgeError, RecordStateError
 
 MAX_REASON: Final = 200
 REFUSALS: Final = {
@@ -97,14 +95,8 @@ async def _tried(
     request: Request, item: dict[str, Any], command: str, arguments: dict[str, Any]
 ) -> Response:
     page = f"/quarantaine/{item['id']}"
-    try:
-        await services_of(request).record(command, arguments)
-    except (CommandError, RecordStateError, InsError) as error:
-        reason = error.code if isinstance(error, CommandError) else error.reason
-        return RedirectResponse(f"{page}?refus={reason}", status_code=303)
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
-    return RedirectResponse(page, status_code=303)
+    _, refused = await ask(services_of(request), command, arguments)
+    return RedirectResponse(f"{page}?refus={refused}" if refused else page, status_code=303)
 
 
 async def _found(request: Request, visitor: Visitor) -> tuple[Professional, dict[str, Any]]:

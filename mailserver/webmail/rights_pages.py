@@ -14,14 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError, MailServerError
+from mailserver.webmail.commanding import ask
 from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import names_of
 from mailserver.webmail.record_pages import OwnRecord, note_access, wanted_record
 from mailserver.webmail.rights_text import REFUSALS
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
-from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.rights import EMERGENCIES, PROFESSIONAL, GrantKind, Part
 from record_bridge.rights_record import RightRow
 
@@ -94,15 +93,10 @@ async def _asked(
         HTTPException: 404 for what cannot be meant, 503 when the record cannot be asked.
     """
     whole = {**arguments, "patient_id": record.patient.id, "actor": record.actor}
-    try:
-        return await services_of(request).record(command, whole), ""
-    except (CommandError, RecordStateError) as error:
-        reason = error.code if isinstance(error, CommandError) else error.reason
-        if reason not in REFUSALS:
-            raise HTTPException(404) from error
-        return None, reason
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
+    done, refused = await ask(services_of(request), command, whole)
+    if refused and refused not in REFUSALS:
+        raise HTTPException(404)
+    return done, refused
 
 
 async def _tried(
