@@ -67,6 +67,7 @@ REFUSALS = {
     "pack_unfinished": "Something of this pack is left to read or to give back.",
     "form_is_pdf": "A form is a PDF file.",
     "not_returned": "The patient has not given this form back.",
+    "bad_policy": "This is no policy: TOML with a title and rules that each have their source.",
     "record_closed": "This record is closed.",
     "no_such_file": "The file cannot be made: choose a name that is not taken.",
     "archive_unreadable": "This is no archive of a record, or it was changed.",

@@ -370,6 +370,10 @@ class RecordCommands:
         """Put the agenda entries of documents that are current again."""
         await self._context.revive(document_ids)
 
+    def structures(self) -> tuple[Structure, ...]:
+        """Every structure of this site."""
+        return self._context.structures()
+
     def structure(self, structure_id: str) -> Structure:
         """A structure of this site, by its id."""
         return self._structure({"structure": structure_id})

@@ -251,9 +251,11 @@ def _patient(
 def _takes(
     connection: sqlite3.Connection, package: Package, local: storing.LocalPatient
 ) -> storing.LocalPatient | Problem:
-    """Hold a patient against the mailboxes addressed, and against what they oppose."""
+    """Hold a patient against the mailboxes addressed, a closed record, and what they oppose."""
     if not local.addresses.issuperset(package.patient_addresses):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_MAILBOX_DIFFERS)
+    if storing.is_closed(connection, local.record_id):
+        return Problem(ErrorCode.OTHER, Reason.RECORD_CLOSED)
     if storing.is_opposed(connection, local.record_id):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_OPPOSED)
     return local

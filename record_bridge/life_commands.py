@@ -18,7 +18,7 @@ from typing import Any
 from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.trail import append
-from record_bridge import life
+from record_bridge import life, storing
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life import DirectiveKind, ProfileKind
@@ -250,6 +250,7 @@ def _note(connection: sqlite3.Connection, change: Change, structure_id: str) -> 
 
 def _bounded(connection: sqlite3.Connection, change: Change, what: tuple[str, str, int]) -> None:
     table, ended, limit = what
+    _takes_more(connection, change)
     count = connection.execute(
         f"SELECT count(*) FROM {table}"  # noqa: S608 - constants
         f" WHERE patient_id = ? AND {ended} IS NULL",
@@ -259,11 +260,16 @@ def _bounded(connection: sqlite3.Connection, change: Change, what: tuple[str, st
         raise RecordStateError("too_many")
 
 
+def _takes_more(connection: sqlite3.Connection, change: Change) -> None:
+    if storing.is_closed(connection, change.patient_id):
+        raise RecordStateError("record_closed")
+
+
 def add_deposit(connection: sqlite3.Connection, change: Change) -> int:
     """Keep a file of the patient and give its key; for a transaction of the record.
 
     Raises:
-        RecordStateError: there are too many.
+        RecordStateError: there are too many, or the record is closed.
     """
     known = _patient(connection, change.patient_id)
     _bounded(connection, change, ("deposit", "withdrawn_at", life.MAX_DEPOSITS))
@@ -298,6 +304,7 @@ def _add_item(connection: sqlite3.Connection, change: Change) -> int:
 
 def _write_directive(connection: sqlite3.Connection, change: Change) -> tuple[int, int]:
     known = _patient(connection, change.patient_id)
+    _takes_more(connection, change)
     values = change.values or {}
     version = connection.execute(
         "SELECT coalesce(max(version), 0) + 1 FROM directive WHERE patient_id = ? AND kind = ?",

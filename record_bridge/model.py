@@ -87,6 +87,7 @@ class Reason(enum.Enum):
     PARENT_IN_QUARANTINE = "parent_in_quarantine"
     PATIENT_MAILBOX_DIFFERS = "patient_mailbox_differs"
     PATIENT_OPPOSED = "patient_opposed"
+    RECORD_CLOSED = "record_closed"
     WITHDRAWAL_ASKED = "withdrawal_asked"
     TAKEN_OUT = "taken_out"
 
@@ -131,6 +132,7 @@ _REASONS = {
     Reason.PARENT_IN_QUARANTINE: "le document à remplacer est en quarantaine",
     Reason.PATIENT_MAILBOX_DIFFERS: "la boîte de l'usager n'est pas celle du patient",
     Reason.PATIENT_OPPOSED: "le patient s'oppose au dépôt de documents dans son dossier",
+    Reason.RECORD_CLOSED: "le dossier de ce patient est fermé",
     Reason.WITHDRAWAL_ASKED: "l'expéditeur demande le retrait du document",
     Reason.TAKEN_OUT: "document sorti d'un dossier où il avait été intégré par erreur",
 }

@@ -27,6 +27,7 @@ from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, number_of, open_record
+from record_bridge.retention_queries import RetentionQueries
 from record_bridge.rights import Part
 from record_bridge.rights_record import (
     RightsQueries,
@@ -107,6 +108,8 @@ ACCESS_KINDS = frozenset(
         "pack_listed",
         "pack_form_read",
         "pack_read",
+        "retention_suspended",
+        "retention_resumed",
     }
 )
 """Events of a record that its patient is shown."""
@@ -278,6 +281,7 @@ class RecordQueries:
         self.labs = LabQueries(database, clock)
         self.life = LifeQueries(database)
         self.packs = PackQueries(database)
+        self.retention = RetentionQueries(database)
         self.rights = RightsQueries(database, clock)
 
     @classmethod

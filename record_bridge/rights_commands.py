@@ -10,7 +10,6 @@
 | emergency_told | id | ``told`` |
 | delegation_offer | name, parts, until | ``id``, ``code`` |
 | delegation_take | code, holder | ``patient_id`` |
-| record_close, record_open_again | | ``closed`` |
 
 Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4, MSS-FACTS §7.3.
 """
@@ -22,7 +21,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from directory.audit_event import AuditEvent
 from directory.errors import DirectoryError
 from directory.identifiers import Rpps
 from directory.model import Practitioner
@@ -31,7 +29,6 @@ from record_bridge.commands import RecordCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day, paris_instant
 from record_bridge.model import Viewer, ViewerKind
-from record_bridge.repository import micros
 from record_bridge.rights import (
     CONSENT_FOR,
     EMERGENCIES,
@@ -85,8 +82,6 @@ class RightsCommands:
             "emergency_told": self.emergency_told,
             "delegation_offer": self.delegation_offer,
             "delegation_take": self.delegation_take,
-            "record_close": self.record_close,
-            "record_open_again": self.record_open_again,
         }
 
     # --- asking ------------------------------------------------------------------------------
@@ -280,30 +275,6 @@ class RightsCommands:
         value = (_digest(code), int(arguments["holder"]), str(arguments["actor"]))
         taken = await self._commands.write(rights_storing.take, (value, self._commands.now()))
         return {"patient_id": taken}
-
-    async def record_close(self, arguments: Arguments) -> dict[str, Any]:
-        """Close a record: it is kept, and its patient alone may still read it."""
-        return await self._close(arguments, closed=True)
-
-    async def record_open_again(self, arguments: Arguments) -> dict[str, Any]:
-        """Open a closed record again."""
-        return await self._close(arguments, closed=False)
-
-    async def _close(self, arguments: Arguments, *, closed: bool) -> dict[str, Any]:
-        person = await self._commands.find(arguments)
-        event = "record_closed" if closed else "record_opened_again"
-        at = self._commands.now()
-        noted = AuditEvent(
-            event,
-            at,
-            str(arguments["actor"]),
-            person["structure_id"],
-            f"patient:{person['id']}",
-        )
-        await self._commands.write(
-            rights_storing.set_closed, (int(person["id"]), micros(at) if closed else None, noted)
-        )
-        return {"closed": closed}
 
     async def _holder(
         self, arguments: Arguments, kind: GrantKind, person: Mapping[str, Any]

@@ -178,14 +178,3 @@ def take(connection: sqlite3.Connection, value: tuple[tuple[bytes, int, str], da
     taken = NewRight(patient_id, actor, at, GrantKind.DELEGATE, str(holder))
     _note(connection, taken, "right_given", {"right": "delegate", "holder": str(holder)})
     return patient_id
-
-
-def set_closed(connection: sqlite3.Connection, value: tuple[int, int | None, AuditEvent]) -> None:
-    """Close a record, or open it again; doing it twice changes nothing."""
-    patient_id, closed_at, event = value
-    cursor = connection.execute(
-        "UPDATE patient SET closed_at = ? WHERE id = ? AND (closed_at IS NULL) = ?",
-        (closed_at, patient_id, int(closed_at is not None)),
-    )
-    if cursor.rowcount == 1:
-        append(connection, TRAIL, [event])

@@ -52,6 +52,7 @@ patient = Table(
     Column("created_at", Integer, nullable=False),
     Column("changed_at", Integer, nullable=False),
     Column("closed_at", Integer, comment="kept since, and opened by its patient alone"),
+    Column("died_on", Text, comment="AAAA-MM-JJ, said when the record was closed"),
     Column("merged_into", ForeignKey("patient.id"), comment="whose record holds its documents"),
     UniqueConstraint("structure_id", "matricule", "oid", name="patient_identity"),
     UniqueConstraint("address", name="patient_address"),
@@ -627,6 +628,30 @@ opposition = Table(
         unique=True,
         sqlite_where=text("until_at IS NULL"),
     ),
+)
+
+# --- until when it is kept -------------------------------------------------------------------
+
+retention_policy = Table(
+    "retention_policy",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("text", Text, nullable=False, comment="TOML; the last one of a structure counts"),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", Integer, nullable=False),
+    Index("retention_policy_structure", "structure_id"),
+)
+
+retention_hold = Table(
+    "retention_hold",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("patient_id", ForeignKey("patient.id"), nullable=False),
+    Column("said_by", Text, nullable=False),
+    Column("since_at", Integer, nullable=False),
+    Column("until_at", Integer, comment="when the suspension of its deadline ended"),
+    Index("retention_hold_now", "patient_id", unique=True, sqlite_where=text("until_at IS NULL")),
 )
 
 # --- who may see it ---------------------------------------------------------------------------

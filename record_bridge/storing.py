@@ -528,3 +528,11 @@ def is_opposed(connection: sqlite3.Connection, patient_id: int) -> bool:
         (patient_id,),
     ).fetchone()
     return row is not None
+
+
+def is_closed(connection: sqlite3.Connection, patient_id: int) -> bool:
+    """Say whether a record is closed: kept, and nothing enters it any more."""
+    row = connection.execute(
+        "SELECT 1 FROM patient WHERE id = ? AND closed_at IS NOT NULL", (patient_id,)
+    ).fetchone()
+    return row is not None

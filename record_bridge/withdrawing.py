@@ -223,16 +223,19 @@ def may_take(connection: sqlite3.Connection, structure_id: str, patient_id: int)
 
     Raises:
         RecordStateError: not of the structure (``no_such_patient``), or not a qualified identity
-            beyond doubt (``not_qualified``).
+            beyond doubt (``not_qualified``), or a closed record (``record_closed``).
     """
     row = connection.execute(
-        "SELECT structure_id, status, doubtful, fictitious, merged_into FROM patient WHERE id = ?",
+        "SELECT structure_id, status, doubtful, fictitious, merged_into, closed_at FROM patient"
+        " WHERE id = ?",
         (patient_id,),
     ).fetchone()
     if row is None or row[0] != structure_id:
         raise RecordStateError("no_such_patient")
     if row[1] != IdentityStatus.QUALIFIEE.value or row[2] or row[3] or row[4] is not None:
         raise RecordStateError("not_qualified")
+    if row[5] is not None:
+        raise RecordStateError("record_closed")
 
 
 def _wait(

@@ -47,6 +47,7 @@ from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
 from record_bridge.reply import ReplySender, SubmissionLogin
 from record_bridge.repository import open_record
+from record_bridge.retention_commands import RetentionCommands
 from record_bridge.reviving import revive
 from record_bridge.rights_commands import RightsCommands
 from record_bridge.trend_commands import TrendCommands
@@ -185,6 +186,7 @@ class BridgeWorker:
             | LifeCommands(self._record, _now).table()
             | rights.table()
             | TrendCommands(self.commands, rights.viewer).table()
+            | RetentionCommands(self.commands).table()
             | MaskingCommands(self.commands).table()
             | AgendaCommands(self.commands, self._settings.record).table()
             | ApiTokenCommands(self.commands, self._directory.practitioner).table()

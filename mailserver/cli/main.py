@@ -13,6 +13,7 @@ from mailserver.cli import (
     packs,
     people,
     records,
+    retention,
     rights,
     sharing,
     site,
@@ -43,6 +44,7 @@ app.add_typer(rights.access, name="access")
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(packs.packs, name="pack")
+app.add_typer(retention.retention, name="retention")
 app.add_typer(offers.offers, name="offer")
 app.add_typer(tokens.tokens, name="token")
 app.add_typer(handover.handover, name="handover")

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from mailserver.cli.decisions import WhyOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
     a_key,
+    opened,
     opened_for_reading,
     print_json,
     run,
@@ -209,33 +211,37 @@ def delegate_to_relative(
 def close_record(
     site: SiteArgument,
     patient: PatientOption,
+    reason: WhyOption,
+    died: Annotated[
+        str | None, typer.Option("--died", metavar="AAAA-MM-JJ", help="When the patient died.")
+    ] = None,
     oid: OptionalOid = None,
     structure: StructureOption = None,
-    reason: ReasonOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a record: it is kept, and its patient alone may still read it."""
-    place, given = opened_for_reading(site, reason)
-    wanted = _of(patient, oid, structure, given)
-    _done(run(ask(place, Owner.BRIDGE, "record_close", wanted)), "Closed.", as_json=as_json)
+    """Close a record: it is kept, takes nothing more, and its patient alone may still read it."""
+    wanted = _of(patient, oid, structure, reason) | {"died": died}
+    result = run(ask(opened(site), Owner.BRIDGE, "record_close", wanted))
+    kept = result.get("kept_until")
+    until = f" Kept until {kept}: {result['source']} ({result['status']})." if kept else ""
+    _done(result, f"Closed.{until}", as_json=as_json)
 
 
 @patients.command("reopen")
 def reopen_record(
     site: SiteArgument,
     patient: PatientOption,
+    reason: WhyOption,
     oid: OptionalOid = None,
     structure: StructureOption = None,
-    reason: ReasonOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Open a closed record again."""
-    place, given = opened_for_reading(site, reason)
-    wanted = _of(patient, oid, structure, given)
-    result = run(ask(place, Owner.BRIDGE, "record_open_again", wanted))
-    _done(result, "Open.", as_json=as_json)
+    """Open a closed record again; what waited for it is judged again."""
+    wanted = _of(patient, oid, structure, reason)
+    result = run(ask(opened(site), Owner.BRIDGE, "record_open_again", wanted))
+    _done(result, f"Open; filed now: {result['filed']}.", as_json=as_json)
 
 
 @record.command("trends")

@@ -15,6 +15,7 @@ REFUSALS: Final = {
     "no_such_value": "Cette valeur n'est pas possible\u00a0: vérifiez le nombre et son unité.",
     "no_such_measure": "Choisissez une mesure dans la liste.",
     "pack_unfinished": "Il reste quelque chose à lire ou à rendre.",
+    "record_closed": "Votre dossier est fermé : rien ne s'y ajoute.",
     "too_many": "Vous avez atteint le nombre possible\u00a0: retirez-en avant d'en ajouter.",
 }
 PACK_REFUSALS: Final = {

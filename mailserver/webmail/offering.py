@@ -41,6 +41,7 @@ REFUSALS: Final = {
     "say_whose": "Choisissez le patient, ou écrivez son matricule INS.",
     "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
     "which_oid": "Plusieurs patients ont ce matricule\u00a0: voyez avec qui les enregistre.",
+    "record_closed": "Le dossier de ce patient est fermé.",
     "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
     "no_such_type": "Choisissez le type du document.",
     "no_title": "Écrivez un titre.",

@@ -22,6 +22,7 @@ REFUSALS: Final = {
     "no_reason": "Écrivez pourquoi\u00a0: la raison est conservée avec votre nom.",
     "say_whose": "Choisissez le patient.",
     "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
+    "record_closed": "Le dossier de ce patient est fermé.",
     "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
     "opposed": "Ce patient s'oppose à l'ajout de documents dans son dossier.",
     "not_for_a_person": "Ce document ne peut pas être intégré\u00a0: voyez le motif ci-dessous.",

@@ -202,6 +202,7 @@ async def _record(request: Request, visitor: Visitor) -> Response:
         "page": page,
         "pages": neighbours(page, wanted),
         "category": None,
+        "kept": await services.queries.retention.of_patient(record.patient.id, services.clock()),
     }
     return render("record.html", visitor, values)
 
@@ -235,6 +236,7 @@ async def _category(request: Request, visitor: Visitor) -> Response:
         "page": page,
         "pages": neighbours(page, wanted),
         "category": category,
+        "kept": None,
     }
     return render("record.html", visitor, values)
 

@@ -128,6 +128,8 @@ _ACCESS_KINDS: Final = {
     "document_taken_out": "sortie d'un document rangé par erreur",
     "pack_listed": "suivi des documents d'admission",
     "pack_form_read": "lecture d'un formulaire d'admission rendu",
+    "retention_suspended": "échéance de conservation suspendue",
+    "retention_resumed": "échéance de conservation rétablie",
     "pack_read": "suivi d'une admission",
 }
 

@@ -4,6 +4,7 @@ Source: RULES §7, RULES §13.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,10 +99,10 @@ def test_consent_opens_for_a_day(site: DemoSite, camille: list[str]) -> None:
 
 
 def test_a_closed_record_is_reopened(site: DemoSite, camille: list[str]) -> None:
-    told(site, "patient close", *camille)
+    told(site, "patient close --reason demande", *camille)
     assert told(site, f"access check --actor {rpps(site)}", *camille)["rule"] == "closed_record"
 
-    told(site, "patient reopen", *camille)
+    told(site, "patient reopen --reason demande", *camille)
 
     assert told(site, f"access check --actor {rpps(site)}", *camille)["rule"] == "care_team"
 
@@ -141,3 +142,24 @@ def test_a_document_that_is_not_there_is_told(site: DemoSite, line: str) -> None
 
     assert refused.exit_code == 1
     assert "No such document" in refused.stderr
+
+
+def test_deadlines_are_listed_and_a_policy_is_shown_set_and_refused(
+    site: DemoSite, camille: list[str], tmp_path: Path
+) -> None:
+    where = camille[2:]
+    whose = ["--ins", camille[1], *where]
+    shown = told(site, "retention policy", *where)
+    assert shown["rules"][0]["source"] == "Code de la santé publique, art. R1112-7"
+    file = tmp_path / "policy.toml"
+    file.write_text(shown["text"].replace("years = 20", "years = 30"), encoding="utf-8")
+    arguments = ["retention", "policy", str(site.root), str(file), *where, "--json"]
+    set_ = CliRunner().invoke(app, [*arguments, "--reason", "délibération"])
+    assert json.loads(set_.stdout)["rules"][0]["years"] == 30
+    assert CliRunner().invoke(app, arguments).exit_code == 1, "without a reason"
+
+    row = next(r for r in told(site, "retention list", *where) if r["ins"] == camille[1])
+    assert row["kept_until"][:4] == str(int(row["last_activity"][:4]) + 30)
+    assert told(site, "retention list --due", *where) == []
+    assert told(site, "retention suspend --reason recours", *whose) == {"suspended": True}
+    assert told(site, "retention resume --reason fin", *whose) == {"suspended": False}

@@ -345,3 +345,20 @@ async def test_every_page_of_a_record_is_noted(site):
             assert (await client.get(f"/dossier/{page}")).status_code == 503
     noted = [name for name, _ in site.commands if name == "note_access"]
     assert len(noted) == len(pages)
+
+
+async def test_a_closed_record_says_so_to_its_patient_and_takes_nothing_more(site):
+    await site.file(CdaSpec())
+    await site.tell("record_close", reason="fin de prise en charge")
+    async with site.signed_in() as client:
+        page = (await client.get("/dossier")).text
+        assert "Ce dossier est fermé depuis le 22\u00a0novembre 2026" in page
+        assert "jusqu'au 22\u00a0novembre 2046 (Code de la santé publique" in page.replace(
+            "&#39;", "'"
+        )
+        assert (await client.get("/dossier/categorie/10")).status_code == 200
+        refused = await upload(client, PDF)
+        assert "Votre dossier est fermé" in (await client.get(refused.headers["location"])).text
+        assert "fermeture du dossier" in (await client.get("/dossier/acces")).text
+        await site.tell("record_open_again", reason="erreur")
+        assert "est fermé" not in (await client.get("/dossier")).text

@@ -16,7 +16,7 @@ from record_bridge.life_commands import LifeCommands
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.opening import list_occurrences
 from record_bridge.queries import RecordQueries
-from record_bridge.rights_commands import RightsCommands
+from record_bridge.retention_commands import RetentionCommands
 from record_bridge.schema import METADATA
 from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
 from tests.support.record import (
@@ -337,19 +337,15 @@ def _delegate(connection: Any, value: tuple[int, int]) -> None:
 
 async def test_a_closed_record_is_not_opened_by_a_merge(record: Record) -> None:
     _, merged = await two(record)
-    rights = RightsCommands(record.commands, no_professional)
-    await rights.record_close({"patient_id": merged, "actor": "x"})
+    closing = RetentionCommands(record.commands)
+    await closing.record_close({"patient_id": merged, "actor": "x", "reason": "y"})
 
     with pytest.raises(RecordStateError) as raised:
         await merge(record)
 
     assert raised.value.reason == "one_is_closed"
-    await rights.record_open_again({"patient_id": merged, "actor": "x"})
+    await closing.record_open_again({"patient_id": merged, "actor": "x", "reason": "y"})
     assert (await merge(record))["documents"] == 1
-
-
-async def no_professional(_rpps: str) -> None:
-    return None
 
 
 async def test_either_number_finds_the_record_that_was_kept(record: Record) -> None:

@@ -15,6 +15,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
 from record_bridge.releasing import release_due
+from record_bridge.retention_commands import RetentionCommands
 from record_bridge.rights_commands import RightsCommands
 from tests.support.cda import PatientSpec
 from tests.support.record import (
@@ -55,6 +56,7 @@ async def record(tmp_path: Path) -> AsyncIterator[Record]:
 def run(record: Record) -> Run:
     table = (
         RightsCommands(record.commands, practitioner).table()
+        | RetentionCommands(record.commands).table()
         | MaskingCommands(record.commands).table()
         | LifeCommands(record.database, lambda: record.now).table()
     )
@@ -218,11 +220,11 @@ async def test_an_offer_waits_for_a_week(record: Record, run: Run) -> None:
 
 async def test_a_closed_record_is_its_patient_s_alone(run: Run) -> None:
     await run("right_give", kind="care_team", holder=PHYSICIAN)
-    await run("record_close")
+    await run("record_close", reason="demande")
 
     assert await rule(run, PHYSICIAN) == (False, "closed_record")
     assert await rule(run, "patient") == (True, "own_record")
-    await run("record_open_again")
+    await run("record_open_again", reason="demande")
     assert await rule(run, PHYSICIAN) == (True, "care_team")
 
 

@@ -34,6 +34,7 @@ from record_bridge.prevention_record import PreventionCommands
 from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.queries import RecordQueries
 from record_bridge.rematching import Rematcher
+from record_bridge.retention_commands import RetentionCommands
 from record_bridge.rights_commands import RightsCommands
 from record_bridge.trend_commands import TrendCommands
 from record_bridge.withdrawal_commands import WithdrawalCommands
@@ -260,6 +261,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             commands.table()
             | rights.table()
             | TrendCommands(commands, rights.viewer).table()
+            | RetentionCommands(commands).table()
             | MaskingCommands(commands).table()
             | ApiTokenCommands(commands, mail.directory.practitioner).table()
             | AgendaCommands(commands, root / "record.sqlite3").table()

@@ -53,6 +53,7 @@ CREATE TABLE patient_next (
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
     closed_at INTEGER,
+    died_on TEXT,
     merged_into INTEGER,
     PRIMARY KEY (id),
     CONSTRAINT patient_identity UNIQUE (structure_id, matricule, oid),
@@ -133,6 +134,16 @@ CREATE TABLE handover_choice (
     taken_in INTEGER NOT NULL,
     answers INTEGER NOT NULL,
     PRIMARY KEY (structure_id)
+)
+""",
+    """
+CREATE TABLE retention_policy (
+    id INTEGER NOT NULL,
+    structure_id TEXT NOT NULL,
+    text TEXT NOT NULL,
+    set_by TEXT NOT NULL,
+    set_at INTEGER NOT NULL,
+    PRIMARY KEY (id)
 )
 """,
     """
@@ -539,6 +550,17 @@ CREATE TABLE opposition (
 )
 """,
     """
+CREATE TABLE retention_hold (
+    id INTEGER NOT NULL,
+    patient_id INTEGER NOT NULL,
+    said_by TEXT NOT NULL,
+    since_at INTEGER NOT NULL,
+    until_at INTEGER,
+    PRIMARY KEY (id),
+    FOREIGN KEY(patient_id) REFERENCES patient (id)
+)
+""",
+    """
 CREATE TABLE access_right (
     id INTEGER NOT NULL,
     patient_id INTEGER NOT NULL,
@@ -851,6 +873,12 @@ CREATE INDEX quarantine_waiting ON quarantine (received_at) WHERE state = 'open'
 """,
     """
 CREATE INDEX reply_outbox_held ON reply_outbox (structure_id) WHERE state = 'held'
+""",
+    """
+CREATE UNIQUE INDEX retention_hold_now ON retention_hold (patient_id) WHERE until_at IS NULL
+""",
+    """
+CREATE INDEX retention_policy_structure ON retention_policy (structure_id)
 """,
     """
 CREATE TRIGGER cell_counted AFTER INSERT ON cell_document BEGIN UPDATE document_cell SET many = many + 1 WHERE id = NEW.cell_id; END
