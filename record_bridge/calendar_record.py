@@ -72,6 +72,7 @@ async def document_calendar(
                     end_at=entry.end_at,
                     place=entry.place,
                     tentative=entry.status == "proposed",
+                    reminded=entry.status == "proposed" and entry.reminder != "",
                 ),
                 entry.changed_at,
             )
@@ -80,7 +81,10 @@ async def document_calendar(
         found += [
             Dated(
                 Appointment(
-                    uid=entry_uid("admission pack", pack.id), summary=pack.title, day=pack.due
+                    uid=entry_uid("admission pack", pack.id),
+                    summary=pack.title,
+                    day=pack.due,
+                    reminded=True,
                 ),
                 pack.sent_at,
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from icalendar import Calendar, Event, vCalAddress, vText
+from icalendar import Alarm, Calendar, Event, vCalAddress, vText
 
 from record_bridge.errors import MalformedIcalendarError
 from record_bridge.formats.dtm import paris_day, paris_instant
@@ -53,6 +53,7 @@ class Appointment:
         repeats: it has a rule of recurrence, of which only the first time is read.
         single: it changes one time of an appointment that repeats (RECURRENCE-ID).
         organizer: address in lower case, "" when there is none.
+        reminded: its program is to remind of it the day before; written, never read.
         attendees: addresses in lower case.
     """
 
@@ -69,6 +70,7 @@ class Appointment:
     repeats: bool = False
     single: bool = False
     organizer: str = ""
+    reminded: bool = False
     attendees: tuple[str, ...] = ()
 
 
@@ -296,4 +298,19 @@ def _event(appointment: Appointment, stamp: datetime) -> Event:
         event.add("TRANSP", "TRANSPARENT")  # a whole day does not make its person busy
     event.add("STATUS", "TENTATIVE" if appointment.tentative else "CONFIRMED")
     event.add("CLASS", "PRIVATE")
+    if appointment.reminded:
+        event.add_component(_alarm(appointment))
     return event
+
+
+def _alarm(appointment: Appointment) -> Alarm:
+    """The day before at the same hour, or at nine in the morning for a whole day.
+
+    Source: RFC 5545 §3.6.6.
+    """
+    is_whole = appointment.start_at is None
+    alarm = Alarm()
+    alarm.add("ACTION", "DISPLAY")
+    alarm.add("DESCRIPTION", appointment.summary)
+    alarm.add("TRIGGER", timedelta(hours=-15 if is_whole else -24))
+    return alarm

@@ -122,6 +122,25 @@ async def test_a_feed_says_when_and_nothing_else_unless_its_patient_chose_more(s
         assert (await client.get(plain)).status_code == 404  # a new address stops the old one
 
 
+async def test_what_is_to_come_reminds_the_day_before_in_plain_words(site):
+    document = await furnish(site)
+    await site.add_agenda(document, ordinal=1, title="ZZCANARY rappel", day="2026-12-25",
+                          reminder="ZZCANARY Votre rendez-vous approche.")  # fmt: skip
+    await site.add_agenda(document, ordinal=2, title="ZZCANARY passé", day="2026-11-01",
+                          status="history", reminder="ZZCANARY")  # fmt: skip
+    address = await make_key(site, "feed")
+    async with site.client() as client:
+        said = (await client.get(address)).text
+
+    events = said.split("BEGIN:VEVENT")[1:]
+    reminded = [each for each in events if "BEGIN:VALARM" in each]
+    assert len(events) == 3
+    assert len(reminded) == 1
+    assert "20261225" in reminded[0]
+    assert "DESCRIPTION:Rendez-vous santé" in reminded[0]
+    assert "ZZ" not in said
+
+
 async def test_a_feed_that_did_not_change_is_not_sent_again(site):
     await furnish(site)
     address = await make_key(site, "feed")

@@ -3,6 +3,7 @@
 Source: RFC 5545 §3.6.1, RFC 5546 §3.2.3, RULES §14.
 """
 
+import dataclasses
 import random
 from datetime import UTC, date, datetime
 
@@ -29,6 +30,26 @@ TIMED = Appointment(
     place="Cabinet des Lilas",
 )  # fmt: skip
 WHOLE = Appointment("a-2", "Bilan", date(2026, 12, 2), last_day=date(2026, 12, 3))
+
+
+@pytest.mark.parametrize(
+    ("appointment", "trigger"), [(TIMED, b"TRIGGER:-P1D"), (WHOLE, b"TRIGGER:-PT15H")]
+)
+def test_a_reminder_is_the_day_before_and_says_no_more_than_the_appointment(
+    appointment: Appointment, trigger: bytes
+) -> None:
+    written = write_calendar((dataclasses.replace(appointment, reminded=True),), (AT,))
+
+    alarm = written.split(b"BEGIN:VALARM\r\n")[1].split(b"END:VALARM")[0]
+    assert alarm.splitlines() == [
+        b"ACTION:DISPLAY",
+        next(line for line in written.splitlines() if line.startswith(b"SUMMARY")).replace(
+            b"SUMMARY", b"DESCRIPTION"
+        ),
+        trigger,
+    ]
+    assert only(written) == appointment
+    assert b"VALARM" not in write_calendar((appointment,), (AT,))
 
 
 def event(*lines: str, method: str = "", extra: str = "") -> bytes:
