@@ -10,6 +10,7 @@ import json
 import stat
 import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ from record_bridge.exporting import Wanted, export_record
 from record_bridge.life_commands import LifeCommands
 from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
+from record_bridge.retention_commands import RetentionCommands
 from record_bridge.rights_record import rights_of
+from record_bridge.withdrawal_commands import WithdrawalCommands
+from tests.storage.test_record_offers import file as offered
 from tests.support.cda import PatientSpec, acts, follow_up
-from tests.support.record import Record, mails, message, open_test_record, report
+from tests.support.record import PATIENT, Record, mails, message, open_test_record, report
 from tests.unit.record_bridge.test_life import PDF
 
 WHO = {"structure": "cabinet", "ins": PatientSpec().ins, "oid": PatientSpec().oid, "actor": "test"}
@@ -131,6 +135,72 @@ async def test_a_record_comes_back_as_it_was(record, elsewhere, tmp_path) -> Non
     }
     # the chain of versions holds: the second replaces the first
     assert [row["superseded_by"] for row in there] == [1, None, None]
+
+
+async def decided(record: Record) -> None:
+    """A record of what people decided: filed from quarantine, moved, by hand, taken back."""
+    patient = int((await record.register())["id"])
+    other = replace(PATIENT, ins="279039999000275", family="ZZAUTRE")
+    await record.register(other)
+    traits = (replace(PATIENT, birth_date="19790329"),)
+    await record.one(message(1, report(1, patients=traits)))
+    await record.decide(1, "filed", ins=PATIENT.ins, oid=PATIENT.oid)
+    await record.one(message(2, report(2, patients=(other,))))
+    about = {"structure": "cabinet", "actor": "cli:vigilance", "reason": "mauvais patient"}
+    moved = about | {"document": "1.2.250.1.213.999.2", "ins": PATIENT.ins, "oid": PATIENT.oid}
+    await WithdrawalCommands(record.commands).record_refile(moved)
+    await offered(record)
+    await record.one(message(4, report(4)))
+    withdrawn = about | {"document": "1.2.250.1.213.999.4"}
+    await WithdrawalCommands(record.commands).record_withdraw(withdrawn)
+    mine = {"patient_id": patient, "actor": "account:1"}
+    life = LifeCommands(record.database, lambda: record.now).table()
+    line = await life["profile_add"](mine | {"kind": "allergy", "text": "Pollen"})
+    await life["profile_remove"](mine | line)
+    measure = {"kind": "measurement", "measure": "weight", "value": "72,5"}
+    await life["profile_add"](mine | measure)
+    wish = {"kind": "trusted_person", "day": "2026-01-02", "person": "Anne", "contact": "06"}
+    written = await life["directive_write"](mine | wish)
+    await life["directive_withdraw"](mine | {"id": written["id"]})
+    content = base64.b64encode(PDF).decode()
+    kept = await life["deposit_add"](mine | {"title": "R", "name": "a.pdf", "content": content})
+    await life["deposit_withdraw"](mine | kept)
+    for scope, opposed in (("deposit", True), ("deposit", False), ("samu", True)):
+        await life["opposition_set"](mine | {"scope": scope, "opposed": opposed})
+    await RetentionCommands(record.commands).retention_suspend(WHO | {"reason": "recours"})
+
+
+async def test_what_people_decided_comes_back_as_it_was(record, elsewhere, tmp_path) -> None:
+    await decided(record)
+    first = await out(record, tmp_path / "1.zip")
+    await elsewhere.register()
+    await commands(elsewhere).record_import(WHO | {"path": str(tmp_path / "1.zip")})
+    second = await out(elsewhere, tmp_path / "2.zip")
+
+    here, there = (json.loads(found["tables/document.json"]) for found in (first, second))
+    assert [row["filed_by"] is not None for row in here] == [False, False, True, False]
+    assert [row["status"] for row in here] == ["current", "current", "current", "withdrawn"]
+    marks = [set(row.pop("marks").split()) for row in here]
+    assert [sorted(row & {"filed_by_person", "filed_by_hand"}) for row in marks] == [
+        ["filed_by_person"], ["filed_by_person"], ["filed_by_hand"], []
+    ]  # fmt: skip
+    assert [set(row.pop("marks").split()) for row in there] == [m | {"imported"} for m in marks]
+    assert [(r.pop("imported_at") is None, "moved" in r) for r in here] == [(True, False)] * 4
+    assert all(row.pop("imported_at") is not None for row in there)
+    assert here == there
+    changing = {"manifest.json", "events.json", "tables/document.json"}
+    assert {k: v for k, v in first.items() if k not in changing} == {
+        k: v for k, v in second.items() if k not in changing
+    }
+    names = ("profile_item", "directive", "deposit", "opposition", "retention_hold")
+    tables = {name: json.loads(second[f"tables/{name}.json"]) for name in names}
+    assert [row["removed_at"] is None for row in tables["profile_item"]] == [False, True]
+    assert [row["withdrawn_at"] is None for row in tables["directive"]] == [False]
+    assert [row["withdrawn_at"] is None for row in tables["deposit"]] == [False]
+    assert [(row["scope"], row["until_at"] is None) for row in tables["opposition"]] == [
+        ("deposit", False), ("samu", True)
+    ]  # fmt: skip
+    assert len(tables["retention_hold"]) == 1
 
 
 async def test_an_archive_holds_no_secret_of_a_calendar_and_is_its_owner_s(
