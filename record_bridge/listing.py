@@ -29,6 +29,10 @@ _CELLS: Final = text(
     "SELECT id, ref, roles, status, class_code, type_code, visibility, many FROM document_cell"
     " WHERE record_id = :record_id AND ref IN ('', :ref)"
 )
+_KEYS: Final = text(
+    "SELECT document_id FROM json_each(:cells) AS c CROSS JOIN cell_document AS d"
+    " ON d.cell_id = c.value"
+)
 NEWEST: Final = "ORDER BY coalesce({0}.effective_at, {0}.received_at) DESC, {0}.id DESC"
 _BY_DATE: Final = NEWEST.format("d")
 _PAGE: Final = text(
@@ -140,6 +144,12 @@ async def page_of(
         },
     )
     return shown_rows(rows, viewer, record)
+
+
+async def keys_of(database: Database, cells: Sequence[Cell]) -> frozenset[int]:
+    """Give the keys of every document of these cells."""
+    rows = await database.all(_KEYS, {"cells": json.dumps([cell.id for cell in cells])})
+    return frozenset(row.document_id for row in rows)
 
 
 def shown_rows(

@@ -22,7 +22,7 @@ from record_bridge.formats.dtm import paris_day
 from record_bridge.lab_queries import LabQueries
 from record_bridge.lateness import late
 from record_bridge.life_queries import LifeQueries
-from record_bridge.listing import DocumentKind, Wanted, page_of, seen_by
+from record_bridge.listing import DocumentKind, Wanted, keys_of, page_of, seen_by
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
@@ -421,6 +421,16 @@ class RecordQueries:
             return False
         return bool((await seen_by(self._database, patient_id, viewer, record)).cells)
 
+    async def keys(
+        self, patient_id: int, viewer: Viewer, *, superseded: bool = False
+    ) -> frozenset[int]:
+        """Give the keys of the documents that ``documents`` lists."""
+        record = await record_facts(self._database, patient_id, self._clock())
+        if record is None:
+            return frozenset()
+        seen = await seen_by(self._database, patient_id, viewer, record)
+        return await keys_of(self._database, seen.cells if superseded else seen.current)
+
     async def documents(
         self,
         patient_id: int,
@@ -560,7 +570,7 @@ class RecordQueries:
         Not what happened in another's record: its events are that record's.
         """
         reader = viewer or Viewer(ViewerKind.PATIENT, str(patient_id))
-        known = {0, *(row["id"] for row in await self._visible(patient_id, reader))}
+        known = {0, *await self.keys(patient_id, reader, superseded=True)}
         return await access_proofs(
             self._database,
             await self._subjects(patient_id),

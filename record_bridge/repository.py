@@ -21,6 +21,11 @@ from record_bridge.search_words import Described, kept
 MIGRATIONS = Path(__file__).parent / "migrations"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PEOPLE: Final = ("author_ids", "recipient_ids", "attending_ids")
+_UNDESCRIBED: Final = (
+    "SELECT id, unique_id, title, type_code, author, custodian, effective_at, received_at,"
+    " author_ids, recipient_ids, attending_ids FROM document"
+    " WHERE words = '' AND id > ? ORDER BY id LIMIT 500"
+)
 _TYPED_RPPS: Final = re.compile(r"8[0-9]{11}")
 
 
@@ -75,18 +80,17 @@ def insert_document(connection: sqlite3.Connection, values: Mapping[str, object]
 
 def describe_again(connection: sqlite3.Connection) -> None:
     """Write anew what documents are found by, of those that have no words yet."""
-    rows = connection.execute(
-        "SELECT id, unique_id, title, type_code, author, custodian, effective_at, received_at,"
-        " author_ids, recipient_ids, attending_ids FROM document WHERE words = '' ORDER BY id"
-    )
-    names = [column[0] for column in rows.description]
-    for row in rows.fetchall():
-        values = dict(zip(names, row, strict=True))
-        found = _described(values) | {"id": values["id"]}
-        connection.execute(
+    last, more = 0, True
+    while more:
+        rows = connection.execute(_UNDESCRIBED, (last,))
+        names = [column[0] for column in rows.description]
+        told = [dict(zip(names, row, strict=True)) for row in rows]
+        connection.executemany(
             "UPDATE document SET words = :words, refs = :refs, number = :number WHERE id = :id",
-            found,
+            [_described(values) | {"id": values["id"]} for values in told],
         )
+        more = bool(told)
+        last = told[-1]["id"] if told else last
 
 
 def number_of(name: str) -> int:

@@ -24,7 +24,7 @@ from record_bridge.rights import RecordFacts
 from record_bridge.rights_record import COLUMNS
 from record_bridge.search_words import MAX_ASKED
 
-MAX_KEYS: Final = 64
+MAX_LEADS: Final = 64
 """Words of a cell that one asked word may begin; when there are more, they lead nowhere."""
 MAX_COUNT: Final = 256
 """How far the documents of a word are counted, to choose the rarest."""
@@ -32,7 +32,7 @@ _NEWEST_MICROS: Final = 1 << 62
 _LAST: Final = "\U0010ffff"
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,6})")
 
-_KEYS: Final = text(
+_LEADS: Final = text(
     "WITH RECURSIVE key (place, cell_id, asked, word, depth) AS ("
     "SELECT a.key, c.value, a.value, (SELECT word FROM document_word WHERE cell_id = c.value"
     " AND word >= a.value AND word < a.value || :last ORDER BY word LIMIT 1), 1"
@@ -105,12 +105,12 @@ async def search(
         return Found((), None)
     plain = [cell.id for cell in seen.current if not cell.is_named]
     keys = await database.all(
-        _KEYS,
+        _LEADS,
         {
             "asked": json.dumps(sought.words),
             "cells": json.dumps(plain),
             "last": _LAST,
-            "most": MAX_KEYS,
+            "most": MAX_LEADS,
             "counted": MAX_COUNT,
         },
     )
@@ -153,7 +153,7 @@ def _ways(
         found = [known.get((cell.id, place), []) for place in range(len(asked))]
         if not all(found):
             continue
-        narrow = [each for each in found if len(each) <= MAX_KEYS]
+        narrow = [each for each in found if len(each) <= MAX_LEADS]
         if not narrow:
             whole.append((cell.id,))
             continue

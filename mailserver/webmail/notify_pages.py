@@ -59,7 +59,7 @@ async def shown_documents(
     if patient is None:
         return frozenset()
     viewer = Viewer(ViewerKind.PATIENT, str(patient.id))
-    return frozenset(each.id for each in await queries.documents(patient.id, viewer))
+    return await queries.keys(patient.id, viewer)
 
 
 def _own_mailbox(services: WebmailServices, visitor: Visitor) -> Mailbox:

@@ -28,7 +28,7 @@ from record_bridge.repository import create_record, micros
 from record_bridge.rights import GrantKind
 from record_bridge.rights_storing import NewRight
 from record_bridge.search_words import Described, asked, tokens
-from record_bridge.searching import MAX_KEYS
+from record_bridge.searching import MAX_LEADS
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import PatientSpec
 from tests.support.record import (
@@ -219,6 +219,7 @@ async def check(record: Record, queries: RecordQueries, patient_id: int, asking:
             for code in {each.class_code for each in seen}
         }
         assert await queries.sees_any(patient_id, viewer) == bool(every)
+        assert await queries.keys(patient_id, viewer) == {each.id for each in seen}
 
 
 @contextmanager
@@ -262,7 +263,7 @@ def test_searching_and_counting_are_looking_at_every_document(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("words", ["x", "x1", "x12", "compte", "compte x1", "2024 compte"])
-@pytest.mark.parametrize("many", [MAX_KEYS - 1, MAX_KEYS, 3 * MAX_KEYS])
+@pytest.mark.parametrize("many", [MAX_LEADS - 1, MAX_LEADS, 3 * MAX_LEADS])
 async def test_more_words_than_keys_and_more_pages_than_one(
     record: Record, queries: RecordQueries, words: str, many: int
 ) -> None:
@@ -352,7 +353,8 @@ def _same_person(connection: sqlite3.Connection, merged: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["_CELLS", "_PAGE", "_KEYS", "_FOUND", "_VERSIONS", "_NAMED", "_NUMBERED"]
+    "statement",
+    ["_CELLS", "_PAGE", "_KEYS", "_LEADS", "_FOUND", "_VERSIONS", "_NAMED", "_NUMBERED"],
 )
 async def test_no_statement_walks_through_a_table(record: Record, statement: str) -> None:
     modules = (listing, searching, rights_record)
