@@ -1,7 +1,9 @@
 """Masking one document, lifting a mask, and showing what is kept of it, by command.
 
 A mask that a person sets here stays: the version that replaces the document has it too, so that
-no sender lifts it. What the sender itself asked for is lifted by a professional or by the site.
+no sender lifts it. Hiding from professionals is the patient's right, and so is showing again: the
+patient, or who stands for them, lifts that mask whoever asked for it, a professional and the site
+too. That something is hidden from a minor's representatives only the minor is told.
 
 | command | arguments (with actor, structure or patient_id) | result |
 |---|---|---|

@@ -558,7 +558,10 @@ class RecordQueries:
             for row in await rows_named(self._database, patient_id, named)
             if record is not None and decide(document_facts(row), reader, record).is_shown
         }
-        found = [_access(row._asdict(), titles) for row in rows]
+        found = [
+            _access(row._asdict(), titles if _may_learn(json.loads(row.facts), reader) else {})
+            for row in rows
+        ]
         found += [_access_elsewhere(row._asdict(), titles) for row in elsewhere]
         return sorted(found, key=lambda each: each.at, reverse=True)[:MAX_ACCESSES]
 
@@ -576,7 +579,9 @@ class RecordQueries:
             await self._subjects(patient_id),
             ACCESS_KINDS,
             limit=MAX_ACCESSES,
-            may_know=lambda facts: facts.get("document_id", 0) in known,
+            may_know=lambda facts: (
+                facts.get("document_id", 0) in known and _may_learn(facts, reader)
+            ),
         )
 
     async def _subjects(self, patient_id: int) -> Sequence[str]:
@@ -701,6 +706,12 @@ def _access_elsewhere(row: Mapping[str, Any], titles: Mapping[int, str]) -> Acce
         "record_read" if title is None else "read_elsewhere",
         title,
     )
+
+
+def _may_learn(facts: Mapping[str, Any], reader: Viewer) -> bool:
+    """Whether a reader may know what an event was: not that something was hidden from parents."""
+    hidden_from_parents = facts.get("mask") == Visibility.INVISIBLE_REPRESENTATIVES.value
+    return not hidden_from_parents or reader.kind == ViewerKind.PATIENT
 
 
 def _access(row: Mapping[str, Any], titles: Mapping[int, str]) -> AccessView:

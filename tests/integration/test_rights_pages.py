@@ -4,16 +4,19 @@ Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4, MSS-FACTS §7.3
 """
 
 import base64
+import json
 import re
 from typing import Any
 
 import pytest
 
+from directory import trail
+from directory.trail import Sealing
 from mailserver.webmail.session import COOKIE
 from mailserver.webmail.whose import CHOSEN_COOKIE
 from tests.support.cda import PDF, CdaSpec
 from tests.support.mailsite import DOCTOR, PATIENT, RPPS, UNFILED
-from tests.support.webmail import OTHER_PATIENT, token_of, webmail
+from tests.support.webmail import OTHER_PATIENT, TRAIL_KEY, token_of, webmail
 
 INS = PATIENT.partition("@")[0]
 OTHER_INS = OTHER_PATIENT.partition("@")[0]
@@ -435,6 +438,29 @@ async def test_a_minor_hides_a_document_from_representatives(site, child):
     async with site.signed_in() as client:
         await post(client, "/famille", f"/famille/{child}/ouvrir")
         assert HIDDEN not in (await client.get("/dossier")).text
+
+
+async def test_parents_do_not_learn_that_something_was_hidden_from_them(site, child):
+    document = await site.file(CdaSpec(title=HIDDEN), login="other")
+    path = f"/dossier/document/{document}"
+    async with site.signed_in("other") as client:
+        for hide in ("oui", "non"):
+            await post(
+                client, path, f"{path}/masquer", mask="invisible_representatives", hide=hide
+            )
+        own = (await client.get("/dossier/acces")).text
+        assert "document masqué" in own
+        assert "document démasqué" in own
+    async with site.signed_in() as client:
+        await post(client, "/famille", f"/famille/{child}/ouvrir")
+        assert HIDDEN in (await client.get("/dossier")).text
+        journal = (await client.get("/dossier/acces")).text
+        while await site.record.write(trail.seal, Sealing(site.clock(), TRAIL_KEY.sign)):
+            pass
+        proofs = (await client.get("/dossier/acces/preuves")).json()["accesses"]
+    assert "masqué" not in journal
+    assert proofs
+    assert "mask" not in json.dumps(proofs)
 
 
 async def test_at_eighteen_the_record_and_its_calendar_close_to_the_parent(site, child):
