@@ -15,7 +15,7 @@ REFUSALS: Final = {
     "no_such_value": "Cette valeur n'est pas possible\u00a0: vérifiez le nombre et son unité.",
     "no_such_measure": "Choisissez une mesure dans la liste.",
     "pack_unfinished": "Il reste quelque chose à lire ou à rendre.",
-    "record_closed": "Votre dossier est fermé : rien ne s'y ajoute.",
+    "record_closed": "Votre dossier est fermé\u00a0: rien ne s'y ajoute.",
     "too_many": "Vous avez atteint le nombre possible\u00a0: retirez-en avant d'en ajouter.",
 }
 PACK_REFUSALS: Final = {
@@ -24,14 +24,14 @@ PACK_REFUSALS: Final = {
     "no_title": "Écrivez un titre.",
     "no_such_due": "Choisissez un jour entre aujourd'hui et dans deux ans.",
     "no_such_kind": "Choisissez dans la liste.",
-    "opposed": "Ce patient s'oppose à ce que d'autres ajoutent à son dossier : rien ne peut lui"
-    " être envoyé par cette page.",
+    "opposed": "Ce patient s'oppose à ce que d'autres ajoutent à son dossier\u00a0: rien ne"
+    " peut lui être envoyé par cette page.",
     "record_closed": "Ce dossier est fermé.",
     "pack_empty": "Ajoutez au moins un document avant d'envoyer.",
-    "pack_sent": "Cet envoi est parti : il ne change plus.",
+    "pack_sent": "Cet envoi est parti\u00a0: il ne change plus.",
     "nothing_to_remind": "Il n'y a rien à rappeler.",
     "reminded_today": "Un rappel est déjà parti il y a moins d'un jour.",
-    "not_told": "C'est enregistré, mais le message au patient n'est pas parti : prévenez-le.",
+    "not_told": "C'est enregistré, mais le message au patient n'est pas parti\u00a0: prévenez-le.",
     "too_many": "Le nombre possible est atteint.",
 }
 """What a professional reads when a pack does not go on."""

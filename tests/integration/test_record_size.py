@@ -100,8 +100,8 @@ async def test_a_search_goes_on_to_the_last_document_and_names_no_row(tmp_path: 
     shown = [number for number in range(count) if number % 10 != 9]
     assert [int(each.split()[0]) for each in titles] == shown
     assert said == [
-        "Plus de 20 résultats", "Suite des résultats : 20 résultats",
-        f"Suite des résultats : {len(shown) - 40} résultats",
+        "Plus de 20 résultats", "Suite des résultats\u00a0: 20 résultats",
+        f"Suite des résultats\u00a0: {len(shown) - 40} résultats",
     ]  # fmt: skip
 
 
