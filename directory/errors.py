@@ -25,6 +25,8 @@ class IdentifierReason(Enum):
 class TrustListReason(Enum):
     """Why a trust list cannot be used."""
 
+    ABSENT = "absent"
+    """There is no file where this site looks for it."""
     UNREADABLE = "unreadable"
     """Not XML, truncated, or with a DOCTYPE."""
     STRUCTURE = "structure"

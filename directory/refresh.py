@@ -95,6 +95,10 @@ class TrustSource:
                 return self._refused(TrustListReason.TOO_LARGE)
             content = self._path.read_bytes()
             self._seen = version
+        except FileNotFoundError:
+            if self.last_refusal is TrustListReason.ABSENT:
+                return Unchanged()
+            return self._refused(TrustListReason.ABSENT)
         except OSError:
             return self._refused(TrustListReason.UNREADABLE)
         if hashlib.sha256(content).digest() == self._digest:

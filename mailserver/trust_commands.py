@@ -175,6 +175,7 @@ class TrustCommands:
 
 
 _WHY = {
+    TrustListReason.ABSENT: "There is no list: pli trust-list import brings one.",
     TrustListReason.UNREADABLE: "Refused: it is cut short, or no safe XML.",
     TrustListReason.STRUCTURE: "Refused: it is no trust list, or not wholly one.",
     TrustListReason.UNSIGNED: "Refused: it bears no signature, and this site asks for one.",

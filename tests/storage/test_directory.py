@@ -188,7 +188,7 @@ async def test_a_changed_list_is_adopted_and_an_unchanged_one_not_read_again(sit
             "signature",
             id="altered",
         ),
-        pytest.param(lambda site: site.trust.unlink(), "unreadable", id="gone"),
+        pytest.param(lambda site: site.trust.unlink(), "absent", id="gone"),
     ],
 )
 async def test_a_bad_list_leaves_the_good_one_in_use(site, damage, reason):

@@ -176,3 +176,16 @@ async def test_a_reader_adopts_for_itself_and_writes_nothing(site):
         assert directory.trust.allows("d2.mssante.test", OTHER)
     async with await site.open() as directory:
         assert len(await directory.adoption.alarms()) == 1
+
+
+async def test_a_site_without_a_list_is_told_so_once_until_one_comes(site):
+    content = site.list.read_bytes()
+    site.list.unlink()
+    async with await site.open() as directory:
+        assert directory.trust.lists("d1.mssante.test") is False
+        looks = [await directory.refresh_trust(LIST_AT) for _ in range(3)]
+        site.list.write_bytes(content)
+
+        assert isinstance(await directory.refresh_trust(LIST_AT), Adopted)
+    assert Refused(TrustListReason.UNREADABLE) not in looks
+    assert looks.count(Refused(TrustListReason.ABSENT)) <= 1
