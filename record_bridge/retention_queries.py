@@ -88,9 +88,9 @@ class RetentionQueries:
     async def _records(self, which: Any, structure_id: str, at: datetime) -> list[KeptRecord]:
         policy = (await self.policy(structure_id)).policy
         last = (
-            select(document.c.patient_id, func.max(document.c.received_at).label("last"))
-            .group_by(document.c.patient_id)
-            .subquery()
+            select(func.max(document.c.received_at))
+            .where(document.c.patient_id == patient.c.id)
+            .scalar_subquery()
         )
         disputed = (
             select(retention_hold.c.id)
@@ -100,8 +100,7 @@ class RetentionQueries:
             .exists()
         )
         rows = await self._database.all(
-            select(patient, last.c.last, disputed.label("disputed"))
-            .outerjoin(last, last.c.patient_id == patient.c.id)
+            select(patient, last.label("last"), disputed.label("disputed"))
             .where(which, patient.c.merged_into.is_(None))
             .order_by(patient.c.id)
         )

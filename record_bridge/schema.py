@@ -215,6 +215,7 @@ document = Table(
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
     Index("document_patient", "patient_id", "number"),
+    Index("document_last", "patient_id", "received_at"),
     Index("document_moved", "structure_id", sqlite_where=text("moved = 1")),
     Index("document_identity", "identity_id"),
     Index("document_results", "id", sqlite_where=text("results_read = 0")),

@@ -812,6 +812,9 @@ CREATE INDEX deposit_patient ON deposit (patient_id)
 CREATE INDEX document_identity ON document (identity_id)
 """,
     """
+CREATE INDEX document_last ON document (patient_id, received_at)
+""",
+    """
 CREATE INDEX document_moved ON document (structure_id) WHERE moved = 1
 """,
     """
