@@ -22,7 +22,7 @@ from mailserver import logs
 from mailserver.control import Command, Owner
 from mailserver.databases import now, open_directory, open_store
 from mailserver.settings import Settings, Site
-from mailserver.supervisor import announce, die_with_parent
+from mailserver.supervisor import announce, die_with_parent, open_many_files
 
 log = structlog.get_logger("mailserver.app")
 
@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
     """
     role, root, descriptor = Owner(arguments[0]), Path(arguments[1]), int(arguments[2])
     die_with_parent()
+    open_many_files()
     logs.configure()
     sys.setswitchinterval(SWITCH_S)
     site = Site(root)

@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -34,6 +36,8 @@ RESTARTS_AT_ONCE = 5
 LONGEST_PAUSE_S = 30.0
 RESTART_WINDOW_S = 60.0
 _PR_SET_PDEATHSIG = 1
+MOST_FILES: Final = 65_536
+"""Open files of one child: every listener full, and room."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,17 @@ def die_with_parent() -> None:
     if os.getppid() != parent:
         # It died before the kernel was told.
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def open_many_files() -> None:
+    """Let this child hold as many sockets as it may.
+
+    A shell or a service gives 1,024, and each listener takes 2,000 connections.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def announce(descriptor: int, ports: dict[str, int]) -> None:

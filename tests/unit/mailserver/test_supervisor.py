@@ -1,5 +1,7 @@
-"""How soon a child that dies is started again."""
+"""How soon a child that dies is started again, and how many files it may open."""
 
+import subprocess
+import sys
 from collections import deque
 from types import SimpleNamespace
 from typing import Any, cast
@@ -32,3 +34,22 @@ def test_deaths_of_long_ago_are_forgotten() -> None:
 
     assert _pause_after_death(child, 100.0) == 0.0
     assert list(child.deaths) == [100.0]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "after"),
+    [
+        pytest.param(256, 512, "512 512", id="to what the system allows"),
+        pytest.param(512, 512, "512 512", id="there already"),
+    ],
+)
+def test_a_child_takes_the_open_files_that_it_may_have(soft: int, hard: int, after: str) -> None:
+    program = (
+        "import resource as r; from mailserver.supervisor import open_many_files as more;"
+        f" r.setrlimit(r.RLIMIT_NOFILE, ({soft}, {hard})); more();"
+        " print(*r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == after
