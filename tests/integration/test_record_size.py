@@ -93,7 +93,7 @@ async def test_a_search_goes_on_to_the_last_document_and_names_no_row(tmp_path: 
             answer = await client.post("/dossier/recherche", data=form | {"after": after})
             text = answer.text
             titles += [part.partition("<")[0] for part in text.split("Compte rendu ")[1:]]
-            said.append(text.partition('role="status">')[2].partition("<")[0].replace("\xa0", " "))
+            said.append(text.partition('role="status">')[2].partition("<")[0])
             found = re.search(r'name="after" value="([^"]*)"', text)
             after = None if found is None else found[1]
 
