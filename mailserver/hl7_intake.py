@@ -25,6 +25,7 @@ from certs.errors import SandboxError
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.hl7_mail import Door, HospitalOrder, Turned
+from mailserver.store.business_acks import Hl7Order
 from mailserver.store.model import Mailbox
 from record_bridge.errors import MalformedHl7Error
 from record_bridge.formats.hl7v2 import Hl7Code, MessageHeader
@@ -61,6 +62,7 @@ class IntakeParts:
     Attributes:
         mailbox: gives the structure's application mailbox.
         read: reads a message in a worker that can be killed (``hl7_mail.to_order``).
+        keep: notes the acknowledgements asked for; None where there is no way to give them.
     """
 
     door: Door
@@ -68,6 +70,7 @@ class IntakeParts:
     mailbox: Callable[[], Awaitable[Mailbox | None]]
     read: Callable[[bytes, Door, datetime], Awaitable[HospitalOrder]]
     clock: Callable[[], datetime]
+    keep: Callable[[Hl7Order, datetime], Awaitable[None]] | None = None
 
 
 class Outcome(Enum):
@@ -125,13 +128,36 @@ class Intake:
         recipients = [each for mail in order.mails for each in mail.recipients]
         if not all(submissions.reaches(author, each) for each in recipients):
             return True
+        receipts = []
         for mail in order.mails:
             message = SubmissionMessage(
                 mail.raw, author.address, mail.recipients, author, at, Via.HL7
             )
-            if isinstance(await submissions.submit(message), Refused):
+            taken = await submissions.submit(message)
+            if isinstance(taken, Refused):
                 return True
+            receipts.append(taken.receipt_id)
+        await self._keep(order, author.structure_id, tuple(receipts))
         return False
+
+    async def _keep(
+        self, order: HospitalOrder, structure_id: str, receipt_ids: tuple[str, ...]
+    ) -> None:
+        """Note what its software wants to be told, before it hears that this was taken."""
+        header, keep = order.header, self._parts.keep
+        if header is None or keep is None or not (order.wants_reception or order.wants_reading):
+            return
+        kept = Hl7Order(
+            receipt_ids,
+            structure_id,
+            header.control_id,
+            header.parties.sending,
+            header.parties.receiving,
+            header.processing,
+            order.wants_reception,
+            order.wants_reading,
+        )
+        await keep(kept, self._parts.clock())
 
     def _answer(
         self, header: MessageHeader, code: Hl7Code, application_code: str = "", text: str = ""

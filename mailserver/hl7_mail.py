@@ -107,6 +107,7 @@ class HospitalOrder:
     Attributes:
         header: None when not even that can be read: there is nothing to answer.
         mails: empty when it is turned away.
+        wants_reception, wants_reading: acknowledgements that its software asks for.
         code, application_code, text: of the answer when it is turned away.
     """
 
@@ -115,6 +116,8 @@ class HospitalOrder:
     code: Hl7Code = Hl7Code.ACCEPTED
     application_code: str = ""
     text: str = ""
+    wants_reception: bool = False
+    wants_reading: bool = False
 
 
 def source_id(domain: str) -> str:
@@ -141,7 +144,13 @@ def to_order(raw: bytes, door: Door, at: datetime) -> HospitalOrder:
     except MalformedHl7Error as error:
         return HospitalOrder(None, code=Hl7Code(error.code), text=error.reason)
     try:
-        return HospitalOrder(header, _mails(parse_document(raw), door, at))
+        message = parse_document(raw)
+        return HospitalOrder(
+            header,
+            _mails(message, door, at),
+            wants_reception=Flag.ACKNOWLEDGE_RECEPTION in message.flags,
+            wants_reading=Flag.ACKNOWLEDGE_READING in message.flags,
+        )
     except MalformedHl7Error as error:
         return HospitalOrder(header, code=Hl7Code(error.code), text=error.reason)
     except _TurnedError as turned:

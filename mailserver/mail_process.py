@@ -23,7 +23,7 @@ from certs.crl_cache import CrlCache
 from certs.keystore import KeyStore
 from certs.sandbox import SandboxPool, Shared
 from certs.smime import Trust
-from certs.tls import operator_context, server_context
+from certs.tls import client_context, operator_context, server_context
 from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
 from directory.refresh import keep_fresh, tell
@@ -374,6 +374,7 @@ async def _open_hl7_doors(
 ) -> dict[str, int]:
     """Open the door of each structure's own software; give the ports of those that listen."""
     # Imported here: an extra, which sites without such a door do not install.
+    from mailserver.hl7_acknowledging import Acknowledging, AckTarget  # noqa: PLC0415
     from mailserver.hl7_intake import Folder, Intake, IntakeParts, serve_mllp  # noqa: PLC0415
     from mailserver.hl7_mail import Door, source_id  # noqa: PLC0415
 
@@ -385,6 +386,9 @@ async def _open_hl7_doors(
             log.error("hl7_door_of_nobody", structure_id=structure_id)
             continue
         address = parse_addr_spec(structure.application_address)
+        folder = None if door.folder is None else Path(door.folder)
+        way_back = door.acknowledge_address()
+        acks = parts.store.business_acks if way_back or folder else None
         intake = Intake(
             IntakeParts(
                 Door(
@@ -396,10 +400,19 @@ async def _open_hl7_doors(
                 partial(parts.store.accounts.mailbox, address.key),
                 partial(parts.pool.run, READ_HL7),
                 now,
+                None if acks is None else acks.keep,
             )
         )
-        if door.folder is not None:
-            tasks.start(Folder(Path(door.folder), intake).run())
+        if acks is not None:
+            back_tls = None
+            if way_back is not None and way_back[0] not in LOOPBACK:
+                back_tls = client_context(
+                    site.hl7_ca, parts.keystore.server_cert, parts.keystore.server_key
+                )
+            target = AckTarget(structure_id, way_back, back_tls, folder)
+            tasks.start(Acknowledging(acks, target, now).run())
+        if folder is not None:
+            tasks.start(Folder(folder, intake).run())
         if door.port is not None:
             tls = None
             if settings.listen not in LOOPBACK:

@@ -140,12 +140,14 @@ class Hl7Handover(_Strict):
 
     def address(self) -> tuple[str, int] | None:
         """Give the target as (host, port)."""
-        if self.target is None:
-            return None
-        host, _, port = self.target.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError("the target of a hand-over is written host:port")
-        return host.strip("[]"), int(port)
+        return None if self.target is None else _host_port(self.target)
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("where a software listens is written host:port")
+    return host.strip("[]"), int(port)
 
 
 class Hl7Door(_Strict):
@@ -155,6 +157,9 @@ class Hl7Door(_Strict):
     """MLLP on the site's ``listen`` address; no listener when absent. 0 takes any free port."""
     folder: str | None = None
     """Absolute path: messages are taken from ``in``, answers put into ``out``."""
+    acknowledge: str | None = None
+    """Its MLLP listener, "host:port", for the acknowledgements (ZAM) that it asks for on the
+    documents it hands over; without one they are put into the folder's ``out``."""
     handover: Hl7Handover | None = None
     """Where it takes what was filed; nothing is handed over when absent."""
 
@@ -164,7 +169,14 @@ class Hl7Door(_Strict):
             raise ValueError("an HL7 door has a port, a folder, a hand-over, or several")
         if self.folder is not None and not Path(self.folder).is_absolute():
             raise ValueError("the folder of an HL7 door is an absolute path")
+        if self.acknowledge is not None and self.port is None and self.folder is None:
+            raise ValueError("what is acknowledged comes by the port or the folder of an HL7 door")
+        self.acknowledge_address()
         return self
+
+    def acknowledge_address(self) -> tuple[str, int] | None:
+        """Give where acknowledgements go as (host, port)."""
+        return None if self.acknowledge is None else _host_port(self.acknowledge)
 
 
 class FairUse(_Strict):

@@ -24,17 +24,14 @@ from record_bridge import handover_queue
 from record_bridge.errors import MalformedHl7Error
 from record_bridge.formats.hl7v2 import Acknowledgement, Hl7Code, Parties
 from record_bridge.formats.hl7v2_write import HandoverFacts, encode_handover
-from record_bridge.formats.mllp import Blocks, block
 from record_bridge.handover_queue import Due, Settled
+from record_bridge.mllp_client import MAX_ANSWER_OCTETS, MllpClient, checked
 from record_bridge.model import ErrorCode
 
 log = structlog.get_logger("record_bridge")
 
 POLL_S = 1.0
-CONNECT_S = 10.0
-ANSWER_S = 60.0
 BACKOFF_S = (1.0, 5.0, 30.0, 60.0)
-MAX_ANSWER_OCTETS = 64 * 1024
 FILE_AGAIN_AFTER = timedelta(days=1)
 """A file that the software took without an answer is put there again after so long."""
 _CODES = frozenset(code.value for code in ErrorCode)
@@ -130,27 +127,18 @@ class Handover:
             return
 
     async def _over_mllp(self, due: list[Due], address: tuple[str, int]) -> None:
-        async with asyncio.timeout(CONNECT_S):
-            reader, writer = await asyncio.open_connection(
-                *address, ssl=self._target.tls, limit=MAX_ANSWER_OCTETS
-            )
-        try:
+        async with MllpClient.connect(address, self._target.tls) as software:
             for each in due:
                 if self._stopping.is_set():
                     return
                 raw = await self._message(each)
                 try:
-                    async with asyncio.timeout(ANSWER_S):
-                        writer.write(block(raw))
-                        await writer.drain()
-                        answer = await _answer(reader, each.control_id)
+                    answer = await software.say(raw, each.control_id)
                 except (OSError, TimeoutError, EOFError, MalformedHl7Error):
                     # It may be this message that it dies on: the others come before it next time.
                     await self._settle(Settled(each, "waiting", self._clock()))
                     raise
                 await self._settle(_judged(each, answer, self._clock()))
-        finally:
-            writer.transport.abort()
 
     async def _by_folder(self, due: list[Due], root: Path) -> None:
         await asyncio.to_thread(_prepare, root)
@@ -201,32 +189,6 @@ class Handover:
         )
 
 
-async def _answer(reader: asyncio.StreamReader, control_id: str) -> Acknowledgement:
-    """Read the answer to one message.
-
-    Raises:
-        EOFError: the connection ended.
-        MalformedHl7Error: no answer, or to another message.
-    """
-    blocks = Blocks(MAX_ANSWER_OCTETS)
-    while True:
-        octets = await reader.read(MAX_ANSWER_OCTETS)
-        if not octets:
-            raise EOFError
-        for raw in blocks.feed(octets):
-            return _checked(raw, control_id)
-
-
-def _checked(raw: bytes, control_id: str) -> Acknowledgement:
-    # Imported here: an extra, which sites that hand nothing over do not install.
-    from record_bridge.formats.hl7v2_read import parse_acknowledgement  # noqa: PLC0415
-
-    answer = parse_acknowledgement(raw)
-    if answer.control_id != control_id:
-        raise MalformedHl7Error(Hl7Code.UNKNOWN_VALUE.value, "an answer to another message")
-    return answer
-
-
 def _judged(due: Due, answer: Acknowledgement, at: datetime) -> Settled:
     """What an answer says: taken, later (207), or refused with 900 to 906; 906 without a code.
 
@@ -251,7 +213,7 @@ def _answered(root: Path, due: Due) -> Acknowledgement | None:
     if not path.is_file() or path.stat().st_size > MAX_ANSWER_OCTETS:
         return None
     try:
-        return _checked(path.read_bytes(), due.control_id)
+        return checked(path.read_bytes(), due.control_id)
     except MalformedHl7Error:
         log.warning("handover_failed", phase="answer", error_type="MalformedHl7Error")
         return None

@@ -12,6 +12,7 @@ from directory.database import Database
 from mailserver.store.accounts import Accounts
 from mailserver.store.audit import Audit
 from mailserver.store.blobs import Blobs
+from mailserver.store.business_acks import BusinessAcks
 from mailserver.store.changes import Changes, Commits
 from mailserver.store.encryption import Encryption
 from mailserver.store.folders import Folders
@@ -53,6 +54,7 @@ class MailStore:
         outbox: the queue to other operators.
         queue: what an administrator sees of it and does to it.
         tracking: where sent messages stand.
+        business_acks: what the structures' own software is owed on them.
         encryption: for whom mail can be encrypted, and whose is.
         notify: where people are told, outside the trust space, that something is new.
         seal_requests: messages that wait for their signature.
@@ -72,6 +74,7 @@ class MailStore:
         self.outbox = Outbox(opened, self._commits, self.blobs)
         self.queue = QueueControl(opened, self._commits, self.blobs)
         self.tracking = Tracking(opened)
+        self.business_acks = BusinessAcks(opened)
         self.seal_requests = SealRequests(opened)
         self.notify = NotifyAddresses(opened, self._commits)
         self.encryption = Encryption(opened)

@@ -519,4 +519,43 @@ SENT_RECIPIENT = Table(
 Index("sent_recipient_receipt", SENT_RECIPIENT.c.receipt_id)
 Index("sent_recipient_message", SENT_RECIPIENT.c.mailbox_id, SENT_RECIPIENT.c.message_id)
 
+HL7_ORDER = Table(
+    "hl7_order",
+    METADATA,
+    Column("receipt_id", ForeignKey("receipt.receipt_id"), primary_key=True),
+    Column("structure_id", Text, nullable=False),
+    Column("control_id", Text, nullable=False),  # MSH-10
+    Column("sending_application", Text, nullable=False),
+    Column("sending_facility", Text, nullable=False),
+    Column("receiving_application", Text, nullable=False),
+    Column("receiving_facility", Text, nullable=False),
+    Column("processing", Text, nullable=False),
+    Column("reception", Integer, nullable=False),
+    Column("reading", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Mail that an HL7 v2 message became whose software wants acknowledgements."""
+
+BUSINESS_ACK = Table(
+    "business_ack",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("recipient_id", ForeignKey("sent_recipient.id"), nullable=False),
+    Column("kind", Text, nullable=False),  # Z02, Z03
+    Column("success", Integer, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting, done, given_up
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", _ID, nullable=False),
+    Column("next_at", _ID, nullable=False),
+    UniqueConstraint("recipient_id", "kind", "success", name="business_ack_once"),
+    sqlite_autoincrement=True,
+)
+"""ZAM messages owed to the software that asked for them."""
+Index(
+    "business_ack_due",
+    BUSINESS_ACK.c.next_at,
+    sqlite_where=BUSINESS_ACK.c.state == "waiting",
+)
+
 TRAIL = trail_tables(METADATA)

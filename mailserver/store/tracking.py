@@ -1,7 +1,8 @@
 """Where the messages that this site's accounts sent stand, recipient by recipient.
 
 Invariants: a row is written in the transaction that takes the message, and moved in the
-transaction of what moves it: the queue's verdict, the delivery of a report, the bridge's outcome.
+transaction of what moves it: the queue's verdict, the delivery of a report, the bridge's outcome;
+what a structure's own software is owed on it is written there too (``business_acks``).
 A report moves only rows of the mailbox it was delivered to.
 
 Source: RULES §9.
@@ -16,6 +17,7 @@ from sqlalchemy import bindparam, select
 
 from directory.database import Database
 from mailserver.message.progress import Event, Progress, Transport, Verdict, advance
+from mailserver.store.business_acks import owe
 from mailserver.store.model import Delivery, SentRecipient, from_micros, to_micros
 from mailserver.store.rows import among, fetch_all
 from mailserver.store.schema import MAILBOX, SENT_RECIPIENT
@@ -172,6 +174,7 @@ def _move(connection: sqlite3.Connection, rows: list[Any], event: Event, at: int
         moved = advance(progress, event)
         if moved != progress:
             connection.execute(_MOVE, (*_stored(moved), at, row[0]))
+            owe(connection, row[0], moved, at)
 
 
 def _stored(progress: Progress) -> tuple[str, str, str, bool]:

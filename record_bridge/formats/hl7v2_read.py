@@ -35,6 +35,8 @@ MAX_SEGMENTS: Final = 2_000
 MAX_RECIPIENTS: Final = 50
 _LINE: Final = re.compile(rb"\r\n|\r|\n")
 _FLAG_SYSTEM: Final = "MetaDMPMSS"
+_OLD_NAMES: Final = {"ACK_LECTURE": Flag.ACKNOWLEDGE_READING.value}
+"""Of a wish, in the profile's history; its tables say the new one."""
 
 
 def parse_header(raw: bytes) -> MessageHeader:
@@ -43,7 +45,7 @@ def parse_header(raw: bytes) -> MessageHeader:
     Raises:
         MalformedHl7Error: there is no MSH with a control id in a known character set.
     """
-    return _header(_segments(raw[:10_000], whole=False))
+    return header_of(segments_of(raw[:10_000], whole=False))
 
 
 def parse_document(raw: bytes) -> DocumentMessage:
@@ -59,8 +61,8 @@ def parse_document(raw: bytes) -> DocumentMessage:
     """
     if len(raw) > MAX_OCTETS:
         raise MalformedHl7Error(Hl7Code.WRONG_TYPE.value, "too large")
-    message = _segments(raw)
-    header = _header(message)
+    message = segments_of(raw)
+    header = header_of(message)
     action = _action(message, header)
     documents = [
         segment
@@ -87,7 +89,8 @@ def parse_document(raw: bytes) -> DocumentMessage:
         professional_text=_text(message, "CORPSMAIL_PS", header.charset),
         patient_text=_text(message, "CORPSMAIL_PATIENT", header.charset),
         closes_exchange=any(
-            "X-MSS-MES" in _at(note, 3) and "FIN" in _at(note, 3) for note in _all(message, "NTE")
+            _at(note, 4) == "FIN" or ("X-MSS-MES" in _at(note, 3) and "FIN" in _at(note, 3))
+            for note in _all(message, "NTE")
         ),
     )
 
@@ -98,7 +101,7 @@ def parse_acknowledgement(raw: bytes) -> Acknowledgement:
     Raises:
         MalformedHl7Error: no MSA segment.
     """
-    message = _segments(raw)
+    message = segments_of(raw)
     answers = _all(message, "MSA")
     if not answers:
         raise MalformedHl7Error(Hl7Code.MISSING_SEGMENT.value, "no MSA segment")
@@ -108,7 +111,12 @@ def parse_acknowledgement(raw: bytes) -> Acknowledgement:
     return Acknowledgement(_at(answers[0], 1) in {"AA", "CA"}, _at(answers[0], 2), code)
 
 
-def _segments(raw: bytes, *, whole: bool = True) -> hl7.Message:
+def segments_of(raw: bytes, *, whole: bool = True) -> hl7.Message:
+    """Split a message of at most ``MAX_SEGMENTS`` segments.
+
+    Raises:
+        MalformedHl7Error: it is no HL7 v2 in a known character set.
+    """
     lines = [line for line in _LINE.split(raw.strip(b"\r\n\x0b\x1c ")) if line.strip()]
     if not lines or not lines[0].startswith(b"MSH|^~\\&|"):
         raise MalformedHl7Error(Hl7Code.MISSING_SEGMENT.value, "no MSH segment")
@@ -128,7 +136,12 @@ def _segments(raw: bytes, *, whole: bool = True) -> hl7.Message:
         raise MalformedHl7Error(Hl7Code.WRONG_TYPE.value, "not HL7 v2") from error
 
 
-def _header(message: hl7.Message) -> MessageHeader:
+def header_of(message: hl7.Message) -> MessageHeader:
+    """Read MSH.
+
+    Raises:
+        MalformedHl7Error: no control id.
+    """
     msh = _all(message, "MSH")[0]
     control_id = _at(msh, 10)
     if not control_id or len(control_id) > 199:
@@ -162,6 +175,16 @@ def _action(message: hl7.Message, header: MessageHeader) -> Action:
 
 def _all(message: hl7.Message, name: str) -> list[hl7.Segment]:
     return [segment for segment in message if str(segment[0]) == name]
+
+
+def components(
+    message: hl7.Message, name: str, where: tuple[int, str], *wanted: tuple[int, int]
+) -> tuple[str, ...] | None:
+    """Give (field, component) values of the first ``name`` whose field ``where`` says so."""
+    for segment in _all(message, name):
+        if _at(segment, where[0]) == where[1]:
+            return tuple(_at(segment, *each) for each in wanted)
+    return None
 
 
 def _first(message: hl7.Message, name: str, field: int) -> str:
@@ -242,7 +265,8 @@ def _flags(message: hl7.Message) -> frozenset[Flag]:
         if _at(segment, 3, 3) != _FLAG_SYSTEM or _at(segment, 2) == "ED":
             continue
         try:
-            flag = Flag(_at(segment, 3))
+            name = _at(segment, 3)
+            flag = Flag(_OLD_NAMES.get(name, name))
         except ValueError as error:
             raise MalformedHl7Error(Hl7Code.UNKNOWN_VALUE.value, "unknown wish") from error
         said = _at(segment, 5)

@@ -53,7 +53,7 @@ def encode_ack(header: MessageHeader, facts: AckFacts) -> bytes:
     """
     parties = Parties(header.parties.receiving, header.parties.sending)
     lines = [
-        _msh(parties, f"ACK^{header.event}^ACK" if header.event else "ACK", facts, header),
+        write_msh(parties, f"ACK^{header.event}^ACK" if header.event else "ACK", facts, header),
         "|".join(("MSA", _said(facts), escape(header.control_id))),
     ]
     if not facts.accepted:
@@ -110,7 +110,7 @@ def encode_handover(facts: HandoverFacts) -> bytes:
     number = f"{matricule}^^^ASIP-SANTE-INS-NIR&{oid}&ISO^INS"
     name = f"{family}^{given}^^^^^L"
     kind = f"{escape(facts.type_code)}^{escape(facts.type_label)}^LN"
-    msh = _msh(facts.parties, f"MDM^{event}^MDM_T02", facts, header, HANDOVER_PROFILE)
+    msh = write_msh(facts.parties, f"MDM^{event}^MDM_T02", facts, header, HANDOVER_PROFILE)
     txa = ["TXA", "1", escape(facts.type_code), "TEXT", *[""] * 8, escape(facts.unique_id)]
     txa += [escape(facts.parent_unique_id), "", "", "", "AU"]
     content = pybase64.b64encode(facts.document).decode("ascii")
@@ -128,13 +128,14 @@ def encode_handover(facts: HandoverFacts) -> bytes:
     return ("\r".join(lines) + "\r").encode("utf-8")
 
 
-def _msh(
+def write_msh(
     parties: Parties,
     kind: str,
     facts: AckFacts | HandoverFacts,
     header: MessageHeader,
     profile: str = "",
 ) -> str:
+    """Write MSH; version and character set are those of ``header``, what it is of ``facts``."""
     charset = next(name for name, codec in CHARSETS.items() if codec == header.charset)
     fields = [
         "MSH",

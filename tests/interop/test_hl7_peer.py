@@ -15,6 +15,7 @@ import pytest
 import tomli_w
 from hl7.client import MLLPClient
 
+from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck, parse_zam
 from tests.support.clients import imap, record, until
 from tests.support.hl7 import Mdm
 from tests.support.reports import discharge_letter, unique_root
@@ -151,3 +152,19 @@ def test_a_file_is_taken_answered_and_moved(
     assert [p.name for p in (folder / "done").iterdir()] == ["good.hl7"]
     site.wait_idle()
     assert unique_root("hl7-6") in record(site, patient)
+
+
+def test_an_acknowledgement_asked_for_comes_back_by_the_folder(
+    site: DemoSite, door: int, patient: Mapping[str, Any]
+) -> None:
+    asked = order(site, patient, "hl7-8", wishes=["ACK_RECEPTION", "ACK_LECTURE_MSS"])
+    assert tell(door, asked) == [("AA", "", "")]
+
+    out = site.root / "hl7" / "out"
+    until(lambda: len([*out.glob("PLI-ZAM-*.hl7")]) == 2, "what it is told")
+    told = [parse_zam(path.read_bytes())[1] for path in sorted(out.glob("PLI-ZAM-*.hl7"))]
+    doctor = site.demo["practitioners"][0]["address"]
+    assert told == [
+        BusinessAck(AckKind.RECEPTION, "hl7-8", doctor, True),
+        BusinessAck(AckKind.READING, "hl7-8", doctor, True),
+    ]

@@ -123,13 +123,14 @@ def test_order_and_state_that_differ_are_refused() -> None:
     assert caught.value.code == Hl7Code.UNKNOWN_VALUE.value
 
 
-def test_the_bodies_of_the_mail_and_the_end_of_the_exchange_are_read() -> None:
+@pytest.mark.parametrize("note", ["NTE|1||X-MSS-MES: FIN", "NTE|1|||FIN"])
+def test_the_bodies_of_the_mail_and_the_end_of_the_exchange_are_read(note: str) -> None:
     text = b64encode("Bonjour, ça va".encode("iso-8859-15")).decode()
     read = parse_document(
         mdm(
             f"OBX|3|ED|CORPSMAIL_PATIENT^^MetaDMPMSS||^text^plain^Base64^{text}||||||F",
             f"OBX|4|ED|CORPSMAIL_PS^^MetaDMPMSS||^text^plain^Base64^{text}||||||F",
-            "NTE|1||X-MSS-MES: FIN",
+            note,
         )
     )
 

@@ -384,6 +384,23 @@ CREATE TABLE sent_recipient (
 )
 """,
     """
+CREATE TABLE hl7_order (
+    receipt_id TEXT NOT NULL,
+    structure_id TEXT NOT NULL,
+    control_id TEXT NOT NULL,
+    sending_application TEXT NOT NULL,
+    sending_facility TEXT NOT NULL,
+    receiving_application TEXT NOT NULL,
+    receiving_facility TEXT NOT NULL,
+    processing TEXT NOT NULL,
+    reception INTEGER NOT NULL,
+    reading INTEGER NOT NULL,
+    PRIMARY KEY (receipt_id),
+    FOREIGN KEY(receipt_id) REFERENCES receipt (receipt_id)
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE folder_share (
     folder_id INTEGER NOT NULL,
     person_id INTEGER NOT NULL,
@@ -531,6 +548,21 @@ DROP TABLE outbox_recipient
 ALTER TABLE outbox_recipient_next RENAME TO outbox_recipient
 """,
     """
+CREATE TABLE business_ack (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    recipient_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    success INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    next_at INTEGER NOT NULL,
+    CONSTRAINT business_ack_once UNIQUE (recipient_id, kind, success),
+    FOREIGN KEY(recipient_id) REFERENCES sent_recipient (id)
+)
+""",
+    """
 CREATE TABLE mailbox_usage (
     mailbox_id INTEGER NOT NULL,
     octets INTEGER NOT NULL,
@@ -542,6 +574,9 @@ CREATE TABLE mailbox_usage (
 """,
     """
 CREATE INDEX blob_unsettled ON blob (id) WHERE state != 0
+""",
+    """
+CREATE INDEX business_ack_due ON business_ack (next_at) WHERE state = 'waiting'
 """,
     """
 CREATE INDEX device_password_mac ON device_password (secret_mac)
