@@ -10,13 +10,16 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 
 from directory.database import Database
 from record_bridge.formats.dtm import paris_day
+from record_bridge.model import Visibility
 from record_bridge.repository import micros, moment, moment_or_none
 from record_bridge.retention import Deadline, KeptFacts, Policy, deadline, parse_policy
 from record_bridge.schema import document, patient, retention_hold, retention_policy
+
+_EVERYTHING: Any = true()  # SQL of any kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,31 @@ class RetentionQueries:
         found = await self._records(patient.c.id == patient_id, row.structure_id, at)
         return found[0] if found else None
 
-    async def _records(self, which: Any, structure_id: str, at: datetime) -> list[KeptRecord]:
+    async def told_to(self, patient_id: int, at: datetime) -> KeptRecord | None:
+        """Give until when a record is kept at least, by what hides from nobody.
+
+        A hidden document must not move a day that its patient reads (RULES §7).
+        """
+        row = await self._database.first(
+            select(patient.c.structure_id).where(patient.c.id == patient_id)
+        )
+        if row is None:
+            return None
+        found = await self._records(
+            patient.c.id == patient_id,
+            row.structure_id,
+            at,
+            counted=document.c.visibility.in_(("", Visibility.VISIBLE.value)),
+        )
+        return found[0] if found else None
+
+    async def _records(
+        self, which: Any, structure_id: str, at: datetime, counted: Any = _EVERYTHING
+    ) -> list[KeptRecord]:
         policy = (await self.policy(structure_id)).policy
         last = (
             select(func.max(document.c.received_at))
-            .where(document.c.patient_id == patient.c.id)
+            .where(document.c.patient_id == patient.c.id, counted)
             .scalar_subquery()
         )
         disputed = (

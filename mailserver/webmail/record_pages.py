@@ -202,7 +202,7 @@ async def _record(request: Request, visitor: Visitor) -> Response:
         "page": page,
         "pages": neighbours(page, wanted),
         "category": None,
-        "kept": await services.queries.retention.of_patient(record.patient.id, services.clock()),
+        "kept": await services.queries.retention.told_to(record.patient.id, services.clock()),
     }
     return render("record.html", visitor, values)
 

@@ -3,6 +3,7 @@
 Source: RULES §2, RULES §13, MSS-FACTS §6.4.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,9 @@ from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.life_commands import LifeCommands
 from record_bridge.model import ErrorCode
+from record_bridge.repository import micros
 from record_bridge.retention_commands import RetentionCommands
+from record_bridge.retention_queries import RetentionQueries
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import OID_TEST
 from tests.support.record import (
@@ -188,3 +191,28 @@ async def test_a_structure_s_own_policy_counts_and_the_one_before_stays(record: 
     with pytest.raises(RecordStateError, match="no_reason"):
         await tell(record, "retention_policy", text=POLICY, reason="")
     assert record.count("retention_policy") == 2
+
+
+def _came_at(connection: sqlite3.Connection, at: int) -> None:
+    connection.execute("UPDATE document SET received_at = ?", (at,))
+
+
+async def test_a_hidden_document_does_not_move_the_day_that_the_patient_reads(
+    record: Record,
+) -> None:
+    queries = RetentionQueries(record.database)
+    before = await queries.told_to(1, record.now)
+    await record.one(message(1, report(1)))
+    record.now += timedelta(days=40)
+    await record.database.write(_came_at, micros(record.now))
+    (state,) = record.rows("SELECT visibility FROM document")
+
+    told = await queries.told_to(1, record.now)
+    real = await queries.of_patient(1, record.now)
+
+    assert state == ("awaiting_release",)
+    assert before is not None
+    assert told is not None
+    assert real is not None
+    assert told.deadline == before.deadline
+    assert real.facts.last_activity == before.facts.last_activity + timedelta(days=40)
