@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.sql import ClauseElement, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from directory.checkpoint import PAGE_OCTETS, Checkpointer
+from directory.checkpoint import PAGE_OCTETS, Log
 from directory.errors import DatabaseBusyError, DatabaseClosedError, SchemaMismatchError
 from directory.readers import BUSY_TIMEOUT_MS, Readers
 
@@ -113,7 +113,7 @@ class _Writer(threading.Thread):
         self._path = path
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection = self._connect()
-        self._checkpointer = Checkpointer(path, self._connect())
+        self._log = Log()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -136,7 +136,6 @@ class _Writer(threading.Thread):
         return connection
 
     def run(self) -> None:
-        self._checkpointer.start()
         stopping = False
         while not stopping:
             first = self.jobs.get()
@@ -155,7 +154,8 @@ class _Writer(threading.Thread):
                 group.append(job)
                 octets += job.octets
             self._run_group(group)
-        self._checkpointer.stop()
+            if self._log.is_due(awaited=not self.jobs.empty()):
+                self._log.move(self._connection)
         self._connection.close()
 
     def _run_group(self, group: list[_Job]) -> None:
@@ -170,7 +170,7 @@ class _Writer(threading.Thread):
                 self._run_group([job])
             return
         _tell([(job, result, None) for job, result in zip(group, results, strict=True)])
-        self._checkpointer.committed(self._connection, sum(job.octets for job in group))
+        self._log.grew(sum(job.octets for job in group))
 
     def _transaction(self, group: list[_Job]) -> list[Any]:
         connection = self._connection

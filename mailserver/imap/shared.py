@@ -181,7 +181,10 @@ class _OpenFolder:
         if len(later) == 1:
             return later[0]
         # A message that changed several times is told once, as it is last.
-        rows = {row.uid: row for changes in later for row in changes.rows}
+        rows: dict[int, EntryRow] = {}
+        for row in (row for changes in later for row in changes.rows):
+            if row.uid not in rows or row.modseq >= rows[row.uid].modseq:
+                rows[row.uid] = row
         vanished = [uid for changes in later for uid in changes.vanished]
         return Changes(list(rows.values()), vanished, self.modseq)
 

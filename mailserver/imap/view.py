@@ -34,13 +34,17 @@ class Snapshot:
         return cls(rows, [row.uid for row in rows], keywords, modseq)
 
     def merged(self, rows: Iterable[EntryRow], vanished: Iterable[int], modseq: int) -> "Snapshot":
-        """Give the snapshot after what changed since ``modseq`` of this one."""
+        """Give the snapshot after what changed since ``modseq`` of this one.
+
+        Its rows may be newer than its modseq: an older row takes nothing back.
+        """
         kept, uids, keywords = list(self.rows), self.uids, self.keywords
         fresh = []
         for row in rows:
             at = bisect_left(uids, row.uid)
             if at < len(uids) and uids[at] == row.uid:
-                kept[at] = row
+                if row.modseq >= kept[at].modseq:
+                    kept[at] = row
             else:
                 fresh.append(row)
             if not row.keywords <= keywords:

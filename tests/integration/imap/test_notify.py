@@ -14,7 +14,7 @@ def delivery(site: ImapSite, number: int, *, held: bool) -> Delivery:
     keywords: frozenset[str] = frozenset()
     entry = NewEntry(site.alice.id, "INBOX", b"", NO_FLAGS, keywords, held, AT)
     return Delivery(
-        f"r{number}", b"s" * 32, MESSAGE, index(MESSAGE), (entry,), (), "", "", None, 0, (), AT
+        f"r{number}", b"s" * 32, MESSAGE, index(MESSAGE), (entry,), (), "", "", (), 0, (), AT
     )
 
 

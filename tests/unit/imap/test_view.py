@@ -124,3 +124,12 @@ def test_a_client_that_follows_what_it_is_told_has_the_folder(steps):
                 del client[number - 1]
             assert client == alive
         assert view.uids == client
+
+
+def test_an_older_row_takes_nothing_back_from_a_snapshot_that_knows_better() -> None:
+    known = Snapshot.of([row(1, 9, Flag.SEEN)], 5)  # read after its modseq
+
+    later = known.merged([row(1, 6)], (), 6)
+
+    assert (later.rows, later.modseq) == ([row(1, 9, Flag.SEEN)], 6)
+    assert later.merged([row(1, 9)], (), 9).rows == [row(1, 9)]
