@@ -239,7 +239,7 @@ def test_searching_and_counting_are_looking_at_every_document(tmp_path: Path) ->
     with opened_twice(tmp_path) as (runner, record, queries):
         numbers = iter(range(10_000))
 
-        @settings(max_examples=60, deadline=None, database=None)
+        @settings(max_examples=60, deadline=None, database=None, derandomize=True)
         @given(
             st.lists(documents, max_size=30),
             changes,
