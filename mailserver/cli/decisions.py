@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mailserver.cli.options import ReasonOption, StructureOption, WhyOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
@@ -26,13 +27,6 @@ ItemArgument = Annotated[
     int, typer.Argument(metavar="ID", callback=a_key, help="From 'pli quarantine list'.")
 ]
 DocumentArgument = Annotated[str, typer.Argument(metavar="DOCUMENT", help="Its unique id.")]
-StructureOption = Annotated[
-    str | None, typer.Option(help="Needed when the site has several structures.")
-]
-WhyOption = Annotated[str, typer.Option("--reason", help="Why; it is written in the trail.")]
-LookOption = Annotated[
-    str | None, typer.Option("--reason", help="Why you look; production asks for it (RULES §13).")
-]
 
 
 class DecisionOption(Enum):
@@ -72,7 +66,7 @@ def register(quarantine: typer.Typer, record: typer.Typer) -> None:
 def show_item(
     site: SiteArgument,
     item: ItemArgument,
-    reason: LookOption = None,
+    reason: ReasonOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:

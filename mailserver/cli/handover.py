@@ -2,6 +2,7 @@
 
 import typer
 
+from mailserver.cli.options import ReasonOption, StructureOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
@@ -12,7 +13,6 @@ from mailserver.cli.output import (
     show_rows,
 )
 from mailserver.cli.reach import ask
-from mailserver.cli.records import ReasonOption, StructureOption
 from mailserver.control import Owner
 
 handover = typer.Typer(help="Documents for the structure's own software.", no_args_is_help=True)

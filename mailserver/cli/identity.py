@@ -4,18 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
+from mailserver.cli.options import InsOption, OidOption, StructureOption, WhyOption
 from mailserver.cli.output import JsonOption, SiteArgument, opened, print_json, run, say
 from mailserver.cli.people import IdentityStatusOption, Sex, settle_mailbox, tell_mailbox
 from mailserver.cli.reach import ask
 from mailserver.control import Owner
 from mailserver.settings import Site
-
-InsOption = Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")]
-OidOption = Annotated[str, typer.Option("--oid", help="OID of the matricule.")]
-StructureOption = Annotated[
-    str | None, typer.Option(help="Needed when the site has several structures.")
-]
-WhyOption = Annotated[str, typer.Option("--reason", help="Why; it is written in the trail.")]
 
 
 def register(patients: typer.Typer) -> None:

@@ -65,6 +65,14 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def done(told: object, text: str, *, as_json: bool) -> None:
+    """Say what was done: as JSON what the server told, else in a sentence."""
+    if as_json:
+        print_json(told)
+    else:
+        say(text)
+
+
 def show_rows(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool
 ) -> None:

@@ -7,19 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from mailserver.cli.options import OptionalOid, ReasonOption, StructureOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
     a_key,
+    done,
     fail,
     opened_for_reading,
     print_json,
     run,
-    say,
     show_rows,
 )
 from mailserver.cli.reach import ask
-from mailserver.cli.records import ReasonOption, StructureOption
 from mailserver.control import Owner
 from mailserver.settings import write_private
 
@@ -30,9 +30,6 @@ packs = typer.Typer(
 MAX_READ = 5 * 1024 * 1024 + 1
 PackArgument = Annotated[
     int, typer.Argument(metavar="ID", callback=a_key, help="From 'pli pack list'.")
-]
-OidOption = Annotated[
-    str | None, typer.Option("--oid", help="OID of the matricule, when two patients have it.")
 ]
 
 
@@ -49,7 +46,7 @@ def create_pack(
     ins: Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")],
     title: Annotated[str, typer.Option("--title", help="What the patient reads.")],
     due: Annotated[str, typer.Option("--due", help="AAAA-MM-JJ, the day to be done by.")],
-    oid: OidOption = None,
+    oid: OptionalOid = None,
     structure: StructureOption = None,
     reason: ReasonOption = None,
     *,
@@ -59,7 +56,7 @@ def create_pack(
     place, given = opened_for_reading(site, reason)
     wanted = {"ins": ins, "oid": oid, "structure": structure, "reason": given}
     made = run(ask(place, Owner.BRIDGE, "pack_create", wanted | {"title": title, "due": due}))
-    _done(
+    done(
         made,
         f"Pack {made['id']}: fill it with 'pli pack add', then 'pli pack send'.",
         as_json=as_json,
@@ -97,7 +94,7 @@ def add_to_pack(
         "content": base64.b64encode(content).decode("ascii"),
     }
     made = run(ask(place, Owner.BRIDGE, "pack_add", wanted))
-    _done(made, f"Added: {kind.value} {made['id']}.", as_json=as_json)
+    done(made, f"Added: {kind.value} {made['id']}.", as_json=as_json)
 
 
 @packs.command("send")
@@ -111,7 +108,7 @@ def send_pack(
     """Show a pack to its patient; nothing in it changes any more."""
     place, _ = opened_for_reading(site, "sending a pack")
     told = run(ask(place, Owner.BRIDGE, "pack_send", {"id": pack, "structure": structure}))
-    _done(told, "Sent: the patient sees it now.", as_json=as_json)
+    done(told, "Sent: the patient sees it now.", as_json=as_json)
 
 
 @packs.command("list")
@@ -120,7 +117,7 @@ def list_packs(
     ins: Annotated[
         str | None, typer.Option("--ins", help="Matricule; without, the whole structure.")
     ] = None,
-    oid: OidOption = None,
+    oid: OptionalOid = None,
     structure: StructureOption = None,
     reason: ReasonOption = None,
     *,
@@ -163,7 +160,7 @@ def fetch_form(
         write_private(output, base64.b64decode(told.pop("content")))
     except OSError:
         fail("This file cannot be made.")
-    _done(told, "Written. It holds health data: keep it safe.", as_json=as_json)
+    done(told, "Written. It holds health data: keep it safe.", as_json=as_json)
 
 
 @packs.command("remind")
@@ -180,7 +177,7 @@ def remind_of_pack(
     """
     place, _ = opened_for_reading(site, "reminding of a pack")
     told = run(ask(place, Owner.BRIDGE, "pack_remind", {"id": pack, "structure": structure}))
-    _done(told, "The patient's home page says so; no message was sent.", as_json=as_json)
+    done(told, "The patient's home page says so; no message was sent.", as_json=as_json)
 
 
 @packs.command("close")
@@ -194,16 +191,9 @@ def close_pack(
     """Take a pack away; what the patient gave back stays among their files."""
     place, _ = opened_for_reading(site, "closing a pack")
     told = run(ask(place, Owner.BRIDGE, "pack_close", {"id": pack, "structure": structure}))
-    _done(told, "Closed: the patient does not see it any more.", as_json=as_json)
+    done(told, "Closed: the patient does not see it any more.", as_json=as_json)
 
 
 def _item_line(item: dict[str, Any]) -> str:
     done = [word for word in ("acknowledged", "returned") if item[word]]
     return f"{item['id']} {item['kind']} {item['title']} ({' '.join(done) or 'not read'})"
-
-
-def _done(told: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(told)
-    else:
-        say(text)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mailserver.cli.options import InsOption, OidOption, ReasonOption, StructureOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
@@ -23,15 +24,6 @@ record = typer.Typer(help="Patients' records.", no_args_is_help=True)
 agenda = typer.Typer(help="Patients' agendas.", no_args_is_help=True)
 quarantine = typer.Typer(help="Documents that a person must decide on.", no_args_is_help=True)
 audit = typer.Typer(help="Proofs that nothing was lost or guessed.", no_args_is_help=True)
-
-InsOption = Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")]
-OidOption = Annotated[str, typer.Option("--oid", help="OID of the matricule.")]
-StructureOption = Annotated[
-    str | None, typer.Option(help="Needed when the site has several structures.")
-]
-ReasonOption = Annotated[
-    str | None, typer.Option(help="Why you look; production asks for it (RULES §13).")
-]
 
 
 @record.command("list")

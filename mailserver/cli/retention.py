@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from mailserver.cli.decisions import WhyOption
+from mailserver.cli.options import InsOption, OptionalOid, ReasonOption, StructureOption, WhyOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
+    done,
     fail,
     opened,
     opened_for_reading,
@@ -18,7 +19,6 @@ from mailserver.cli.output import (
     show_rows,
 )
 from mailserver.cli.reach import ask
-from mailserver.cli.records import ReasonOption, StructureOption
 from mailserver.control import Owner
 
 retention = typer.Typer(
@@ -26,10 +26,6 @@ retention = typer.Typer(
 )
 
 MAX_READ = 64 * 1024 + 1
-InsOption = Annotated[str, typer.Option("--ins", help="Matricule, 15 characters.")]
-OidOption = Annotated[
-    str | None, typer.Option("--oid", help="OID of the matricule, when two patients have it.")
-]
 
 
 @retention.command("policy")
@@ -89,7 +85,7 @@ def suspend(
     site: SiteArgument,
     ins: InsOption,
     reason: WhyOption,
-    oid: OidOption = None,
+    oid: OptionalOid = None,
     structure: StructureOption = None,
     *,
     as_json: JsonOption = False,
@@ -97,7 +93,7 @@ def suspend(
     """Suspend a record's deadline: somebody is in dispute about what was done."""
     wanted = {"ins": ins, "oid": oid, "structure": structure, "reason": reason}
     told = run(ask(opened(site), Owner.BRIDGE, "retention_suspend", wanted))
-    print_json(told) if as_json else say("Suspended: the record has no deadline.")
+    done(told, "Suspended: the record has no deadline.", as_json=as_json)
 
 
 @retention.command("resume")
@@ -105,7 +101,7 @@ def resume(
     site: SiteArgument,
     ins: InsOption,
     reason: WhyOption,
-    oid: OidOption = None,
+    oid: OptionalOid = None,
     structure: StructureOption = None,
     *,
     as_json: JsonOption = False,
@@ -113,4 +109,4 @@ def resume(
     """End a suspension."""
     wanted = {"ins": ins, "oid": oid, "structure": structure, "reason": reason}
     told = run(ask(opened(site), Owner.BRIDGE, "retention_resume", wanted))
-    print_json(told) if as_json else say("Resumed: the record has its deadline again.")
+    done(told, "Resumed: the record has its deadline again.", as_json=as_json)

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mailserver.cli.decisions import WhyOption
+from mailserver.cli.options import OptionalOid, ReasonOption, StructureOption, WhyOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
     a_key,
+    done,
     opened,
     opened_for_reading,
     print_json,
@@ -19,15 +20,12 @@ from mailserver.cli.output import (
 )
 from mailserver.cli.people import patients
 from mailserver.cli.reach import ask
-from mailserver.cli.records import ReasonOption, StructureOption, record
+from mailserver.cli.records import record
 from mailserver.control import Owner
 
 access = typer.Typer(help="Who may see what of a record.", no_args_is_help=True)
 
 PatientOption = Annotated[str, typer.Option("--patient", help="Matricule, 15 characters.")]
-OptionalOid = Annotated[
-    str | None, typer.Option("--oid", help="OID of the matricule, when two patients have it.")
-]
 UntilOption = Annotated[
     str | None, typer.Option("--until", help="AAAA-MM-JJ, the first day that it no longer holds.")
 ]
@@ -126,7 +124,7 @@ def grant_access(
     wanted = _of(patient, oid, structure, given)
     wanted |= {"kind": kind.value, named: holder, "until": until}
     result = run(ask(place, Owner.BRIDGE, "right_give", wanted))
-    _done(result, f"Given: {kind.value}, right {result['id']}.", as_json=as_json)
+    done(result, f"Given: {kind.value}, right {result['id']}.", as_json=as_json)
 
 
 @access.command("revoke")
@@ -144,7 +142,7 @@ def revoke_access(
     place, given = opened_for_reading(site, reason)
     wanted = _of(patient, oid, structure, given) | {"id": right}
     result = run(ask(place, Owner.BRIDGE, "right_end", wanted))
-    _done(result, "Ended.", as_json=as_json)
+    done(result, "Ended.", as_json=as_json)
 
 
 @patients.command("block")
@@ -162,7 +160,7 @@ def block_professional(
     place, given = opened_for_reading(site, reason)
     wanted = _of(patient, oid, structure, given) | {"kind": "block", "holder": professional}
     result = run(ask(place, Owner.BRIDGE, "right_give", wanted))
-    _done(result, "Blocked: this professional reads nothing of it.", as_json=as_json)
+    done(result, "Blocked: this professional reads nothing of it.", as_json=as_json)
 
 
 @patients.command("unblock")
@@ -180,7 +178,7 @@ def unblock_professional(
     place, given = opened_for_reading(site, reason)
     wanted = _of(patient, oid, structure, given) | {"kind": "block", "holder": professional}
     result = run(ask(place, Owner.BRIDGE, "right_end", wanted))
-    _done(result, "No longer blocked.", as_json=as_json)
+    done(result, "No longer blocked.", as_json=as_json)
 
 
 @patients.command("delegate")
@@ -204,7 +202,7 @@ def delegate_to_relative(
     wanted = _of(patient, oid, structure, given)
     wanted |= {"kind": "delegate", "holder_ins": relative, "until": until, "parts": parts}
     result = run(ask(place, Owner.BRIDGE, "right_give", wanted))
-    _done(result, f"Given until {result['until'][:10]}.", as_json=as_json)
+    done(result, f"Given until {result['until'][:10]}.", as_json=as_json)
 
 
 @patients.command("close")
@@ -225,7 +223,7 @@ def close_record(
     result = run(ask(opened(site), Owner.BRIDGE, "record_close", wanted))
     kept = result.get("kept_until")
     until = f" Kept until {kept}: {result['source']} ({result['status']})." if kept else ""
-    _done(result, f"Closed.{until}", as_json=as_json)
+    done(result, f"Closed.{until}", as_json=as_json)
 
 
 @patients.command("reopen")
@@ -241,7 +239,7 @@ def reopen_record(
     """Open a closed record again; what waited for it is judged again."""
     wanted = _of(patient, oid, structure, reason)
     result = run(ask(opened(site), Owner.BRIDGE, "record_open_again", wanted))
-    _done(result, f"Open; filed now: {result['filed']}.", as_json=as_json)
+    done(result, f"Open; filed now: {result['filed']}.", as_json=as_json)
 
 
 @record.command("trends")
@@ -297,7 +295,7 @@ def mask_document(
     place, given = opened_for_reading(site, reason)
     wanted = {"document": document, "structure": structure, "reason": given, "mask": mask.value}
     result = run(ask(place, Owner.BRIDGE, "record_mask", wanted))
-    _done(result, f"Now: {' '.join(result['visibility'])}.", as_json=as_json)
+    done(result, f"Now: {' '.join(result['visibility'])}.", as_json=as_json)
 
 
 @record.command("unmask")
@@ -314,7 +312,7 @@ def unmask_document(
     place, given = opened_for_reading(site, reason)
     wanted = {"document": document, "structure": structure, "reason": given, "mask": mask.value}
     result = run(ask(place, Owner.BRIDGE, "record_unmask", wanted))
-    _done(result, f"Now: {' '.join(result['visibility'])}.", as_json=as_json)
+    done(result, f"Now: {' '.join(result['visibility'])}.", as_json=as_json)
 
 
 def _of(
@@ -322,10 +320,3 @@ def _of(
 ) -> dict[str, Any]:
     """Name a patient to the record."""
     return {"ins": patient, "oid": oid, "structure": structure, "reason": reason}
-
-
-def _done(result: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-    else:
-        say(text)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mailserver.cli.options import ReasonOption, StructureOption
 from mailserver.cli.output import (
     JsonOption,
     SiteArgument,
@@ -17,7 +18,6 @@ from mailserver.cli.output import (
     show_rows,
 )
 from mailserver.cli.reach import ask
-from mailserver.cli.records import ReasonOption, StructureOption
 from mailserver.control import Owner
 
 tokens = typer.Typer(help="Tokens of the FHIR interface.", no_args_is_help=True)
