@@ -8,7 +8,6 @@ Source: CI-SIS §HL7V2 (2.1, business acknowledgements), MSS-FACTS §9.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from mailserver.settings import write_whole
 from mailserver.store.business_acks import GIVE_UP_AFTER, RECEPTION, BusinessAcks, DueAck
 from record_bridge.errors import MalformedHl7Error
 from record_bridge.formats.hl7v2 import Parties
@@ -149,11 +149,6 @@ def zam(due: DueAck) -> tuple[str, bytes]:
 
 
 def _put(folder: Path, control_id: str, raw: bytes) -> None:
-    """Write a file that is whole or absent; again after a crash, over itself."""
+    """Write a message into the folder; again after a crash, over itself."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = folder / f"{control_id}.new"
-    with temporary.open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / f"{control_id}.hl7")
+    write_whole(folder / f"{control_id}.hl7", raw)

@@ -25,6 +25,7 @@ from certs.errors import SandboxError
 from mailserver.delivery.errors import Refused
 from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.hl7_mail import Door, HospitalOrder, Turned
+from mailserver.settings import write_whole
 from mailserver.store.business_acks import Hl7Order
 from mailserver.store.model import Mailbox
 from record_bridge.errors import MalformedHl7Error
@@ -281,10 +282,7 @@ class Folder:
 
     def _settle(self, path: Path, answer: Answer) -> None:
         if answer.raw is not None:
-            written = self._root / "out" / (path.stem + ".ack")
-            temporary = written.with_suffix(".new")
-            temporary.write_bytes(answer.raw)
-            temporary.replace(written)
+            write_whole(self._root / "out" / (path.stem + ".ack"), answer.raw)
         with suppress(FileNotFoundError):
             path.replace(self._root / _FOLDERS[answer.outcome] / path.name)
 

@@ -10,7 +10,6 @@ Source: MSS-OP §3.1, RFC 5321 §4.1.1.4.
 """
 
 import asyncio
-import os
 import secrets
 import time
 import uuid
@@ -47,6 +46,7 @@ from mailserver.report_message import (
     read_report,
 )
 from mailserver.sasl.steps import Attempt, Channel, Outcome
+from mailserver.settings import write_whole
 from mailserver.smtp import replies
 from mailserver.smtp.address import MailCommand, RcptCommand
 from mailserver.smtp.conversation import Ask, Caller, ProtocolSettings
@@ -374,23 +374,8 @@ class _StoringTransaction:
             return self._settings.refuse
         body = message.body if isinstance(message.body, bytes) else message.body.read()
         name = f"{time.time_ns()}-{secrets.token_hex(8)}"
-        await asyncio.to_thread(_store, self._settings.directory, name, body)
+        await asyncio.to_thread(write_whole, self._settings.directory / f"{name}.eml", body)
         return replies.accepted(name)
-
-
-def _store(directory: Path, name: str, body: bytes) -> None:
-    """Write a file that is whole or absent after a crash."""
-    temporary = directory / f".{name}.new"
-    with temporary.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(directory / f"{name}.eml")
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @asynccontextmanager

@@ -417,11 +417,27 @@ class Site:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 so that it is whole or absent after a crash."""
+    """Write a file of mode 0600 by ``write_whole``."""
+    write_whole(path, content, mode=0o600)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file: whole or absent after a crash, there once this returns.
+
+    Args:
+        path: a file before it is replaced.
+        content: all of it.
+        mode: less what the umask takes away.
+    """
     temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
