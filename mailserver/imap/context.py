@@ -166,7 +166,7 @@ class Context:
             return []
         grants = await self.store.sharing.grants(self.logged_in.id)
         found = [await self.store.accounts.mailbox_by_id(each) for each in sorted(grants.reached)]
-        return [each for each in found if each is not None and not each.closed]
+        return [each for each in found if each is not None]
 
     async def place(self, name: str) -> tuple[int, str]:
         """Give the mailbox that a name leads to, and the name there; one's own for all others."""

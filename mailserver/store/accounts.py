@@ -8,7 +8,7 @@ session's token as a digest; an unknown login costs the same statement and diges
 import hashlib
 import hmac
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -68,15 +68,30 @@ _SET_FILING = "UPDATE mailbox SET filing = :filing WHERE id = :id"
 
 
 class Accounts:
-    """Mailboxes, device passwords, accounts and sessions. All methods are coroutines."""
+    """Mailboxes, device passwords, accounts and sessions. All methods are coroutines.
+
+    Args:
+        database: of the site.
+        commits: of the same.
+        hash_key: keys the digests of device passwords.
+        cached: whether this process alone writes the file, so that memory can be believed.
+        changed: called after each commit that changed a mailbox.
+    """
 
     def __init__(
-        self, database: Database, commits: Commits, hash_key: bytes, *, cached: bool
+        self,
+        database: Database,
+        commits: Commits,
+        hash_key: bytes,
+        *,
+        cached: bool,
+        changed: Callable[[], None],
     ) -> None:
         self._database = database
         self._commits = commits
         self._hash_key = hash_key
         self._cached = cached
+        self._changed = changed
         self._by_address: dict[str, Mailbox] = {}
         self._by_id: dict[int, Mailbox] = {}
         self._used: dict[int, datetime] = {}
@@ -470,6 +485,7 @@ class Accounts:
         known = self._by_id.pop(mailbox_id, None)
         if known is not None:
             self._by_address.pop(known.address, None)
+        self._changed()
         return (mailbox_id,)
 
 

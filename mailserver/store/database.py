@@ -67,8 +67,10 @@ class MailStore:
         self.changes = Changes()
         self._commits = Commits(opened, self.changes)
         self.blobs = Blobs(opened)
-        self.accounts = Accounts(opened, self._commits, hash_key, cached=not read_only)
         self.sharing = Sharing(opened, self._commits, cached=not read_only)
+        self.accounts = Accounts(
+            opened, self._commits, hash_key, cached=not read_only, changed=self.sharing.forget
+        )
         self.folders = Folders(opened, self._commits, self.blobs)
         self.messages = Messages(opened, self._commits, self.blobs)
         self.outbox = Outbox(opened, self._commits, self.blobs)

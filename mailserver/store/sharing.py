@@ -37,16 +37,26 @@ SHARED_TYPES: Final = frozenset({MailboxType.ORG, MailboxType.CAB})
 """Mailboxes that belong to a team (BAL ORG and CAB)."""
 _MAX_CACHED: Final = 20_000
 
-_MINE = select(MAILBOX_SHARE.c.mailbox_id, MAILBOX_SHARE.c.rights).where(
-    MAILBOX_SHARE.c.person_id == bindparam("person_id")
+_OPEN = MAILBOX.c.closed_at.is_(None)
+"""A closed mailbox is nobody's: what was granted in it counts again when it is reopened."""
+_MINE = (
+    select(MAILBOX_SHARE.c.mailbox_id, MAILBOX_SHARE.c.rights)
+    .select_from(MAILBOX_SHARE.join(MAILBOX, MAILBOX.c.id == MAILBOX_SHARE.c.mailbox_id))
+    .where(MAILBOX_SHARE.c.person_id == bindparam("person_id"), _OPEN)
 )
 _MY_FOLDERS = (
     select(FOLDER_SHARE.c.folder_id, FOLDER.c.mailbox_id, FOLDER.c.name, FOLDER_SHARE.c.rights)
-    .select_from(FOLDER_SHARE.join(FOLDER, FOLDER.c.id == FOLDER_SHARE.c.folder_id))
-    .where(FOLDER_SHARE.c.person_id == bindparam("person_id"))
+    .select_from(
+        FOLDER_SHARE.join(FOLDER, FOLDER.c.id == FOLDER_SHARE.c.folder_id).join(
+            MAILBOX, MAILBOX.c.id == FOLDER.c.mailbox_id
+        )
+    )
+    .where(FOLDER_SHARE.c.person_id == bindparam("person_id"), _OPEN)
 )
-_MY_PRINCIPALS = select(SEND_GRANT.c.mailbox_id).where(
-    SEND_GRANT.c.person_id == bindparam("person_id")
+_MY_PRINCIPALS = (
+    select(SEND_GRANT.c.mailbox_id)
+    .select_from(SEND_GRANT.join(MAILBOX, MAILBOX.c.id == SEND_GRANT.c.mailbox_id))
+    .where(SEND_GRANT.c.person_id == bindparam("person_id"), _OPEN)
 )
 _MY_SUBSCRIPTIONS = select(FOLDER_SUBSCRIPTION.c.folder_id).where(
     FOLDER_SUBSCRIPTION.c.person_id == bindparam("person_id")
@@ -207,8 +217,13 @@ class Sharing:
         self._known: dict[int, Grants] = {}
         self._version = 0
 
+    def forget(self) -> None:
+        """Drop what memory says of every person: a share changed, or a mailbox closed."""
+        self._version += 1
+        self._known.clear()
+
     async def grants(self, person_id: int) -> Grants:
-        """Give what a person may do in others' mailboxes; from memory until a change."""
+        """Give what a person may do in others' open mailboxes; from memory until a change."""
         found = self._known.get(person_id)
         if found is not None:
             return found
@@ -318,8 +333,7 @@ class Sharing:
 
     def _forget(self, mailbox_id: int) -> tuple[int, ...]:
         """Drop what memory says, after the commit that changed it."""
-        self._version += 1
-        self._known.clear()
+        self.forget()
         return (mailbox_id,)
 
 

@@ -112,7 +112,11 @@ class Responsibility:
     words: Mapping[int, Mapping[int, Rights]]
 
     def persons(self, report: UnreadReport) -> frozenset[int]:
-        """Give who answers for a report in a shared mailbox, by their own mailboxes' ids.
+        """Give who answers for a report in a shared mailbox, by their own mailboxes' ids."""
+        return self.of(report.mailbox_id, report.folder_id)
+
+    def of(self, mailbox_id: int, folder_id: int | None = None) -> frozenset[int]:
+        """Give who answers for a folder, or for those that have no word of their own.
 
         Those who administer its folder (``a``) and read there (``r``); without any, all who read
         there: what nobody was charged with is everybody's. Nobody of a mailbox that is not shared.
@@ -120,8 +124,8 @@ class Responsibility:
         Source: RFC 4314 §2.1.
         """
         rights = {
-            **self.shares.get(report.mailbox_id, {}),
-            **self.words.get(report.folder_id, {}),
+            **self.shares.get(mailbox_id, {}),
+            **({} if folder_id is None else self.words.get(folder_id, {})),
         }
         readers = frozenset(person for person, letters in rights.items() if "r" in letters)
         return frozenset(each for each in readers if "a" in rights[each]) or readers

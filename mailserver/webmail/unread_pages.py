@@ -39,14 +39,18 @@ async def unread_reports(services: WebmailServices, visitor: Visitor) -> list[Un
     if not own:
         return []
     persons = {each.id for each in visitor.mailboxes if each.type is MailboxType.PER}
-    reached = set(own)
+    shared: set[int] = set()
+    worded: set[int] = set()
     for person in persons:
-        reached |= (await services.store.sharing.grants(person)).reached
-    found = await services.store.unread.among(reached, overdue(services), MOST)
-    shared = {each.mailbox_id for each in found} - own
+        grants = await services.store.sharing.grants(person)
+        shared |= grants.reached - own
+        worded |= {grants.homes[folder] for folder in grants.folders}
     if not shared:
-        return found
+        return await services.store.unread.among(own, overdue(services), MOST)
     responsibility = await services.store.unread.responsibility(shared)
+    # Others' reports must not take the places of those that the visitor answers for.
+    answered = {each for each in shared if each in worded or responsibility.of(each) & persons}
+    found = await services.store.unread.among(own | answered, overdue(services), MOST)
     return [
         each for each in found if each.mailbox_id in own or responsibility.persons(each) & persons
     ]

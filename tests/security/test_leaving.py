@@ -194,9 +194,16 @@ async def test_a_team_s_closed_mailbox_is_listed_to_nobody() -> None:
         await site.store.sharing.share(desk.id, site.alice.id, frozenset("lr"), closing(desk.id))
         peer = await ImapPeer.login(site)
         assert any(DESK.encode() in line for line in await peer.ok('LIST "" "*"'))
+        reading = await ImapPeer.login(site)
+        await reading.ok(f'SELECT "Other Users/{DESK}/INBOX"')
 
         await site.store.accounts.leave(desk.id, closing(desk.id))
 
         assert not any(DESK.encode() in line for line in await peer.ok('LIST "" "*"'))
         assert (await peer.do(f'SELECT "Other Users/{DESK}/INBOX"'))[1].startswith(b"NO")
         await peer.close()
+        reading.send(b"x NOOP\r\n")
+        assert (await reading.line()).startswith(b"* BYE")
+        assert not (await site.store.sharing.grants(site.alice.id)).reached
+        await site.store.accounts.reopen_mailbox(desk.id)
+        assert (await site.store.sharing.grants(site.alice.id)).reached == {desk.id}
