@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench_peer import USER
 
-from tests.support.site import DemoSite, free_base
+from tests.support.ports import free_base, free_port
+from tests.support.site import DemoSite
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ def dovecot(folder: Path) -> Iterator[Server]:
     mail = folder / "mail"
     mail.mkdir(parents=True, exist_ok=True)
     os.chown(mail, owner.pw_uid, owner.pw_gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = folder / "dovecot.conf"
     config.write_text(
         f"""

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.site import DemoSite, free_base
+from tests.support.ports import free_base
+from tests.support.site import DemoSite
 
 USER = "plibench"
 DOMAIN = "hopital-demo.mssante.test"

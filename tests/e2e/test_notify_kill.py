@@ -18,7 +18,8 @@ from mailserver.store.notify import Confirmation, Marks, Registration, SentCode
 from tests.support import phi
 from tests.support.capture_peer import CapturePeer, Odd, Taken, capture_thread
 from tests.support.exchange import account, letter, until
-from tests.support.site import DemoSite, free_base, pli
+from tests.support.ports import free_base
+from tests.support.site import DemoSite, pli
 
 OUTSIDE = "zzcanary.nom@ailleurs.example"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.site import PLI, free_base, pli, pli_result
+from tests.support.ports import free_base
+from tests.support.site import PLI, pli, pli_result
 
 ALICE = "alice@cabinet.example.org"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_base
 from tests.support.record_load import fill
-from tests.support.site import free_base, pli, pli_result
+from tests.support.site import pli, pli_result
 
 pytestmark = pytest.mark.timeout(120)
 INS = ("--ins", "285037599001728", "--oid", "1.2.250.1.213.1.4.10")

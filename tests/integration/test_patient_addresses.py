@@ -20,7 +20,8 @@ from tests.support.mail_site import (
 )
 from tests.support.mailsite import AT
 from tests.support.mailsite import PATIENT as PERSON
-from tests.support.site import free_base, pli, pli_result
+from tests.support.ports import free_base
+from tests.support.site import pli, pli_result
 from tests.support.webmail import token_of, webmail
 
 INS = ("--ins", "285037599001728", "--oid", "1.2.250.1.213.1.4.10")

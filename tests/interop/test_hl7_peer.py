@@ -18,9 +18,9 @@ from hl7.client import MLLPClient
 from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck, parse_zam
 from tests.support.clients import imap, record, until
 from tests.support.hl7 import Mdm
+from tests.support.ports import free_port
 from tests.support.reports import discharge_letter, unique_root
 from tests.support.site import DemoSite
-from tests.support.thunderbird import free_port
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.mail_site import World
+from tests.support.ports import free_port
 
 _UP_S = 20.0
 _USER = "dovenull"
@@ -64,9 +65,7 @@ def dovecot(folder: Path, where: World, password: str) -> Iterator[Dovecot]:
             parent.chmod(parent.stat().st_mode | 0o011)
     shutil.copy(where.ours.cert, folder / "server.pem")
     shutil.copy(where.ours.key, folder / "server.key")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = folder / "dovecot.conf"
     config.write_text(
         f"""

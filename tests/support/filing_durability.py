@@ -188,7 +188,10 @@ class Child:
         self._process.start()
         writing.close()
         if not reading.poll(_START_S) or not os.read(reading.fileno(), 65536):
-            raise RuntimeError(f"the {self._role} child did not start")
+            said = Path(f"{self._steps}.log").read_text().splitlines()[-10:]
+            raise RuntimeError(
+                "\n".join([f"the {self._role} child did not start; it said:", *said])
+            )
         reading.close()
 
     def arm(self, number: int) -> None:

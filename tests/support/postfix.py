@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.site import DemoSite
 
 DAEMONS = Path("/usr/lib/postfix/sbin")
@@ -41,9 +42,7 @@ class Postfix:
         self._operator = site.demo["operators"][number]
         self.domain: str = self._operator["domain"]
         self.port = int(self._operator["receiver"]["port"])
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.inject_port = int(free.getsockname()[1])
+        self.inject_port = free_port()
         self._site = site
         self._mail = root / "mail"
         self._process: subprocess.Popen[bytes] | None = None

@@ -6,9 +6,7 @@ Used by the end-to-end tests, the demo, the bench and the proofs. Nothing here i
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,10 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PLI = str(Path(sys.executable).with_name("pli"))
-PORT_OFFSETS = (25, 26, 27, 143, 443, 465, 587, 993)
-_BASES = range(10000, 32000, 40)
+from tests.support.ports import free_base
 
+PLI = str(Path(sys.executable).with_name("pli"))
 STOP_S = 60
 
 
@@ -58,21 +55,6 @@ def pli_result(
         timeout=timeout,
     )
     return done.returncode, done.stdout, done.stderr
-
-
-def free_base(preferred: int | None = None) -> int:
-    """Give a base port all of whose ports are free on 127.0.0.1, ``preferred`` if it is one."""
-    # At random: two runs side by side seldom look at the same ports.
-    candidates = random.sample(_BASES, len(_BASES))
-    for base in ([] if preferred is None else [preferred]) + candidates:
-        with contextlib.ExitStack() as stack:
-            try:
-                for offset in PORT_OFFSETS:
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", base + offset))
-            except OSError:
-                continue
-            return base
-    raise OSError("no free ports between 10000 and 32000")
 
 
 class DemoSite:

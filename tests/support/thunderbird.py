@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.ports import free_port
+
 START_S = 60.0
 PREFERENCES: Mapping[str, object] = {
     "app.update.enabled": False,
@@ -38,13 +40,6 @@ PREFERENCES: Mapping[str, object] = {
 
 class ScriptError(AssertionError):
     """A script failed inside Thunderbird."""
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Thunderbird:
