@@ -82,8 +82,7 @@ def _fill(site: Site, options: SiteOptions, at: datetime) -> None:
     write_private(site.hash_key, secrets.token_bytes(_KEY_OCTETS))
     write_private(site.trail_key, secrets.token_bytes(_KEY_OCTETS))
     write_private(site.applications, b"{}")
-    for path, migrations in databases(site).items():
-        migrate(path, migrations)
+    _bring_up(site)
     # Written last: a directory without it is no site.
     site.write_settings(
         Settings(
@@ -107,8 +106,14 @@ def migrate_site(site: Site) -> None:
     with ExitStack() as stack:
         for owner in Owner:
             stack.enter_context(sole_owner(site.run / f"{owner.value}.lock"))
-        for path, migrations in databases(site).items():
-            migrate(path, migrations)
+        _bring_up(site)
+
+
+def _bring_up(site: Site) -> None:
+    """Give every database this program's schema, and what a schema alone cannot fill."""
+    mailserver.store.database.migrate(site.mail_database)
+    migrate(site.directory_database, directory.repository.MIGRATIONS)
+    record_bridge.repository.create_record(site.record_database)
 
 
 def databases(site: Site) -> dict[Path, Path]:
