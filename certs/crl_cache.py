@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.anchors import TrustAnchors
 from certs.malformed import CERTIFICATE
+from certs.revocation import scope_of
 
 _MAX_CRL_BYTES = 32 * 1024 * 1024
 _Key = tuple[bytes, bytes]
@@ -95,7 +96,7 @@ class CrlCache:
         try:
             crl = _parse(content)
             issuer = crl.issuer.public_bytes()
-            scope = _scope(crl)
+            scope = scope_of(crl)
             number = _number(crl)
             next_update = crl.next_update_utc
         except CERTIFICATE:
@@ -146,21 +147,3 @@ def _number(crl: x509.CertificateRevocationList) -> int:
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
         return 0
-
-
-def _scope(crl: x509.CertificateRevocationList) -> bytes:
-    """What tells apart two lists of one issuer: its key, its scope, and whether it is a delta."""
-    parts: list[bytes] = []
-    kinds: tuple[type[x509.ExtensionType], ...] = (
-        x509.AuthorityKeyIdentifier,
-        x509.IssuingDistributionPoint,
-        x509.DeltaCRLIndicator,
-    )
-    for kind in kinds:
-        try:
-            parts.append(crl.extensions.get_extension_for_class(kind).value.public_bytes())
-        except x509.ExtensionNotFound:
-            parts.append(b"")
-    if parts[2]:
-        parts[2] = b"delta"
-    return b"\0".join(parts)

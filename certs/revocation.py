@@ -67,7 +67,9 @@ def _judge_one(subject: bytes, issuer: bytes, lists: list[_Crl], at: datetime) -
     for crl in lists:
         if crl.issuer != certificate.issuer or crl.this_update > at:
             continue
-        if not _covers(certificate, crl) or not _signed_by(crl.content, issuer):
+        if not _takes_in(crl.parsed, authority=_is_authority(certificate)):
+            continue
+        if not _signed_by(crl.content, issuer):
             continue
         if certificate.serial_number in crl.serials:
             entry = crl.parsed.get_revoked_certificate_by_serial_number(certificate.serial_number)
@@ -93,22 +95,52 @@ def _parse(content: bytes) -> _Crl | None:
             or algorithm.name not in policy.ALLOWED_DIGESTS
         ):
             return None
-        for extension in parsed.extensions:
-            if extension.critical and extension.oid not in _KNOWN_CRITICAL:
-                return None  # a delta CRL is told by a critical extension, RFC 5280 §5.2.4
+        if not _is_whole(parsed):
+            return None
         serials = frozenset(entry.serial_number for entry in parsed)
         return _Crl(content, parsed, parsed.issuer, parsed.last_update_utc, next_update, serials)
     except CERTIFICATE:
         return None
 
 
-def _covers(certificate: x509.Certificate, crl: _Crl) -> bool:
-    """Whether the list's scope takes the certificate in.
+def scope_of(crl: x509.CertificateRevocationList) -> bytes:
+    """Tell apart two lists of one issuer: by its key, their scope, and whether one is a delta."""
+    parts: list[bytes] = []
+    kinds: tuple[type[x509.ExtensionType], ...] = (
+        x509.AuthorityKeyIdentifier,
+        x509.IssuingDistributionPoint,
+        x509.DeltaCRLIndicator,
+    )
+    for kind in kinds:
+        try:
+            parts.append(crl.extensions.get_extension_for_class(kind).value.public_bytes())
+        except x509.ExtensionNotFound:
+            parts.append(b"")
+    if parts[2]:
+        parts[2] = b"delta"
+    return b"\0".join(parts)
+
+
+def vouches_for_leaves(crl: x509.CertificateRevocationList) -> bool:
+    """Whether an end-entity certificate that the list does not name is good by it.
+
+    Source: RFC 5280 §6.3.3.
+    """
+    return _is_whole(crl) and _takes_in(crl, authority=False)
+
+
+def _is_whole(crl: x509.CertificateRevocationList) -> bool:
+    # A delta is told by a critical extension, RFC 5280 §5.2.4.
+    return all(each.oid in _KNOWN_CRITICAL for each in crl.extensions if each.critical)
+
+
+def _takes_in(crl: x509.CertificateRevocationList, *, authority: bool) -> bool:
+    """Whether the list's scope takes in authorities' certificates, or those of the others.
 
     Source: RFC 5280 §5.2.5, RFC 5280 §6.3.3.
     """
     try:
-        scope = crl.parsed.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
+        scope = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
     except x509.ExtensionNotFound:
         return True
     except CERTIFICATE:
@@ -116,7 +148,7 @@ def _covers(certificate: x509.Certificate, crl: _Crl) -> bool:
     if scope.indirect_crl or scope.only_some_reasons or scope.only_contains_attribute_certs:
         return False
     if scope.only_contains_ca_certs or scope.only_contains_user_certs:
-        return scope.only_contains_ca_certs == _is_authority(certificate)
+        return scope.only_contains_ca_certs == authority
     return True
 
 

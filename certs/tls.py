@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.errors import KeyStoreError
 from certs.names import dn_string
+from certs.revocation import scope_of, vouches_for_leaves
 from certs.verdict import Standing
 
 # ANSSI, Recommandations de sécurité relatives à TLS (SDE-NT-035): forward secrecy and AEAD only.
@@ -72,11 +73,31 @@ class _Facts:
     not_after: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class KnownList:
+    """What one revocation list says.
+
+    Attributes:
+        made: its thisUpdate.
+        end: its nextUpdate.
+        serials: whom it names, but for those that a delta takes off its base.
+        vouches: whom it does not name is good by it: it is whole, and about leaves.
+        delta: it says what changed since a whole list.
+    """
+
+    made: datetime
+    end: datetime
+    serials: frozenset[int]
+    vouches: bool
+    delta: bool
+
+
 class _Context(ssl.SSLContext):
     """A context that remembers the lists it was given, to ask them again after the handshake."""
 
     checks_crls: bool
-    lists: dict[bytes, tuple[datetime, frozenset[int]]]
+    lists: dict[bytes, dict[bytes, KnownList]]
+    """By the issuer's name, then by scope: one list of each."""
     end_point: bytes | None
     """Of a listener: the digest of its own certificate."""
 
@@ -86,12 +107,13 @@ class _Context(ssl.SSLContext):
             return Standing.OVER
         if not self.checks_crls:
             return Standing.GOOD
-        held = self.lists.get(facts.issuer)
-        if held is None:
-            return Standing.UNKNOWN
-        if facts.serial in held[1]:  # what a list that ran out names stays revoked
-            return Standing.OVER
-        return Standing.GOOD if at <= held[0] else Standing.UNKNOWN
+        held = self.lists.get(facts.issuer, {}).values()
+        whole = [each for each in held if each.vouches]
+        for each in held:  # what a list that ran out names stays revoked
+            told_since = each.delta and any(each.made <= base.made for base in whole)
+            if facts.serial in each.serials and not told_since:
+                return Standing.OVER
+        return Standing.GOOD if any(at <= each.end for each in whole) else Standing.UNKNOWN
 
 
 class _PinnedContext(_Context):
@@ -319,12 +341,36 @@ def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocation
 
 
 def _remember(context: _Context, crl: x509.CertificateRevocationList) -> None:
-    end, issuer = crl.next_update_utc, crl.issuer.public_bytes()
+    end = crl.next_update_utc
     if end is None:
         return
-    held = context.lists.get(issuer)
-    if held is None or held[0] <= end:
-        context.lists[issuer] = (end, frozenset(entry.serial_number for entry in crl))
+    held = context.lists.setdefault(crl.issuer.public_bytes(), {})
+    scope = scope_of(crl)
+    known = held.get(scope)
+    # By when it was made: one made for an emergency may well end before the last one.
+    if known is not None and crl.last_update_utc < known.made:
+        return
+    delta = _has(crl.extensions, x509.DeltaCRLIndicator)
+    held[scope] = KnownList(
+        crl.last_update_utc,
+        end,
+        frozenset(each.serial_number for each in crl if not (delta and _is_taken_off(each))),
+        vouches_for_leaves(crl),
+        delta,
+    )
+
+
+def _has(extensions: x509.Extensions, kind: type[x509.ExtensionType]) -> bool:
+    return any(isinstance(each.value, kind) for each in extensions)
+
+
+def _is_taken_off(entry: x509.RevokedCertificate) -> bool:
+    """Whether an entry of a delta says that a hold is over. Source: RFC 5280 §5.3.1."""
+    return any(
+        isinstance(each.value, x509.CRLReason)
+        and each.value.reason is x509.ReasonFlags.remove_from_crl
+        for each in entry.extensions
+    )
 
 
 def _harden(context: ssl.SSLContext) -> None:

@@ -40,17 +40,18 @@ class Opened:
             crls=folder,
         )
         self.path = folder / "operators-ca.crl"
+        self.at = NOW + timedelta(days=1)
         self.revocations = Revocations(
             KeyStore(folder),
             [folder / "peers.pem"],
             [self.context],
-            lambda: NOW + timedelta(days=1),
+            lambda: self.at,
         )
 
     def revoked(self) -> frozenset[int]:
         issuer = x509.load_pem_x509_certificate((self.path.with_name("peers.pem")).read_bytes())
-        serials: frozenset[int] = self.context.lists[issuer.subject.public_bytes()][1]
-        return serials
+        held = self.context.lists[issuer.subject.public_bytes()].values()
+        return frozenset[int]().union(*(each.serials for each in held))
 
 
 def crl(pki: PracticePki, *serials: int, minutes: int = 1) -> bytes:
@@ -66,6 +67,19 @@ async def test_a_newer_list_reaches_the_contexts_in_use(pki, folder):
     assert await opened.revocations.renew()
     assert opened.revoked() == {77}
     assert not await opened.revocations.renew()
+
+
+async def test_a_list_dated_ahead_of_our_clock_counts_once_its_time_comes(pki, folder):
+    opened = Opened(folder)
+    opened.at = NOW
+    await opened.revocations.renew()
+    opened.path.write_bytes(crl(pki, 77, minutes=5))
+    assert not await opened.revocations.renew()
+    assert opened.revoked() == frozenset()
+    opened.at += timedelta(minutes=5)
+
+    assert await opened.revocations.renew()
+    assert opened.revoked() == {77}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import hashlib
 import socket
 import ssl
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -215,8 +216,9 @@ async def test_each_mail_is_judged_again_on_revocations_that_came(site: MailSite
 async def test_a_revocation_list_that_ran_out_closes_the_door_for_a_while(site: MailSite) -> None:
     line = await operator_line(site, site.world.a)
     assert site.smtp_tls is not None
-    for issuer, (_, serials) in site.smtp_tls.lists.items():
-        site.smtp_tls.lists[issuer] = (datetime.now(UTC) - timedelta(seconds=1), serials)
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    for held in site.smtp_tls.lists.values():
+        held.update({scope: replace(each, end=over) for scope, each in held.items()})
 
     assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("451 4.7.5 No current revocation")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
 from certs import tls
 from certs.errors import KeyStoreError
@@ -329,6 +329,7 @@ def twice(server: ssl.SSLContext, client: ssl.SSLContext, between: Callable[[], 
             plain, _ = listener.accept()
             secured = server.wrap_socket(plain, server_side=True)
             seen.append((secured.session_reused, tls.peer_identity(secured) is not None))
+            secured.send(b"seen")
             secured.recv(1)
             kept.append(secured)
 
@@ -339,6 +340,7 @@ def twice(server: ssl.SSLContext, client: ssl.SSLContext, between: Callable[[], 
         plain = socket.create_connection(listener.getsockname())
         secured = client.wrap_socket(plain, server_hostname="localhost", session=session)
         session = secured.session
+        assert secured.recv(4) == b"seen"
         step()
         secured.send(b"x")
         kept.append(secured)
@@ -362,6 +364,79 @@ def test_a_revoked_peer_cannot_resume_a_session(site, revoked):
         tls.add_crls(server, tls.load_crls(site.dir))
 
     assert twice(server, client, between) == [(False, True), (True, not revoked)]
+
+
+def operators_list(
+    site: Site, at: datetime, revoked: dict[int, x509.ReasonFlags], **more: object
+) -> bytes:
+    """Sign a list of the operators' authority: a delta, of one scope, of a short life."""
+    authority = site.pki.authorities[Branch.OPERATORS]
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(at)
+        .next_update(at + more.pop("life", timedelta(days=30)))  # type: ignore[operator]
+        .add_extension(x509.CRLNumber(int(at.timestamp())), critical=False)
+    )
+    if more.pop("delta", False):
+        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    if more:
+        values = {"full_name": None, "relative_name": None, "indirect_crl": False} | {
+            "only_contains_user_certs": False,
+            "only_contains_ca_certs": False,
+            "only_contains_attribute_certs": False,
+            "only_some_reasons": None,
+        }
+        scope = x509.IssuingDistributionPoint(**(values | more))  # type: ignore[arg-type]
+        builder = builder.add_extension(scope, critical=True)
+    for serial, reason in revoked.items():
+        builder = builder.add_revoked_certificate(
+            x509.RevokedCertificateBuilder()
+            .serial_number(serial)
+            .revocation_date(at)
+            .add_extension(x509.CRLReason(reason), critical=False)
+            .build()
+        )
+    signed = builder.sign(authority.key, hashes.SHA256())  # type: ignore[arg-type]
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
+STOLEN, HOLD = x509.ReasonFlags.key_compromise, x509.ReasonFlags.certificate_hold
+OFF = x509.ReasonFlags.remove_from_crl
+
+
+@pytest.mark.parametrize(
+    ("lists", "good"),
+    [
+        pytest.param([(1, STOLEN, {}), (2, None, {"delta": True})], False, id="a later delta"),
+        pytest.param([(1, None, {}), (2, STOLEN, {"delta": True})], False, id="in the delta"),
+        pytest.param([(1, None, {}), (2, OFF, {"delta": True})], True, id="off the base"),
+        pytest.param([(1, HOLD, {"delta": True}), (2, None, {})], True, id="a newer base"),
+        pytest.param([(1, STOLEN, {"life": timedelta(days=1)})], False, id="in an emergency"),
+        pytest.param(
+            [(1, STOLEN, {}), (2, None, {"only_contains_ca_certs": True})], False, id="of CAs"
+        ),
+        pytest.param(
+            [(1, STOLEN, {}), (2, None, {"only_some_reasons": frozenset({STOLEN})})],
+            False,
+            id="of some reasons",
+        ),
+        pytest.param([(1, None, {"only_contains_user_certs": True})], True, id="of users"),
+    ],
+)
+def test_no_list_of_the_issuer_whitewashes_another(site, lists, good):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    server, client = site.context(), site.client(issued)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def between() -> None:
+        for seconds, reason, more in lists:
+            at = site.now + timedelta(seconds=seconds)
+            revoked = {} if reason is None else {issued.serial: reason}
+            made = operators_list(site, at, revoked, **more)
+            tls.add_crls(server, [x509.load_pem_x509_crl(made)])
+
+    assert twice(server, client, between) == [(False, True), (True, good)]
 
 
 class Upgrading(asyncio.Protocol):
