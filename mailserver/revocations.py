@@ -54,15 +54,18 @@ class Revocations:
         self._contexts = tuple(contexts)
         self._clock = clock
         self._refused = 0
+        self._given: frozenset[bytes] = frozenset()
 
     async def renew(self) -> bool:
         """Give the contexts what changed; say whether anything did."""
-        changed = await asyncio.to_thread(self._lists.refresh)
+        await asyncio.to_thread(self._lists.refresh)
         if self._lists.refused > self._refused:
             log.warning("revocation_list_refused", count=self._lists.refused - self._refused)
             self._refused = self._lists.refused
-        if changed:
-            lists = [x509.load_der_x509_crl(der) for der in self._lists.current(self._clock())]
-            for context in self._contexts:
-                add_crls(context, lists)
-        return changed
+        # Not only what was read now: a list of tomorrow's date is read today and holds tomorrow.
+        current = frozenset(self._lists.current(self._clock()))
+        lists = [x509.load_der_x509_crl(der) for der in current - self._given]
+        for context in self._contexts:
+            add_crls(context, lists)
+        self._given = current
+        return bool(lists)
