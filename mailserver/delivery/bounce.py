@@ -23,12 +23,11 @@ from mailserver.delivery.inbound import Arrival, DeliverySettings, new_receipt_i
 from mailserver.delivery.rules import MessageFacts, plan
 from mailserver.delivery.trace import Trace, prefix, received
 from mailserver.message.dsn import Action, Failure, Notification, build
-from mailserver.message.envelope import MailOptions, Notify
+from mailserver.message.envelope import POSTMASTER, MailOptions, Notify
 from mailserver.message.index import index
 from mailserver.store.database import MailStore
 from mailserver.store.model import Delivery, Mailbox, NewOutgoing, OutboxMessage, Outgoing
 
-_POSTMASTER = "postmaster"
 _WANTED = {
     Action.FAILED: Notify.FAILURE,
     Action.DELAYED: Notify.DELAY,
@@ -105,7 +104,7 @@ class Bounces:
     ) -> Notification:
         domain = self._settings.operator_domain
         return Notification(
-            sender=Person("Messagerie", parse_addr_spec(f"{_POSTMASTER}@{domain}")),
+            sender=Person("Messagerie", parse_addr_spec(f"{POSTMASTER}@{domain}")),
             to=Person("", to),
             message_id=f"<{secrets.token_hex(16)}@{domain}>",
             reporting_mta=self._settings.host,

@@ -17,13 +17,32 @@ from directory.lookup import Directory
 from directory.model import DomainKind
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
-from mailserver.delivery.inbound import postmaster_of
-from mailserver.message.envelope import PLAIN_RECIPIENT, RecipientOptions
+from mailserver.message.envelope import PLAIN_RECIPIENT, POSTMASTER, RecipientOptions
 from mailserver.store.database import MailStore
 from mailserver.store.model import Mailbox, NewOutgoing
 
 PATIENTS_OF_THE_COUNTRY: Final = "patient.mssante.fr"
 """Where the addresses of Mon espace santé are (RULES §11)."""
+
+
+async def reader_of(store: MailStore, address: Address, structure_id: str) -> Mailbox | None:
+    """Give the open mailbox in which mail to an address of a structure here is read.
+
+    A postmaster is read by a person, whether no mailbox has that name or it is closed.
+
+    Source: RFC 5321 §4.5.1.
+    """
+    mailbox = await store.accounts.mailbox(address.key)
+    if mailbox is not None and not mailbox.closed:
+        return mailbox
+    if address.local.lower() != POSTMASTER:
+        return None
+    mailboxes = await store.accounts.mailboxes(structure_id)
+    for kind in (MailboxType.ORG, MailboxType.CAB, MailboxType.PER):
+        for mailbox in mailboxes:
+            if mailbox.type is kind and not mailbox.closed:
+                return mailbox
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +92,8 @@ class Reach:
                 return Refused(errors.BAD_RECIPIENT)
             here = self.directory.structure_of_domain(address.domain)
             if here is not None:
-                mailbox = await self.store.accounts.mailbox(address.key)
-                if mailbox is None and address.local.lower() == "postmaster":
-                    mailbox = await postmaster_of(self.store, here[0].id)
-                if mailbox is None or mailbox.closed:
+                mailbox = await reader_of(self.store, address, here[0].id)
+                if mailbox is None:
                     return Refused(errors.NO_SUCH_MAILBOX)
                 local[mailbox.id] = mailbox
                 continue
@@ -106,7 +123,7 @@ class Reach:
         here = self.directory.structure_of_domain(address.domain)
         if here is None:
             return address.domain in self.patient_domains | {PATIENTS_OF_THE_COUNTRY}
-        return here[1] is DomainKind.PATIENT and address.local.lower() != "postmaster"
+        return here[1] is DomainKind.PATIENT and address.local.lower() != POSTMASTER
 
     def _judge_remote(self, address: Address, mailbox: Mailbox) -> Refused | None:
         if not self.directory.trust.lists(address.domain):

@@ -17,7 +17,6 @@ from typing import BinaryIO
 from certs.mime import Outline
 from certs.tls import PeerIdentity
 from certs.verdict import SignatureVerdict
-from directory.codes import MailboxType
 from directory.lookup import Directory
 from directory.trail import AuditEvent
 from mailserver.delivery.errors import Refused
@@ -142,19 +141,6 @@ async def applications_of(
         if mailbox is not None and mailbox.structure_id == structure_id:
             found[structure_id] = mailbox
     return found
-
-
-async def postmaster_of(store: MailStore, structure_id: str) -> Mailbox | None:
-    """Give who reads mail to a structure's postmaster when no mailbox has that name.
-
-    Source: RFC 5321 §4.5.1.
-    """
-    mailboxes = await store.accounts.mailboxes(structure_id)
-    for kind in (MailboxType.ORG, MailboxType.CAB, MailboxType.PER):
-        for mailbox in mailboxes:
-            if mailbox.type is kind and not mailbox.closed:
-                return mailbox
-    return None
 
 
 def to_entry(planned: PlannedEntry, written: bytes, at: datetime) -> NewEntry:

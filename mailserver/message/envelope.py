@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+POSTMASTER: Final = "postmaster"
+"""Reads mail in every domain. Source: RFC 5321 §4.5.1."""
 MAX_ENVID: Final = 100  # RFC 3461 §4.4
 MAX_ORCPT: Final = 500  # RFC 3461 §4.2
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")

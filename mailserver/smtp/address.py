@@ -19,6 +19,7 @@ from mailserver.delivery.errors import Reply
 from mailserver.message.envelope import (
     PLAIN_MAIL,
     PLAIN_RECIPIENT,
+    POSTMASTER,
     EnvelopeError,
     MailOptions,
     RecipientOptions,
@@ -30,7 +31,6 @@ from mailserver.smtp import replies
 
 MAX_SIZE_DIGITS = 20  # RFC 1870 §3
 MAX_PARAMETERS = 10
-POSTMASTER = "postmaster"
 
 
 class PathError(ValueError):

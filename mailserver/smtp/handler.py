@@ -16,19 +16,19 @@ from datetime import datetime
 import structlog
 
 from certs.addresses import Address
-from directory.codes import MailboxType
 from directory.lookup import Directory
 from directory.trail import AuditEvent
 from mailserver.authentication import Authentication
+from mailserver.delivery.destinations import reader_of
 from mailserver.delivery.errors import Refused, Reply
 from mailserver.delivery.inbound import Inbound, InboundMessage
 from mailserver.delivery.submission import Submissions
 from mailserver.fairness import Fairness, unlimited
-from mailserver.message.envelope import RecipientOptions
+from mailserver.message.envelope import POSTMASTER, RecipientOptions
 from mailserver.sasl.steps import Attempt, Channel, Outcome
 from mailserver.sasl.tokens import TokenIssuer
 from mailserver.smtp import policy, replies
-from mailserver.smtp.address import POSTMASTER, BarePostmaster, MailCommand, RcptCommand
+from mailserver.smtp.address import BarePostmaster, MailCommand, RcptCommand
 from mailserver.smtp.conversation import Ask, Caller
 from mailserver.smtp.policy import Destination, PeerFacts
 from mailserver.smtp.receiving import ReceivedMessage
@@ -72,18 +72,14 @@ class Destinations:
         here = self._services.directory.structure_of_domain(address.domain)
         if here is None:
             return self._abroad(address.domain), None
-        mailbox = await self._services.store.accounts.mailbox(address.key)
-        if mailbox is None and address.local.lower() == POSTMASTER:
-            mailbox = await self._postmaster(here[0].id)
-        if mailbox is None or mailbox.closed:
-            return Destination.NO_MAILBOX, None
-        return Destination.MAILBOX, mailbox
+        mailbox = await reader_of(self._services.store, address, here[0].id)
+        return Destination.NO_MAILBOX if mailbox is None else Destination.MAILBOX, mailbox
 
     async def postmaster(self) -> Mailbox | None:
         """Give the mailbox that reads mail to the bare postmaster: the first structure's."""
         for structure in self._services.directory.structures():
-            own = await self._services.store.accounts.mailbox(f"{POSTMASTER}@{structure.domain}")
-            found = own or await self._postmaster(structure.id)
+            address = Address(POSTMASTER, structure.domain)
+            found = await reader_of(self._services.store, address, structure.id)
             if found is not None:
                 return found
         return None
@@ -94,15 +90,6 @@ class Destinations:
         if domain in self._services.patient_domains:
             return Destination.PATIENTS_ELSEWHERE
         return Destination.LISTED
-
-    async def _postmaster(self, structure_id: str) -> Mailbox | None:
-        """Without a mailbox of that name a person must still read it (RFC 5321 §4.5.1)."""
-        mailboxes = await self._services.store.accounts.mailboxes(structure_id)
-        for kind in (MailboxType.ORG, MailboxType.CAB, MailboxType.PER):
-            for mailbox in mailboxes:
-                if mailbox.type is kind:
-                    return mailbox
-        return None
 
 
 class InboundTransaction:

@@ -12,16 +12,26 @@ import pytest
 
 from directory.audit_event import AuditEvent
 from directory.codes import MailboxType
-from mailserver.delivery.inbound import postmaster_of
 from mailserver.people_commands import PeopleCommands
 from mailserver.store.model import NewMailbox
 from tests.support.imap_peer import ImapPeer
 from tests.support.imap_site import ALICE, AT, BOB, SECRET, ImapSite, serve
 from tests.support.mail_site import BOB as BOB_HERE
-from tests.support.mail_site import DR, Line, MailSite, World, mail_site, world
+from tests.support.mail_site import (
+    DR,
+    OURS,
+    A,
+    Line,
+    MailSite,
+    World,
+    mail_site,
+    message,
+    operator_line,
+    world,
+)
 from tests.support.mail_site import SECRET as SMTP_SECRET
 from tests.support.mailsite import DOCTOR, RPPS
-from tests.support.submitting import client
+from tests.support.submitting import client, send
 from tests.support.webmail import Webmail, webmail
 
 DESK = "accueil@chu-a.mssante.test"
@@ -174,16 +184,25 @@ async def test_nobody_writes_any_more_for_the_one_who_left(smtp: MailSite) -> No
     assert (await line.say(f"MAIL FROM:<{DR}>")).startswith("250")
 
 
-async def test_postmaster_is_read_by_somebody_who_is_there(site: Webmail) -> None:
-    accounts = site.mail.store.accounts
-    first = await postmaster_of(site.mail.store, "cabinet")
-    assert first is not None
+@pytest.mark.parametrize("recipient", ["postmaster", f"postmaster@{OURS}"])
+async def test_mail_to_postmaster_is_taken_for_somebody_who_is_there(
+    smtp: MailSite, recipient: str
+) -> None:
+    accounts = smtp.store.accounts
+    team = await accounts.mailbox(f"secretariat@{OURS}")
+    own = await accounts.add_mailbox(
+        NewMailbox(f"postmaster@{OURS}", MailboxType.ORG, "cabinet", "Poste", None, False, AT)
+    )
+    assert team is not None
+    for left in (team, own):
+        await accounts.leave(left.id, closing(left.id))
+    operator, user = await operator_line(smtp, smtp.world.a), await client(smtp, "587", DR)
 
-    await accounts.leave(first.id, closing(first.id))
+    for line, sender in ((operator, f"service@{A}"), (user, DR)):
+        raw = message(sender, f"postmaster@{OURS}")
+        assert (await send(line, sender, raw, recipient)).startswith("250")
 
-    found = await postmaster_of(site.mail.store, "cabinet")
-    assert found is not None
-    assert found.id != first.id
+    assert len(await smtp.inbox(DR)) == 2
 
 
 async def test_a_team_s_closed_mailbox_is_listed_to_nobody() -> None:
