@@ -131,6 +131,11 @@ class Submissions:
             workers,
         )
 
+    @property
+    def patient_domains(self) -> frozenset[str]:
+        """Patients' domains of other operators, to which patients may write (RULES §11)."""
+        return self._reach.patient_domains
+
     async def submit(self, message: SubmissionMessage) -> Submitted | Refused:
         """Sign, deliver and queue one message.
 

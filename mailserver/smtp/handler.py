@@ -49,8 +49,6 @@ class SmtpServices:
     inbound: Inbound
     submissions: Submissions
     clock: Clock
-    patient_domains: frozenset[str] = frozenset()
-    """Patients' domains of other operators, to which patients may write (RULES §11)."""
     fairness: Fairness = field(default_factory=unlimited)
     tokens: TokenIssuer | None = None
     """Of the identity provider whose tokens open mailboxes, when there is one."""
@@ -87,7 +85,7 @@ class Destinations:
     def _abroad(self, domain: str) -> Destination:
         if not self._services.directory.trust.lists(domain):
             return Destination.ELSEWHERE
-        if domain in self._services.patient_domains:
+        if domain in self._services.submissions.patient_domains:
             return Destination.PATIENTS_ELSEWHERE
         return Destination.LISTED
 

@@ -240,6 +240,17 @@ async def test_to_whom_one_may_write(
     assert (await line.say(f"RCPT TO:<{recipient}>")).startswith(reply)
 
 
+async def test_patients_write_to_patients_of_a_declared_domain(
+    where: World, tmp_path: Path
+) -> None:
+    async with mail_site(where, tmp_path, patient_domains=frozenset({A})) as site:
+        line = await client(site, PATIENT)
+
+        reply = await send(line, message(PATIENT, f"x@{A}"), f"x@{A}", sender=PATIENT)
+
+        assert reply.startswith("250 2.0.0 ")
+
+
 async def test_a_message_for_elsewhere_waits_in_the_queue(site: MailSite) -> None:
     line = await client(site)
 

@@ -217,8 +217,8 @@ async def _no_signature(_raw: bytes, _at: datetime) -> SignatureVerdict:
 async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[MailSite]:
     """Open a site in an empty folder and start its listeners.
 
-    Any: overrides of ``SmtpBind``'s fields; ``tokens`` of an identity provider; ``tls`` of the
-    submission listeners.
+    Any: overrides of ``SmtpBind``'s fields; ``tokens`` of an identity provider;
+    ``patient_domains`` of others; ``tls`` of the submission listeners.
     """
     write_list(root / "list.xml", where)
     for name in ("mail.sqlite3", "directory.sqlite3"):
@@ -235,7 +235,12 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
         await directory.add_structure(
             Structure("cabinet", "Cabinet", "330000001", OURS, PATIENTS, APP)
         )
-        settings = DeliverySettings("mail.pli.test", "mail.pli.test", OURS)
+        settings = DeliverySettings(
+            "mail.pli.test",
+            "mail.pli.test",
+            OURS,
+            patient_domains=bind.pop("patient_domains", frozenset()),
+        )
         bounces = Bounces(store, settings)
         inbound = Inbound(
             store,
