@@ -5,10 +5,10 @@ Read-only. Who may ask for the packs of a patient is ``admission.reads_packs``.
 Source: RULES §7.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, select
 
@@ -22,6 +22,14 @@ from record_bridge.admission import (
 )
 from record_bridge.repository import moment, moment_or_none
 from record_bridge.schema import admission_pack, deposit, pack_item, pack_item_chunk, patient
+
+_OPEN: Final = (
+    select(admission_pack, patient.c.matricule)
+    .join(patient, patient.c.id == admission_pack.c.patient_id)
+    .where(admission_pack.c.closed_at.is_(None))
+    .order_by(admission_pack.c.due, admission_pack.c.id)
+)
+"""The packs that are not closed, the one that is due first first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +85,9 @@ class PackQueries:
         self._database = database
 
     async def shown(self, patient_id: int) -> Sequence[Pack]:
-        """List the packs that a patient sees, the one that is due first first."""
-        return await self._packs(
-            select(admission_pack, patient.c.matricule)
-            .join(patient, patient.c.id == admission_pack.c.patient_id)
-            .where(
-                admission_pack.c.patient_id == patient_id,
-                admission_pack.c.sent_at.is_not(None),
-                admission_pack.c.closed_at.is_(None),
-            )
-            .order_by(admission_pack.c.due, admission_pack.c.id)
-        )
+        """List the packs that a patient sees."""
+        sent = admission_pack.c.sent_at.is_not(None)
+        return await self._packs(_OPEN.where(admission_pack.c.patient_id == patient_id, sent))
 
     async def waiting(self, patient_id: int) -> Sequence[Pack]:
         """List those that the patient has not acknowledged yet."""
@@ -97,15 +97,14 @@ class PackQueries:
         self, structure_id: str, patient_id: int | None = None
     ) -> Sequence[Pack]:
         """List the packs that are not closed, of one patient or of all."""
-        wanted = (
-            select(admission_pack, patient.c.matricule)
-            .join(patient, patient.c.id == admission_pack.c.patient_id)
-            .where(patient.c.structure_id == structure_id, admission_pack.c.closed_at.is_(None))
-            .order_by(admission_pack.c.due, admission_pack.c.id)
-        )
+        wanted = _OPEN.where(patient.c.structure_id == structure_id)
         if patient_id is not None:
             wanted = wanted.where(admission_pack.c.patient_id == patient_id)
         return await self._packs(wanted)
+
+    async def of_patients(self, patient_ids: Iterable[int]) -> Sequence[Pack]:
+        """List the packs of some patients that are not closed."""
+        return await self._packs(_OPEN.where(admission_pack.c.patient_id.in_(patient_ids)))
 
     async def content(self, item_id: int) -> bytes:
         """Give the octets of an item that a list held."""

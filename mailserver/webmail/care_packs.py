@@ -129,8 +129,7 @@ async def _wanted(request: Request, visitor: Visitor, patient_id: int | None = N
 
 
 async def _given(request: Request, found: CareRecord) -> list[Pack]:
-    packs = services_of(request).queries.packs
-    return [*await packs.of_structure(found.patient.structure_id, found.patient.id)]
+    return [*await services_of(request).queries.packs.of_patients([found.patient.id])]
 
 
 async def _pack(request: Request, found: CareRecord, key: int) -> Pack:

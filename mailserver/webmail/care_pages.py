@@ -38,7 +38,6 @@ from record_bridge.admission import may_prepare
 from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import MEASURES, DirectiveKind, ProfileKind
 from record_bridge.model import IdentityStatus
-from record_bridge.pack_queries import Pack
 from record_bridge.queries import DocumentDetail, PatientView, Wanted
 from record_bridge.rights import (
     EMERGENCIES,
@@ -87,10 +86,9 @@ async def _patients(request: Request, visitor: Visitor) -> Response:
 async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) -> Response:
     services = services_of(request)
     followed: dict[int, PatientView] = {}
+    prepared: dict[int, CareRecord] = {}
     emergencies = []
-    packs: dict[int, Pack] = {}
     for professional in await wanted_professionals(request, visitor):
-        prepared = set()
         for right in await services.queries.rights.held_by(professional.viewer):
             key = right.patient_id
             opening = await services.queries.rights.may_open(key, professional.viewer)
@@ -99,18 +97,19 @@ async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) 
                 continue
             followed[key] = known
             if may_prepare(opening):
-                prepared.add(key)
+                prepared[key] = CareRecord(professional, known, opening, sees_any=False)
             if right.kind is GrantKind.ATTENDING:
                 rights = await services.queries.rights.of(key)
                 emergencies += [(known, each) for each in rights if each.kind in EMERGENCIES]
-        given = await services.queries.packs.of_structure(professional.viewer.structure_id)
-        packs |= {pack.id: pack for pack in given if pack.patient_id in prepared}
+    packs = await services.queries.packs.of_patients(prepared)
+    for key in sorted({pack.patient_id for pack in packs}):
+        await note_care(request, prepared[key], ("pack_read", None))
     emergencies.sort(key=lambda told: told[1].since, reverse=True)
     values = {
         "section": "care",
         "patients": sorted(followed.values(), key=lambda each: (each.family, each.given)),
         "emergencies": emergencies[:EMERGENCIES_SHOWN],
-        "packs": [(pack, followed[pack.patient_id]) for pack in packs.values()],
+        "packs": [(pack, followed[pack.patient_id]) for pack in packs],
         "today": today(services.clock()),
         "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
         "ins": "",

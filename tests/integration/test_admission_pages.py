@@ -264,3 +264,41 @@ async def test_a_message_that_does_not_leave_is_said_and_the_pack_stands(site, w
         assert "prévenez-le" in (await client.get(answer.headers["location"])).text
     (sent,) = await site.queries.packs.of_structure("cabinet")
     assert sent.state == "sent"
+
+
+async def test_a_pack_in_the_list_of_patients_is_an_access_that_its_patient_reads(site):
+    await site.tell("right_give", "other", kind="care_team", holder=RPPS[DOCTOR])
+    made = await site.tell("pack_create", title="Opération de la hanche", due=DUE)
+    await site.tell("pack_create", "other", title="Cataracte", due=DUE)
+    await site.tell("opposition_set", "other", scope="opening", opposed=True)
+    async with site.signed_in("doctor") as client:
+        site.commands.clear()
+        listed = (await client.get("/patients")).text
+        assert "hanche" in listed
+        assert "Cataracte" not in listed
+        noted = [told for name, told in site.commands if name == "note_access"]
+        assert [(told["patient_id"], told["kind"]) for told in noted] == [
+            (site.patients["patient"], "pack_read")
+        ]
+        site.bridge_down = True
+        assert (await client.get("/patients")).status_code == 503
+        site.bridge_down = False
+        await site.tell("pack_close", id=made["id"])
+        site.commands.clear()
+        assert (await client.get("/patients")).status_code == 200
+        assert site.commands == []
+    async with site.signed_in() as patient:
+        assert "suivi d&#39;une admission" in (await patient.get("/dossier/acces")).text
+
+
+async def test_packs_of_some_patients_are_asked_for_together(site):
+    await site.tell("pack_create", title="Hanche", due=DUE)
+    await site.tell("pack_create", "other", title="Cataracte", due=DUE)
+    packs = site.queries.packs
+    one, other = site.patients["patient"], site.patients["other"]
+    assert [each.title for each in await packs.of_patients([one])] == ["Hanche"]
+    assert [each.title for each in await packs.of_patients([other, one])] == [
+        "Hanche",
+        "Cataracte",
+    ]
+    assert await packs.of_patients([]) == []
