@@ -535,15 +535,15 @@ def decode_strictly(raw: bytes, part: Part) -> bytes:
     """Give a part's content, or refuse when two readers could decode it in two ways.
 
     For content that is acted on (a package that is filed), where ``decode_body`` would guess.
+    Padding that was left off is no guess: the length says what it was.
 
     Raises:
         MalformedMessageError: junk in base64, an unknown encoding.
     """
     if part.encoding == "base64":
+        packed = raw[part.body_start : part.body_end].translate(None, _BLANKS)
         try:
-            return pybase64.b64decode(
-                raw[part.body_start : part.body_end].translate(None, _BLANKS), validate=True
-            )
+            return pybase64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise MalformedMessageError from error
     if part.encoding not in _ENCODINGS:

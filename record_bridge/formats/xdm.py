@@ -189,6 +189,10 @@ _FLAGS_ALLOWED: Final = 0x0006 | _FLAG_DESCRIPTOR | _FLAG_UTF8
 
 _STORED: Final = 0
 _DEFLATED: Final = 8
+_TAIL: Final = b"\x00\r\n"
+"""What may stand behind the archive: a buffer that was sent whole, the end of a line."""
+_MAX_TAIL: Final = 0xFFFF
+"""The longest comment: no reader looks further back for the end (PKWARE APPNOTE §4.3.16)."""
 _EXTRA_REFUSED: Final = frozenset({0x0001, 0x6375, 0x7075, 0x0017, 0x9901})
 """ZIP64, a second comment, a second name, and two ways of encryption."""
 
@@ -257,7 +261,9 @@ def _central_directory(archive: bytes, limits: XdmLimits) -> tuple[list[_Entry],
     end_at = archive.rfind(b"PK\x05\x06")
     _refuse(when=end_at < 0, reason="not a zip archive")
     _, disk, start_disk, here, count, size, offset, comment = _END.unpack_from(archive, end_at)
-    _refuse(when=end_at + _END.size + comment != len(archive), reason="hidden bytes")
+    tail = len(archive) - (end_at + _END.size + comment)
+    _refuse(when=not 0 <= tail <= _MAX_TAIL, reason="hidden bytes")
+    _refuse(when=bool(archive[len(archive) - tail :].strip(_TAIL)), reason="hidden bytes")
     _refuse(when=bool(disk or start_disk) or here != count, reason="several disks")
     is_zip64 = count == 0xFFFF or 0xFFFFFFFF in (size, offset)
     is_zip64 = is_zip64 or archive[max(end_at - 20, 0) : end_at].startswith(b"PK\x06\x07")
@@ -325,8 +331,12 @@ def _name(raw: bytes, flags: int, limits: XdmLimits) -> str:
         name = raw.decode("utf-8" if flags & _FLAG_UTF8 else "cp437")
     except UnicodeDecodeError:
         raise MalformedPackageError("name") from None
-    # .NET before 4.6.1 separates folders so; what climbs or is a twin then is refused like any
+    # .NET before 4.6.1 separates folders so, tar begins at the folder it stands in; what climbs
+    # or is a twin then is refused like any
     name = name.replace("\\", "/")
+    if name == "./":
+        return name
+    name = name.removeprefix("./")
     _refuse(when=not _is_safe_name(name.removesuffix("/")), reason="name")
     return name
 

@@ -566,7 +566,7 @@ def wrapped(
 
 def archived(metadata: bytes, content: bytes, rng: random.Random) -> bytes:
     """An IHE_XDM.zip as one of many tools makes it."""
-    folder = rng.choice(["", "export/"])
+    folder = rng.choice(["", "export/", "./"])
     files = [
         (f"{folder}IHE_XDM/SUBSET01/METADATA.XML", metadata),
         (f"{folder}IHE_XDM/SUBSET01/DOC0001.XML", content),
@@ -588,7 +588,7 @@ def archived(metadata: bytes, content: bytes, rng: random.Random) -> bytes:
             info.create_system = 3 if unix else 0
             info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
             archive.writestr(info, octets)
-    return written.getvalue()
+    return written.getvalue() + rng.choice([b"", b"\x00" * 500, b"\r\n"])
 
 
 def sent(archive: bytes, rng: random.Random) -> bytes:
@@ -609,7 +609,7 @@ def sent(archive: bytes, rng: random.Random) -> bytes:
         ]
     )
     width = rng.choice([76, 64, 900])
-    text = base64.b64encode(archive).decode()
+    text = base64.b64encode(archive).decode().rstrip(rng.choice(["", "="]))
     lines = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
     encoding = rng.choice(["base64", "BASE64"])
     return (

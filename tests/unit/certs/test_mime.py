@@ -455,7 +455,31 @@ def test_base64_is_read_as_far_as_it_goes(body, content):
     assert decode_body(raw, scan(raw).root) == content
 
 
-@pytest.mark.parametrize("body", [b"QU!I=", b"QUI", b"QUI=QUJD", b"Q", b"=QUI", b"QQ==QQ=="])
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [(b"QUJD\r\nQUI", b"ABCAB"), (b"QQ", b"A"), (b"QQ=", b"A"), (b"QUI=", b"AB"), (b"", b"")],
+)
+def test_padding_that_was_left_off_is_no_guess(body, content):
+    raw = b"Content-Transfer-Encoding: base64\r\n\r\n" + body
+
+    assert decode_strictly(raw, scan(raw).root) == content == decode_body(raw, scan(raw).root)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"QU!I=",
+        b"QU!I",
+        b"QUI=QUJD",
+        b"QQ=QUJD",
+        b"Q",
+        b"QUJDQ",
+        b"=QUI",
+        b"=",
+        b"QQ==QQ==",
+        b"QQ===",
+    ],
+)
 def test_ambiguous_base64_is_refused_where_content_is_acted_on(body):
     raw = b"Content-Transfer-Encoding: base64\r\n\r\n" + body
 

@@ -130,6 +130,28 @@ def test_folders_separated_by_backslashes_are_folders():
     assert package.resolve("METADATA") is not None
 
 
+def test_names_that_begin_at_the_folder_itself_are_names():
+    package = open_package(
+        zipped(
+            ("./", b""),
+            ("./IHE_XDM/", b""),
+            ("./IHE_XDM/SUBSET01/METADATA.XML", b"<m/>"),
+            ("./IHE_XDM/SUBSET01/DOC.XML", b"d"),
+        )
+    )
+
+    assert package.folder == "IHE_XDM/SUBSET01/"
+    assert [d.uri for d in package.documents] == ["IHE_XDM/SUBSET01/DOC.XML"]
+    assert package.resolve("DOC.XML") is package.resolve("SUBSET01/DOC.XML") is not None
+
+
+@pytest.mark.parametrize("tail", [b"\x00", b"\r\n", b"\n\n", b"\x00" * 65_535])
+def test_a_buffer_sent_whole_and_a_lines_end_hold_nothing(tail: bytes):
+    archive = zipped((META, b"<m/>"))
+
+    assert open_package(archive + tail) == open_package(archive)
+
+
 @pytest.mark.parametrize("name", ["..\\x", "IHE_XDM\\..\\..\\x", "\\x", "C:\\x", "a\\\\b"])
 def test_a_backslash_opens_no_way_out(name: str):
     with pytest.raises(MalformedPackageError, match="name"):
