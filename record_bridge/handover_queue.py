@@ -260,11 +260,15 @@ def _listed(
 
 
 def retry(connection: sqlite3.Connection, value: tuple[str | None, datetime]) -> int:
-    """Hand over again at once what waits or was refused and still holds; give how many."""
+    """Hand over again at once what waits or was refused and still holds; give how many.
+
+    What the software refused is not begun any more: a document that moved meanwhile is dropped.
+    """
     structure_id, at = value
     return connection.execute(
         "UPDATE handover AS h SET state = 'waiting', code = '', next_at = ?, created_at = ?,"
-        " answered_at = NULL WHERE (h.state = 'waiting' OR h.state = 'refused' AND h.id ="
+        " begun_at = iif(code = '', begun_at, NULL), answered_at = NULL"
+        " WHERE (h.state = 'waiting' OR h.state = 'refused' AND h.id ="
         " (SELECT max(b.id) FROM handover AS b WHERE b.document_id = h.document_id))"
         " AND structure_id = coalesce(?, structure_id)",
         (micros(at), micros(at), structure_id),

@@ -3,7 +3,7 @@
 Invariants: what is told of one document is a row each time, told in this order; a document is
 told under the identity it was filed under, and taken back under the one it was told under, so
 that a wrong filing leaves the wrong patient's file there too. What was not begun when it became
-wrong is dropped, not told and taken back.
+wrong, and what the software refused, is dropped: not told (again) and taken back.
 
 Runs on the writer's thread. Source: CI-SIS §HL7-LPS (1.1), MSS-FACTS §9, RULES §6.
 """
@@ -84,13 +84,12 @@ def queue_moved(connection: sqlite3.Connection, structure_id: str, at: datetime)
 
 def _take_back(connection: sqlite3.Connection, document: _Document, at: datetime) -> None:
     last = _last(connection, document)
-    if last is None or last["action"] == Action.WITHDRAW.value:
-        return
-    if last["state"] not in ("waiting", "accepted"):
+    if last is None or last["action"] == Action.WITHDRAW.value or last["state"] == "dropped":
         return
     if document.kept and last["identity_id"] == document.identity_id:
         return
-    if last["state"] == "waiting" and last["begun_at"] is None:
+    # A refusal without a code is a silence of days: the software may have it.
+    if last["code"] or (last["state"] == "waiting" and last["begun_at"] is None):
         connection.execute(
             "UPDATE handover SET state = 'dropped', answered_at = ? WHERE id = ?",
             (micros(at), last["id"]),

@@ -179,11 +179,48 @@ async def test_what_the_software_refused_is_not_taken_back_but_told_of_the_right
     await refile(record, to=OTHER)
     await due(record)
 
-    assert [each[::2] for each in told(record)] == [("new", PATIENT.ins), ("new", OTHER.ins)]
+    assert told(record) == [("new", "1", OTHER.ins)]
     listed = await record.database.write(handover_queue.rows, None)
     assert [row["state"] for row in listed] == ["waiting"], "the refusal is settled by the move"
     await answer(record)
     assert await record.database.write(handover_queue.retry, (None, record.now)) == 0
+
+
+async def test_what_the_software_refused_is_never_told_again_under_the_wrong_patient(
+    record: Record,
+) -> None:
+    await record.one(message(1, report(1)))
+    await answer(record, "refused", ErrorCode.UNKNOWN_PATIENT)
+    await refile(record)
+    await due(record)
+
+    again = await record.database.write(handover_queue.retry, (None, record.now))
+
+    assert (again, await due(record)) == (0, [])
+
+
+async def test_what_is_asked_for_again_before_a_move_was_looked_at_is_not_told(
+    record: Record,
+) -> None:
+    await record.one(message(1, report(1)))
+    await answer(record, "refused", ErrorCode.UNKNOWN_PATIENT)
+    await refile(record)
+
+    await record.database.write(handover_queue.retry, (None, record.now))
+
+    assert await due(record) == []
+
+
+async def test_what_the_software_never_answered_is_taken_back(record: Record) -> None:
+    await record.one(message(1, report(1)))
+    (given,) = await due(record)
+    silent = Settled(given, "waiting", record.now + 2 * handover_queue.GIVE_UP_AFTER)
+    await record.database.write(handover_queue.settle, silent)
+
+    await refile(record)
+    await answer(record)
+
+    assert [action for action, *_ in told(record)] == ["new", "withdraw"]
 
 
 async def test_what_stayed_here_before_the_hand_over_began_stays_when_it_moves(
