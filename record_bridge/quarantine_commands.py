@@ -30,7 +30,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.formats.cda_header import CdaHeader, CdaPatient
 from record_bridge.identity import differences, same_name
-from record_bridge.model import InsTraits, OpenedDocument, Reason, Sex
+from record_bridge.model import InsTraits, OpenedDocument, Sex
 from record_bridge.quarantine import Closing, WaitingItem
 from record_bridge.rematching import Rematcher
 from record_bridge.schema import TRAIL, document, patient, reply_outbox
@@ -133,6 +133,8 @@ class QuarantineCommands:
     async def quarantine_undo(self, arguments: Arguments) -> dict[str, Any]:
         """Undo a decision: the item waits again, and what was filed leaves its record.
 
+        What that had replaced is current again, with what it says.
+
         Raises:
             RecordStateError: there is no such item, no reason, or nothing to undo.
         """
@@ -151,7 +153,8 @@ class QuarantineCommands:
             reason,
             self._commands.now(),
         )
-        rows = await self._commands.write(_undo, undo)
+        rows, current = await self._commands.write(_undo, undo)
+        await self._commands.revive(current)
         self._commands.wake()
         return {"rows": rows}
 
@@ -208,9 +211,12 @@ class QuarantineCommands:
             raise RecordStateError("say_whose")
         person = await self._commands.find(named)
         await self._commands.write(_may_take, (row["structure_id"], int(person["id"])))
+        document_id = await self._filed(row)
+        if document_id:
+            return await self._put_back(row, document_id, int(person["id"]), closing)
         item = await self._commands.write(quarantine.waiting_item, int(row["id"]))
-        if item is None or row["reason"] == Reason.TAKEN_OUT.value:
-            return await self._put_back(row, int(person["id"]), closing)
+        if item is None:
+            raise RecordStateError("not_for_a_person")
         return await self._judge(row, item, Decided(int(person["id"]), closing))
 
     async def _judge(self, row: Mapping[str, Any], item: WaitingItem, decided: Decided) -> int:
@@ -220,10 +226,10 @@ class QuarantineCommands:
             raise RecordStateError("not_for_a_person")
         return len(result.filed)
 
-    async def _put_back(self, row: Mapping[str, Any], patient_id: int, closing: Closing) -> int:
-        document_id = await self._filed(row)
-        if not document_id:
-            raise RecordStateError("not_for_a_person")
+    async def _put_back(
+        self, row: Mapping[str, Any], document_id: int, patient_id: int, closing: Closing
+    ) -> int:
+        """File what was taken out, which the row was opened for."""
         decision = withdrawing.Decision(
             document_id,
             closing.by,
@@ -348,11 +354,13 @@ def _close(connection: sqlite3.Connection, value: tuple[str, int, Closing]) -> i
     return rows
 
 
-def _undo(connection: sqlite3.Connection, undo: _Undo) -> int:
+def _undo(connection: sqlite3.Connection, undo: _Undo) -> tuple[int, tuple[int, ...]]:
+    """Undo; give how many rows wait again, and the documents that are current again."""
+    current: tuple[int, ...] = ()
     if undo.document_id:
         decision = withdrawing.Decision(undo.document_id, undo.actor, undo.reason, undo.at)
         left = withdrawing.take_out(connection, decision)
-        rows = len(left.documents)
+        rows, current = len(left.documents), left.current
         who = (undo.actor, undo.reason, undo.at)
         subject = f"patient:{left.patient_id}"
         _note(connection, "document_taken_out", who, [(subject, each) for each in left.documents])
@@ -369,7 +377,7 @@ def _undo(connection: sqlite3.Connection, undo: _Undo) -> int:
         {"reason": undo.reason},
     )
     append(connection, TRAIL, [event])
-    return rows
+    return rows, current
 
 
 def _note(

@@ -157,6 +157,21 @@ async def test_filing_is_undone_and_done_again_without_losing_or_doubling(record
     assert len(entries(record)) == 1
 
 
+async def test_what_an_undone_filing_had_replaced_is_current_again(record: Record) -> None:
+    await filed(record)
+    before = entries(record)
+    other_traits = replace(PATIENT, birth_date="19790329")
+    await record.one(message(2, report(2, replaces=DOCUMENT, patients=(other_traits,))))
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+    await file(record, row["id"])
+    assert entries(record) == []
+
+    await quarantine(record).quarantine_undo({"id": row["id"], **WHO})
+
+    assert [row["status"] for row in await record.records()] == ["current"]
+    assert entries(record) == before
+
+
 @pytest.mark.parametrize("decision", ["sent_back", "set_aside"])
 async def test_what_is_not_filed_closes_with_a_reason_and_opens_again(
     record: Record, decision: str
@@ -380,6 +395,23 @@ async def test_what_was_taken_out_is_neither_filed_again_nor_replaced_by_itself(
     assert await record.records() == []
     reasons = record.rows("SELECT reason FROM quarantine WHERE state = 'open' ORDER BY id")
     assert [row[0] for row in reasons] == ["taken_out", "taken_out", "parent_in_quarantine"]
+
+
+async def test_what_comes_again_of_what_was_taken_out_is_settled_once_that_is_filed(
+    record: Record,
+) -> None:
+    raw = await filed(record)
+    same = report(1, acts=acts(follow_up("20261224"), prescription("20261101", "20261201")))
+    again = message(3, same)
+    await leaving(record).record_refile(about())
+    await record.one(again)
+    items = [row["id"] for row in await record.commands.quarantine_list({"actor": "test"})]
+
+    for item in sorted(items):
+        await file(record, item)
+
+    assert await balance(record, raw, again) == (True, 1, 0, 1)
+    assert await record.commands.quarantine_list({"actor": "test"}) == []
 
 
 async def test_what_a_wrong_filing_had_replaced_is_current_again(record: Record) -> None:
