@@ -112,6 +112,8 @@ def merge(connection: sqlite3.Connection, wanted: Merge) -> Moved:
 def split(connection: sqlite3.Connection, wanted: Split) -> Moved:
     """Give a merged identity its record back: every document goes where its identity says.
 
+    A record that was closed while it was one is two closed records; a person opens them again.
+
     Raises:
         RecordStateError: it is not merged (``not_merged``).
     """
@@ -122,7 +124,12 @@ def split(connection: sqlite3.Connection, wanted: Split) -> Moved:
     if row is None:
         raise RecordStateError("not_merged")
     merge_id, ids = int(row[0]), {"kept": int(row[1]), "merged": wanted.merged_id}
-    connection.execute("UPDATE patient SET merged_into = NULL WHERE id = :merged", ids)
+    connection.execute(
+        "UPDATE patient SET merged_into = NULL, (closed_at, died_on) = (SELECT"
+        " coalesce(patient.closed_at, k.closed_at), coalesce(patient.died_on, k.died_on)"
+        " FROM patient AS k WHERE k.id = :kept AND k.closed_at IS NOT NULL) WHERE id = :merged",
+        ids,
+    )
     documents = connection.execute(
         "UPDATE document SET patient_id = :merged"
         " WHERE patient_id = :kept AND identity_id = :merged",

@@ -348,6 +348,37 @@ async def test_a_closed_record_is_not_opened_by_a_merge(record: Record) -> None:
     assert (await merge(record))["documents"] == 1
 
 
+async def test_a_record_closed_while_merged_stays_closed_in_both_when_it_is_split(
+    record: Record,
+) -> None:
+    kept, merged = await two(record)
+    await merge(record)
+    closing = RetentionCommands(record.commands)
+    why = {"patient_id": kept, "actor": "x", "reason": "y"}
+    await closing.record_close({**why, "died": "2026-09-01"})
+    rows = "SELECT closed_at, died_on FROM patient WHERE id = ?"
+
+    await split(record)
+
+    assert record.rows(rows, merged) == record.rows(rows, kept)
+    assert record.rows(rows, merged)[0][1] == "2026-09-01"
+
+
+async def test_a_record_opened_again_while_merged_is_open_in_both_when_it_is_split(
+    record: Record,
+) -> None:
+    kept, merged = await two(record)
+    closing = RetentionCommands(record.commands)
+    for each in (kept, merged):
+        await closing.record_close({"patient_id": each, "actor": "x", "reason": "y"})
+    await merge(record)
+    await closing.record_open_again({"patient_id": kept, "actor": "x", "reason": "y"})
+
+    await split(record)
+
+    assert record.rows("SELECT DISTINCT closed_at FROM patient") == [(None,)]
+
+
 async def test_either_number_finds_the_record_that_was_kept(record: Record) -> None:
     kept, _ = await two(record)
     await merge(record)
