@@ -14,7 +14,15 @@ from datetime import datetime
 
 from directory.codes import class_of
 from directory.model import Structure
-from record_bridge import agenda, origin, quarantine, replacement, storing, visibility
+from record_bridge import (
+    agenda,
+    origin,
+    quarantine,
+    replacement,
+    storing,
+    version_masks,
+    visibility,
+)
 from record_bridge.formats.cda_header import CdaHeader
 from record_bridge.formats.dtm import parse_dtm
 from record_bridge.identity import match as match_identity
@@ -337,13 +345,13 @@ def _put_version(
         case replacement.FileCurrent():
             versions = _Versions(decision.marks, replaces=parent)
         case replacement.FileSuperseded():
-            versions = _Versions(decision.marks, superseded_by=successor)
+            versions = _Versions(decision.marks, replaces=parent, superseded_by=successor)
     return _file(connection, package, place, judged, versions)
 
 
 @dataclass(frozen=True, slots=True)
 class _Versions:
-    """Where a new document stands among the others of its history."""
+    """Where a new document stands among the others of its history; both, when it came late."""
 
     marks: tuple[Mark, ...]
     replaces: storing.StoredDocument | None = None
@@ -383,7 +391,12 @@ def _file(
         codes,
         addressed_to_patient=not judged.patient.addresses.isdisjoint(package.opened.delivered_to),
     )
-    masks = storing.masks_set_here(connection, versions.replaces or versions.superseded_by)
+    # What a person masked waits for its delay again once they lift the mask.
+    release_at = visibility.release_at(
+        header.code, states, package.at, structure.release_delay_days
+    )
+    masks = storing.masks_set_here(connection, versions.replaces)
+    masks |= storing.masks_set_here(connection, versions.superseded_by)
     for mask in masks:
         states = visibility.masked(states, mask)
     successor = versions.superseded_by
@@ -399,9 +412,7 @@ def _file(
             parent_unique_id=header.parent_unique_id,
             visibility=states,
             masked_here=masks,
-            release_at=visibility.release_at(
-                header.code, states, package.at, structure.release_delay_days
-            ),
+            release_at=release_at,
             marks=frozenset(marks),
             class_code=document.entry.class_code.code or class_of(header.code),
             type_code=header.code,
@@ -438,4 +449,6 @@ def _file(
         )
     if versions.replaces is not None:
         storing.supersede(connection, versions.replaces.id, document_id)
+    for mask in masks:  # it may have come between two that did not know each other
+        version_masks.mask_others(connection, document_id, mask)
     return _Done(Outcome.FILED, not visibility.is_visible_to_patient(states))

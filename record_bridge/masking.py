@@ -1,9 +1,10 @@
 """Masking one document, lifting a mask, and showing what is kept of it, by command.
 
-A mask that a person sets here stays: the version that replaces the document has it too, so that
-no sender lifts it. Hiding from professionals is the patient's right, and so is showing again: the
-patient, or who stands for them, lifts that mask whoever asked for it, a professional and the site
-too. That something is hidden from a minor's representatives only the minor is told.
+A mask that a person sets here is on every version of the document, those before it and those to
+come: no older one tells what is hidden, and no sender lifts it. Hiding from professionals is the
+patient's right, and so is showing again: the patient, or who stands for them, lifts that mask
+whoever asked for it, a professional and the site too. That something is hidden from a minor's
+representatives only the minor is told.
 
 | command | arguments (with actor, structure or patient_id) | result |
 |---|---|---|
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 from directory.audit_event import AuditEvent
 from directory.trail import append
+from record_bridge import version_masks
 from record_bridge.commands import RecordCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.model import Visibility
@@ -157,6 +159,10 @@ def _rewrite(connection: sqlite3.Connection, masking: _Masking, event: str) -> s
         "UPDATE document SET visibility = ?, masked_here = ? WHERE id = ?",
         (visibility, " ".join(sorted(here)), masking.document_id),
     )
+    spread = (
+        version_masks.mask_others if event == "document_masked" else version_masks.unmask_others
+    )
+    spread(connection, masking.document_id, masking.mask)
     subject = f"patient:{row[1]}"
     facts = {"document_id": masking.document_id, "mask": masking.mask.value}
     noted = AuditEvent(event, masking.at, masking.actor, str(row[0]), subject, facts)

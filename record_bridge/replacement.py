@@ -85,7 +85,10 @@ class FileCurrent:
 
 @dataclass(frozen=True, slots=True)
 class FileSuperseded:
-    """File it in the history only: its replacement came first. No agenda, no notice."""
+    """File it in the history only: its replacement came first. No agenda, no notice.
+
+    What it replaces itself goes behind it.
+    """
 
     superseded_by: str
     marks: tuple[Mark, ...] = ()

@@ -276,6 +276,22 @@ async def test_an_older_version_that_comes_later_is_never_current(record: Record
     assert record.count("agenda_entry") == 0
 
 
+async def test_a_version_that_comes_last_still_takes_the_place_of_the_one_before_it(
+    record: Record,
+) -> None:
+    first, second = "1.2.250.1.213.999.1", "1.2.250.1.213.999.2"
+    await record.register()
+    await record.one(message(1, report(1, acts=acts(follow_up("20270101")))))
+    await record.one(message(2, report(3, replaces=second, acts=acts(follow_up("20270301")))))
+
+    await record.one(message(3, report(2, replaces=first)))
+
+    assert record.rows(
+        "SELECT substr(unique_id, -1), status, superseded_by FROM document ORDER BY unique_id"
+    ) == [("1", "superseded", 3), ("2", "superseded", 2), ("3", "current", None)]
+    assert record.rows("SELECT day FROM agenda_entry") == [("2027-03-01",)]
+
+
 async def test_replacing_an_old_version_is_refused_with_900(record: Record) -> None:
     await record.register()
     await record.one(message(1, report(1)))

@@ -263,6 +263,65 @@ async def test_a_mask_set_here_is_not_lifted_by_the_sender_s_next_version(
     assert kinds.count("document_unmasked") == 1
 
 
+async def test_a_mask_set_here_is_on_the_versions_before_too(record: Record, run: Run) -> None:
+    first, second = "1.2.250.1.213.999.1", "1.2.250.1.213.999.2"
+    both = (DOCTOR, PATIENT_ADDRESS)
+    await run("right_give", kind="care_team", holder=PHYSICIAN)
+    await record.one(message(1, report(1), to=both))
+    await record.one(message(2, report(2, replaces=first), to=both))
+
+    await run("record_mask", document=second, mask="masked_ps")
+
+    assert await rule(run, PHYSICIAN, first) == (False, "masked")
+    await run("record_unmask", document=first, mask="masked_ps")
+    assert await rule(run, PHYSICIAN, second) == (True, "care_team")
+
+
+async def test_lifting_a_mask_leaves_what_the_sender_masked_in_another_version(
+    record: Record, run: Run
+) -> None:
+    first, second = "1.2.250.1.213.999.1", "1.2.250.1.213.999.2"
+    both = (DOCTOR, PATIENT_ADDRESS)
+    await record.one(message(1, report(1, confidentiality="MASQUE_PS"), to=both))
+    await record.one(message(2, report(2, replaces=first), to=both))
+
+    await run("record_mask", document=second, mask="masked_ps")
+    await run("record_unmask", document=second, mask="masked_ps")
+
+    assert (await run("record_show", document=first))["visibility"] == ["masked_ps"]
+
+
+async def test_a_mask_reaches_a_version_that_was_not_known_to_be_one(
+    record: Record, run: Run
+) -> None:
+    first, second, third = (f"1.2.250.1.213.999.{number}" for number in (1, 2, 3))
+    both = (DOCTOR, PATIENT_ADDRESS)
+    await record.one(message(1, report(1), to=both))
+    await run("record_mask", document=first, mask="masked_ps")
+    await record.one(message(2, report(3, replaces=second), to=both))
+
+    await record.one(message(3, report(2, replaces=first), to=both))
+
+    shown = [(await run("record_show", document=each))["visibility"] for each in (second, third)]
+    assert shown == [["masked_ps"]] * 2
+
+
+async def test_a_version_that_inherits_a_mask_is_released_by_the_delay_once_it_is_lifted(
+    record: Record, run: Run
+) -> None:
+    first, second = "1.2.250.1.213.999.1", "1.2.250.1.213.999.2"
+    await record.one(message(1, report(1), to=(DOCTOR, PATIENT_ADDRESS)))
+    await run("record_mask", document=first, mask="masked_ps")
+    await record.one(message(2, report(2, replaces=first)))
+    record.now += timedelta(days=9)
+    assert await record.database.write(release_due, record.now) == 0
+
+    await run("record_unmask", document=first, mask="masked_ps")
+
+    assert await record.database.write(release_due, record.now) == 1
+    assert (await run("record_show", document=second))["visibility"] == ["visible"]
+
+
 async def test_a_masked_document_is_released_by_no_delay_before_its_mask_is_lifted(
     record: Record, run: Run
 ) -> None:
