@@ -46,7 +46,7 @@ class AgendaCommands:
         Raises:
             RecordStateError: there is no such patient, or no such day of their life.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         patient_id = int(person["id"])
         day = _day(str(arguments["day"]))
         noon = paris_instant(datetime.combine(day, time(12))).astimezone(UTC)

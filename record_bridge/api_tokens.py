@@ -120,7 +120,7 @@ class ApiTokenCommands:
 
     async def _holder(self, arguments: Arguments) -> _Holder:
         if arguments.get("patient_id") is not None or arguments.get("ins"):
-            person = await self._commands.find(arguments)
+            person = await self._commands.record_of(arguments)
             return _Holder(str(person["structure_id"]), int(person["id"]), "")
         structure = self._commands.structure_of(arguments)
         if not arguments.get("rpps"):

@@ -39,7 +39,7 @@ class ArchiveCommands:
         Raises:
             RecordStateError: there is no such patient, or the file cannot be made.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         path = Path(str(arguments["path"]))
         # the event first: what was taken out is in the trail even when writing fails halfway
         await self._commands.note("record_exported", arguments, f"patient:{person['id']}")

@@ -169,9 +169,7 @@ class RecordCommands:
                 str(arguments.get("reason") or "")[:MAX_REASON],
             ),
         )
-        filed = await self._context.rematch(structure, ins)
-        self._context.wake()
-        return {**await self._patient(known["id"]), "filed": filed}
+        return {**await self._patient(known["id"]), "filed": await self.judge_again(known)}
 
     async def patient_list(self, arguments: Arguments) -> list[dict[str, Any]]:
         """List the patients of a structure, or of the site."""
@@ -186,8 +184,7 @@ class RecordCommands:
 
     async def record_list(self, arguments: Arguments) -> list[dict[str, Any]]:
         """List every document of a patient, hidden ones and old versions included."""
-        structure = self._structure(arguments)
-        known = await self._found(structure, self._ins(arguments))
+        known = await self.record_of(arguments)
         rows = await self._context.record.all(
             select(document)
             .where(document.c.patient_id == known["id"])
@@ -232,8 +229,7 @@ class RecordCommands:
 
     async def agenda_list(self, arguments: Arguments) -> list[dict[str, Any]]:
         """List a patient's agenda."""
-        structure = self._structure(arguments)
-        known = await self._found(structure, self._ins(arguments))
+        known = await self.record_of(arguments)
         rows = await self._context.record.all(_agenda(known["id"]))
         await self._note("agenda_listed", arguments, f"patient:{known['id']}")
         return [
@@ -299,8 +295,19 @@ class RecordCommands:
         waiting = await self._context.record.write(_pending, None)
         return {"idle": waiting == 0, "waiting": waiting}
 
+    async def record_of(self, arguments: Arguments) -> Mapping[str, Any]:
+        """Give the patient whose record is named: of a merged identity, the one it is part of.
+
+        Raises:
+            RecordStateError: see ``find``.
+        """
+        found = await self.find(arguments)
+        if found["merged_into"] is None:
+            return found
+        return await self.find({"patient_id": found["merged_into"]})
+
     async def find(self, arguments: Arguments) -> Mapping[str, Any]:
-        """Give the patient whom ``patient_id``, or ``structure``, ``ins`` and ``oid`` name.
+        """Give the identity whom ``patient_id``, or ``structure``, ``ins`` and ``oid`` name.
 
         Without ``oid`` the matricule must be one patient's alone in the structure.
 
@@ -360,9 +367,16 @@ class RecordCommands:
         return await self._context.record.write(apply, value)
 
     async def judge_again(self, person: Mapping[str, Any]) -> int:
-        """Judge again what waits for a patient's identity; give how many were filed."""
-        ins = InsMatricule(person["matricule"], person["oid"])
-        filed = await self._context.rematch(self.structure(person["structure_id"]), ins)
+        """Judge again what waits for any identity of a person's record; give how many were filed.
+
+        What changes one of them may have been all that the others' documents waited for.
+        """
+        record_id = int(person["merged_into"] or person["id"])
+        numbers = await self._context.record.write(storing.numbers_of_record, record_id)
+        structure = self.structure(person["structure_id"])
+        filed = 0
+        for ins in sorted(numbers, key=lambda ins: (ins.value, ins.oid)):
+            filed += await self._context.rematch(structure, ins)
         self._context.wake()
         return filed
 

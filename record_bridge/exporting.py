@@ -203,8 +203,9 @@ def _events(connection: sqlite3.Connection, wanted: Wanted) -> list[Mapping[str,
         )
     ]
     for at, actor, kind, facts in connection.execute(
-        "SELECT at, actor, kind, facts FROM trail_event WHERE subject = ? ORDER BY event_id",
-        (f"patient:{wanted.patient_id}",),
+        "SELECT at, actor, kind, facts FROM trail_event WHERE subject IN (SELECT 'patient:' || id"
+        " FROM patient WHERE :id IN (id, merged_into)) ORDER BY event_id",
+        {"id": wanted.patient_id},
     ):
         told = json.loads(facts) if facts else {}
         if "document_id" in told:

@@ -66,13 +66,13 @@ class PackCommands:
             RecordStateError: no title, a day that cannot be, or too many; a closed record, or
                 a patient who opposes what others put into it.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         title = life.line(arguments.get("title"), life.MAX_TITLE)
         if not title:
             raise RecordStateError("no_title")
         due = due_day(arguments["due"], paris_day(self._commands.now()))
         values = {"title": title, "due": due.isoformat()}
-        patient_id = int(person["merged_into"] or person["id"])
+        patient_id = int(person["id"])
         step = self._step(arguments, 0, patient_id=patient_id, values=values)
         return {"id": await self._commands.write(pack_storing.create, step)}
 
@@ -108,8 +108,8 @@ class PackCommands:
         patient_id, subject = None, "pack"
         structure_id = None
         if arguments.get("ins") or arguments.get("patient_id") is not None:
-            person = await self._commands.find(arguments)
-            patient_id = int(person["merged_into"] or person["id"])
+            person = await self._commands.record_of(arguments)
+            patient_id = int(person["id"])
             subject, structure_id = f"patient:{patient_id}", person["structure_id"]
         structure_id = structure_id or self._commands.structure_of(arguments).id
         found = await PackQueries(self._commands.database).of_structure(structure_id, patient_id)

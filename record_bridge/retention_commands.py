@@ -176,13 +176,13 @@ class RetentionCommands:
         return {"suspended": False}
 
     async def _step(self, arguments: Arguments) -> tuple[_Step, Mapping[str, Any]]:
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         step = _Step(
             person["structure_id"],
             actor_of(arguments),
             reason_of(arguments),
             self._commands.now(),
-            int(person["merged_into"] or person["id"]),
+            int(person["id"]),
         )
         return step, person
 

@@ -92,7 +92,7 @@ class RightsCommands:
         Raises:
             RecordStateError: there is no such patient, person or document.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         viewer = await self.viewer(str(arguments["who"]), person)
         document = arguments.get("document")
         decision = await self._decide(int(person["id"]), viewer, document)
@@ -107,7 +107,7 @@ class RightsCommands:
 
     async def access_list(self, arguments: Arguments) -> list[dict[str, Any]]:
         """List who has which right on a record, or with ``as`` what somebody sees of it."""
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         patient_id = int(person["id"])
         subject = f"patient:{patient_id}"
         if not arguments.get("as"):
@@ -139,7 +139,9 @@ class RightsCommands:
         if who == ViewerKind.PATIENT:
             return Viewer(ViewerKind.PATIENT, str(person["id"]))
         if kind in (ViewerKind.REPRESENTATIVE, ViewerKind.DELEGATE):
-            other = await self._commands.find({"structure": person["structure_id"], "ins": ins})
+            other = await self._commands.record_of(
+                {"structure": person["structure_id"], "ins": ins}
+            )
             return Viewer(kind, str(other["id"]))
         found = await self._practitioner(_rpps(who))
         if found is None:
@@ -177,7 +179,7 @@ class RightsCommands:
         kind = _kind(arguments["kind"])
         if kind in EMERGENCIES:
             raise RecordStateError("no_such_kind")
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         right = self._right(arguments, kind, int(person["id"]))
         right = replace(right, holder=await self._holder(arguments, kind, person))
         if kind is GrantKind.CONSENT and right.until is None:
@@ -197,7 +199,7 @@ class RightsCommands:
         Raises:
             RecordStateError: there is none that holds.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         key = arguments.get("id")
         holder = ""
         if key is None:
@@ -225,7 +227,7 @@ class RightsCommands:
             raise RecordStateError("no_such_kind")
         if not reason:
             raise RecordStateError("no_reason")
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         found = await self._practitioner(_rpps(str(arguments["holder"])))
         if found is None:
             raise RecordStateError("no_such_professional")
@@ -253,7 +255,7 @@ class RightsCommands:
         Raises:
             RecordStateError: no name, no part, or an end that cannot be.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         right = self._right(arguments, GrantKind.DELEGATE, int(person["id"]))
         if not right.facts.get("name"):
             raise RecordStateError("no_name")
@@ -290,7 +292,7 @@ class RightsCommands:
             if kind is GrantKind.ATTENDING and not is_physician:
                 raise RecordStateError("no_physician")
             return rpps
-        other = await self._commands.find(
+        other = await self._commands.record_of(
             {
                 "structure": person["structure_id"],
                 "ins": arguments.get("holder_ins"),

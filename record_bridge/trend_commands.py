@@ -38,7 +38,7 @@ class TrendCommands:
         Raises:
             RecordStateError: there is no such patient or person.
         """
-        person = await self._commands.find(arguments)
+        person = await self._commands.record_of(arguments)
         viewer = await self._who_is(str(arguments.get("as") or ViewerKind.PATIENT), person)
         await self._commands.note("results_read", arguments, f"patient:{person['id']}")
         trends = await self._labs.trends(int(person["id"]), viewer)

@@ -1,15 +1,18 @@
 """Merging two identities of one person, and splitting them: nothing lost, nothing in two."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
 from record_bridge import accounting
+from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.life_commands import LifeCommands
@@ -17,6 +20,7 @@ from record_bridge.model import Viewer, ViewerKind
 from record_bridge.opening import list_occurrences
 from record_bridge.queries import RecordQueries
 from record_bridge.retention_commands import RetentionCommands
+from record_bridge.rights_commands import RightsCommands
 from record_bridge.schema import METADATA
 from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
 from tests.support.record import (
@@ -403,3 +407,64 @@ async def test_nothing_is_filed_by_a_merged_number_while_the_record_kept_is_in_d
     result = await record.one(message(3, report(3, patients=(OTHER,))))
 
     assert result.code == 906
+    lifted = await record.commands.patient_change({**who(), doubt: False, "actor": "test"})
+    assert lifted["filed"] == 1
+
+
+async def test_what_waits_by_either_number_is_filed_when_the_record_opens_again(
+    record: Record,
+) -> None:
+    await two(record)
+    await merge(record)
+    closing = RetentionCommands(record.commands)
+    await closing.record_close({**who(OTHER), "actor": "x", "reason": "y"})
+    await record.one(message(3, report(3, patients=(OTHER,))))
+    await record.one(message(4, report(4)))
+
+    opened = await closing.record_open_again({**who(), "actor": "x", "reason": "y"})
+
+    assert opened == {"closed": False, "filed": 2}
+
+
+async def test_a_block_said_by_the_merged_number_closes_the_record_that_was_kept(
+    record: Record,
+) -> None:
+    kept, _ = await two(record)
+    await merge(record)
+
+    async def nobody(_rpps: str) -> None:
+        return None
+
+    rights = RightsCommands(record.commands, nobody)
+    physician, relative = "10101010101", replace(PATIENT, ins="198050750012350")
+    await record.register(relative)
+
+    await rights.right_give(
+        {**who(OTHER), "kind": "block", "holder": "10101010101", "actor": "cli:x"}
+    )
+    await rights.right_give(
+        {**who(relative), "kind": "delegate", "holder_ins": OTHER.ins, "actor": "cli:x"}
+    )
+
+    assert record.rows("SELECT patient_id, holder FROM access_right ORDER BY id") == [
+        (kept, physician), (3, str(kept)),
+    ]  # fmt: skip
+
+
+async def test_an_archive_by_either_number_holds_all_that_was_done_with_the_record(
+    record: Record, tmp_path: Path
+) -> None:
+    _, merged = await two(record)
+    looked = {"patient_id": merged, "kind": "record_read", "actor": "practitioner:1"}
+    await record.commands.note_access(looked)
+    await merge(record)
+    path = tmp_path / "record.zip"
+
+    told = await ArchiveCommands(record.commands, record.path).record_export(
+        {**who(OTHER), "path": str(path), "actor": "cli:x", "reason": "demande"}
+    )
+
+    assert told["document"] == 2
+    with ZipFile(path) as archive:
+        events = json.loads(archive.read("events.json"))
+    assert "practitioner:1" in {event["actor"] for event in events}
