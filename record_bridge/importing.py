@@ -1,8 +1,8 @@
 """Taking a record back from an archive: everything checked first, then one transaction.
 
 The patient is registered here already, with the same identity (RULES §5 is nobody else's to
-decide), and their record is empty. What came by mail elsewhere is not counted as received here;
-what was done elsewhere is kept as it was told, apart from this site's own trail.
+decide), their record takes documents, and it is empty. What came by mail elsewhere is not counted
+as received here; what was done elsewhere is kept as it was told, apart from this site's own trail.
 
 Source: RULES §2, RULES §5, RULES §13.
 """
@@ -22,6 +22,7 @@ from sqlalchemy import Table
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import archive_form as form
+from record_bridge import withdrawing
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.life import MAX_FILE
 from record_bridge.model import Mark
@@ -68,7 +69,8 @@ def import_record(connection: sqlite3.Connection, wanted: Import) -> dict[str, i
     Raises:
         MalformedArchiveError: it is no archive of a record, or something in it is not what its
             manifest says.
-        RecordStateError: it is another person's, or the record here is not empty.
+        RecordStateError: it is another person's, or the record here is not empty; or it is no
+            record that takes documents: closed, or of an identity that is merged or not qualified.
     """
     try:
         with zipfile.ZipFile(wanted.path) as packed:
@@ -157,6 +159,7 @@ def _fill(connection: sqlite3.Connection, wanted: Import, reader: _Reader) -> di
 def _fits(connection: sqlite3.Connection, wanted: Import, reader: _Reader) -> None:
     if any(reader.person.get(name) != wanted.person[name] for name in _TRAITS):
         raise RecordStateError("archive_of_another")
+    withdrawing.may_take(connection, wanted.person["structure_id"], int(wanted.person["id"]))
     for table in form.tables():
         if connection.execute(
             f"SELECT 1 FROM {table.name} WHERE patient_id = ?",  # noqa: S608 - our table

@@ -21,6 +21,7 @@ from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.exporting import Wanted, export_record
+from record_bridge.identity_commands import IdentityCommands
 from record_bridge.life_commands import LifeCommands
 from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
@@ -28,7 +29,7 @@ from record_bridge.retention_commands import RetentionCommands
 from record_bridge.rights_record import rights_of
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.storage.test_record_offers import file as offered
-from tests.support.cda import PatientSpec, acts, follow_up
+from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
 from tests.support.record import PATIENT, Record, mails, message, open_test_record, report
 from tests.unit.record_bridge.test_life import PDF
 
@@ -302,6 +303,28 @@ async def test_an_archive_fills_an_empty_record_of_the_same_person_only(
     await elsewhere.register(given="AUTRE")
     with pytest.raises(RecordStateError, match="archive_of_another"):
         await commands(elsewhere).record_import(WHO | path)
+
+
+async def test_an_archive_fills_no_record_that_takes_no_documents(
+    record, elsewhere, tmp_path
+) -> None:
+    await furnish(record)
+    path = {"path": str(tmp_path / "1.zip")}
+    await out(record, tmp_path / "1.zip")
+    await elsewhere.register()
+    closing, why = RetentionCommands(elsewhere.commands), {"reason": "demande"}
+    await closing.record_close(WHO | why)
+    with pytest.raises(RecordStateError, match="record_closed"):
+        await commands(elsewhere).record_import(WHO | path)
+    await closing.record_open_again(WHO | why)
+    other = await elsewhere.register(replace(PATIENT, ins="279039999000275", oid=OID_DEMO))
+    into = {"into_ins": other["ins"], "into_oid": other["oid"]}
+    await IdentityCommands(elsewhere.commands).patient_merge(WHO | into | why)
+
+    with pytest.raises(RecordStateError, match="not_qualified"):
+        await commands(elsewhere).record_import(WHO | path)
+
+    assert elsewhere.count("document") == 0
 
 
 def change(
