@@ -271,11 +271,17 @@ def _wait(
 
 
 def _mark_waiting(connection: sqlite3.Connection, message: tuple[str, str]) -> None:
-    """The mailbox is told anew: the patient's own copy is held again (RULES §7)."""
+    """The mailbox is told anew: the patient's own copy is held again (RULES §7).
+
+    So are those of the messages that repeated what left: who writes to the professional first and
+    to the patient later sends it twice.
+    """
     for item_id, keywords in connection.execute(
-        "SELECT id, keywords FROM inbox_item WHERE structure_id = ? AND receipt = ?"
-        " AND state = 'done' AND keywords IS NOT NULL",
-        message,
+        "SELECT id, keywords FROM inbox_item WHERE structure_id = :s AND state = 'done'"
+        " AND keywords IS NOT NULL AND (receipt = :r OR receipt IN"
+        " (SELECT c.receipt FROM duplicate AS c JOIN document AS d ON d.id = c.document_id"
+        " WHERE d.structure_id = :s AND d.receipt = :r AND d.patient_id IS NULL))",
+        {"s": message[0], "r": message[1]},
     ).fetchall():
         left = set(str(keywords).split()) - {"$Filed", "$Duplicate", "$NoDocument"}
         connection.execute(

@@ -21,6 +21,7 @@ from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import PatientSpec, acts, follow_up, prescription
 from tests.support.record import (
     CABINET,
+    DOCTOR,
     PATIENT,
     PATIENT_ADDRESS,
     DirectOpener,
@@ -380,6 +381,26 @@ async def test_a_wrong_filing_goes_back_to_quarantine_and_from_there_to_its_pati
     await file(record, row["id"], OTHER)
     assert await balance(record, raw) == (True, 1, 0, 0)
     assert len(entries(record)) == 2
+
+
+async def test_a_repetition_of_what_was_taken_out_is_held_from_its_addressee_too(
+    record: Record,
+) -> None:
+    content = report(1)
+    await record.register()
+    await record.register(OTHER)
+    await record.one(message(1, content))
+    release = {"structure": CABINET.id, "unique_id": DOCUMENT, **WHO}
+    await record.commands.record_release(release)
+    repeated = await record.one(message(2, content, to=(DOCTOR, PATIENT_ADDRESS)))
+    assert repeated.keywords == {"$Duplicate"}
+
+    await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+    await record.commands.record_release(release)
+
+    assert record.rows("SELECT keywords, marked_at FROM inbox_item ORDER BY id") == [
+        ("$Held $Quarantined", None)
+    ] * 2  # fmt: skip
 
 
 async def test_what_was_taken_out_is_neither_filed_again_nor_replaced_by_itself(
