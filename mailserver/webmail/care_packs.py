@@ -16,16 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError, MailServerError
 from mailserver.webmail.care_notices import tell_of_admission
 from mailserver.webmail.care_pages import CareRecord, note_care, wanted_care
-from mailserver.webmail.commanding import run
+from mailserver.webmail.commanding import ask, run
 from mailserver.webmail.files import download
 from mailserver.webmail.life_text import PACK_REFUSALS
 from mailserver.webmail.pages import render
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
-from record_bridge.errors import RecordBridgeError, RecordStateError
 from record_bridge.life import ENDINGS, MAX_FILE, MAX_TITLE
 from record_bridge.pack_queries import Pack, PackItem
 
@@ -162,16 +160,10 @@ async def _tried(
     Raises:
         HTTPException: 404 for what is not there, 503 when the record's writer does not answer.
     """
-    try:
-        await services_of(request).record(command, {**arguments, **_who(found)})
-    except (CommandError, RecordStateError) as error:
-        reason = error.code if isinstance(error, CommandError) else error.reason
-        if reason not in PACK_REFUSALS:
-            raise HTTPException(404) from error
-        return _back(found, f"refus={reason}")
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
-    return _back(found, "fait=1")
+    _, refused = await ask(services_of(request), command, {**arguments, **_who(found)})
+    if refused and refused not in PACK_REFUSALS:
+        raise HTTPException(404)
+    return _back(found, f"refus={refused}" if refused else "fait=1")
 
 
 def _who(found: CareRecord) -> dict[str, str]:

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError, MailServerError
+from mailserver.errors import MailServerError
 from mailserver.webmail.care_notices import tell_of_emergency
 from mailserver.webmail.commanding import ask
 from mailserver.webmail.files import download
@@ -35,7 +34,7 @@ from mailserver.webmail.search import searched
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
 from record_bridge.admission import may_prepare
-from record_bridge.errors import RecordBridgeError, RecordStateError
+from record_bridge.errors import RecordBridgeError
 from record_bridge.life import MEASURES, DirectiveKind, ProfileKind
 from record_bridge.model import IdentityStatus
 from record_bridge.queries import DocumentDetail, PatientView, Wanted
@@ -48,8 +47,6 @@ from record_bridge.rights import (
     may_open,
     refusal,
 )
-
-log = structlog.get_logger("mailserver")
 
 MAX_INS: Final = 15
 MAX_REASON: Final = 500
@@ -365,12 +362,8 @@ async def _release(request: Request, visitor: Visitor) -> Response:
         "unique_id": detail.document.unique_id,
         "actor": found.professional.actor,
     }
-    try:
-        await services_of(request).record("record_release", arguments)
-    except (CommandError, RecordStateError):
-        log.debug("release_refused", phase="care")  # it is visible already
-    except (OSError, MailServerError, RecordBridgeError) as error:
-        raise HTTPException(503) from error
+    # What is refused is visible already.
+    await ask(services_of(request), "record_release", arguments)
     address = f"/patients/{found.patient.id}/document/{detail.document.number}?fait=1"
     return RedirectResponse(address, status_code=303)
 

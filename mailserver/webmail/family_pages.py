@@ -14,9 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailserver.errors import CommandError
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
-from mailserver.webmail.commanding import run
+from mailserver.webmail.commanding import ask
 from mailserver.webmail.pages import render
 from mailserver.webmail.record_pages import OwnRecord, note_access
 from mailserver.webmail.rights_text import REFUSALS
@@ -29,7 +28,6 @@ from mailserver.webmail.session import (
 )
 from mailserver.webmail.text_fr import today
 from mailserver.webmail.whose import Relative, own_patient, relatives
-from record_bridge.errors import RecordStateError
 from record_bridge.queries import AgendaView
 from record_bridge.rights import Part
 
@@ -105,12 +103,9 @@ async def _code(request: Request, visitor: Visitor) -> Response:
         "holder": own[1].id,
         "actor": f"delegate:{own[1].id}",
     }
-    try:
-        await run(services, "delegation_take", arguments)
-    except HTTPException as refused:
-        if isinstance(refused.__cause__, CommandError | RecordStateError):
-            return RedirectResponse("/famille?refus=no_such_code", status_code=303)
-        raise
+    _, refused = await ask(services, "delegation_take", arguments)
+    if refused:
+        return RedirectResponse("/famille?refus=no_such_code", status_code=303)
     return RedirectResponse("/famille?fait=1", status_code=303)
 
 

@@ -122,13 +122,8 @@ async def _is_mine(
     request: Request, professional: Professional, arguments: dict[str, Any]
 ) -> bool:
     """Say whether an item came to this mailbox; it may be of another structure of theirs."""
-    try:
-        found = await run(services_of(request), "quarantine_addressed", arguments)
-    except HTTPException as refused:
-        if refused.status_code != 404:
-            raise
-        return False
-    return _is_addressed(found, professional)
+    found, refused = await ask(services_of(request), "quarantine_addressed", arguments)
+    return not refused and _is_addressed(found, professional)
 
 
 def _is_addressed(item: dict[str, Any], professional: Professional) -> bool:
