@@ -27,11 +27,8 @@ async def _packs(request: Request, visitor: Visitor) -> Response:
     if not reads_packs(record.viewer):
         raise HTTPException(404)
     shown = await services_of(request).queries.packs.shown(record.patient.id)
-    values = await page_values(request, record) | {
-        "packs": shown,
-        "endings": sorted(f".{ending}" for kinds in ENDINGS.values() for ending in kinds),
-    }
-    return render("admission.html", visitor, values)
+    values = await page_values(request, record)
+    return render("admission.html", visitor, values | {"packs": shown})
 
 
 async def _wanted(request: Request, visitor: Visitor) -> tuple[OwnRecord, Pack]:

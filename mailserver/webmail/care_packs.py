@@ -11,7 +11,6 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,12 +18,12 @@ from starlette.responses import RedirectResponse, Response
 from mailserver.webmail.care_notices import tell_of_admission
 from mailserver.webmail.care_pages import CareRecord, note_care, wanted_care
 from mailserver.webmail.commanding import ask, run
-from mailserver.webmail.files import download
+from mailserver.webmail.files import download, uploaded
 from mailserver.webmail.life_text import PACK_REFUSALS
 from mailserver.webmail.pages import render
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
-from record_bridge.life import ENDINGS, MAX_FILE, MAX_TITLE
+from record_bridge.life import ENDINGS, MAX_TITLE
 from record_bridge.pack_queries import Pack, PackItem
 
 MAX_KEY: Final = 12
@@ -43,7 +42,6 @@ async def _packs(request: Request, visitor: Visitor) -> Response:
         "refusal": PACK_REFUSALS.get(request.query_params.get("refus", ""), ""),
         "done": request.query_params.get("fait") == "1",
         "today": today(services_of(request).clock()),
-        "endings": sorted(f".{ending}" for kinds in ENDINGS.values() for ending in kinds),
         "max_title": MAX_TITLE,
     }
     return render("care_admission.html", visitor, values)
@@ -67,18 +65,13 @@ async def _add(request: Request, visitor: Visitor) -> Response:
         raise HTTPException(404)
     found = await _wanted(request, visitor, int(number))
     pack = await _pack(request, found, int(key))
-    given = (await request.form()).get("file")
-    if not isinstance(given, UploadFile):
-        return _back(found, "refus=file_empty")
-    content = await given.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        return _back(found, "refus=file_too_large")
-    arguments = {
+    file, refused = await uploaded(request)
+    if refused:
+        return _back(found, f"refus={refused}")
+    arguments = file | {
         "id": pack.id,
         "kind": await field_of(request, "kind", 20),
         "title": await field_of(request, "title", MAX_TITLE),
-        "name": (given.filename or "")[-MAX_TITLE:],
-        "content": base64.b64encode(content).decode("ascii"),
     }
     return await _tried(request, found, "pack_add", arguments)
 

@@ -1,16 +1,24 @@
-"""Files handed to a browser: always a download, of a type we chose; pure but for the response.
+"""Files from and to a browser: one that a form carries, and those that are handed out.
 
-Nothing a stranger sent is ever shown by the browser itself in our origin: the type comes from the
-octets, the disposition is always ``attachment``, sniffing is off and the response is sandboxed
-(threats W3, X8).
+A file handed out is always a download, of a type we chose. Nothing a stranger sent is ever shown
+by the browser itself in our origin: the type comes from the octets, the disposition is always
+``attachment``, sniffing is off and the response is sandboxed (threats W3, X8).
 """
 
+import base64
 from typing import Final
 from urllib.parse import quote
 
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
 from starlette.responses import Response
 
 from mailserver.webmail.sanitise import plain
+from record_bridge.life import ENDINGS, MAX_FILE
+
+ACCEPTED: Final = ",".join(sorted(f".{ending}" for kinds in ENDINGS.values() for ending in kinds))
+"""What a form lets choose, as HTML's ``accept`` says it; the record judges by the octets."""
+_MAX_NAME: Final = 200
 
 _MAGIC: Final = (
     (b"%PDF-", "application/pdf", ".pdf"),
@@ -49,6 +57,23 @@ _ACTIVE_ENDINGS: Final = frozenset(
     ]
 )
 """Endings a desktop runs when the file is opened; ``.txt`` is added to them."""
+
+
+async def uploaded(request: Request) -> tuple[dict[str, str], str]:
+    """Read the file of a form already checked.
+
+    Returns:
+        Its ``name`` and its ``content`` in base64, as the record's commands take them, and "";
+        or nothing, and why it is refused.
+    """
+    given = (await request.form()).get("file")
+    if not isinstance(given, UploadFile):
+        return {}, "file_empty"
+    content = await given.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        return {}, "file_too_large"
+    name = (given.filename or "")[-_MAX_NAME:]
+    return {"name": name, "content": base64.b64encode(content).decode("ascii")}, ""
 
 
 def download(content: bytes, name: str) -> Response:

@@ -6,19 +6,17 @@ is sent to the record's writer, which checks it; a refusal is said in plain word
 Source: RULES §7, MSS-FACTS §6.4, MSS-FACTS §7.1.
 """
 
-import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from mailserver.webmail.agenda_entries import AgendaOf, whole_agenda
 from mailserver.webmail.commanding import ask
-from mailserver.webmail.files import download
+from mailserver.webmail.files import download, uploaded
 from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.record_pages import OwnRecord, note_access, wanted_record
@@ -26,7 +24,7 @@ from mailserver.webmail.search import searched
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
-from record_bridge.life import ENDINGS, MAX_FILE, MAX_TEXT, MEASURES, DirectiveKind, ProfileKind
+from record_bridge.life import ENDINGS, MAX_TEXT, MEASURES, DirectiveKind, ProfileKind
 from record_bridge.life_queries import Directive, ProfileItem
 from record_bridge.model import ViewerKind
 from record_bridge.queries import DocumentView
@@ -175,26 +173,18 @@ async def _emergency(request: Request, visitor: Visitor) -> Response:
 async def _deposits(request: Request, visitor: Visitor) -> Response:
     record = await opened(request, visitor)
     found = await services_of(request).queries.life.deposits(record.patient.id)
-    endings = sorted(f".{ending}" for kinds in ENDINGS.values() for ending in kinds)
-    values = await page_values(request, record) | {"deposits": found, "endings": endings}
-    return render("deposits.html", visitor, values)
+    values = await page_values(request, record)
+    return render("deposits.html", visitor, values | {"deposits": found})
 
 
 async def _deposit(request: Request, visitor: Visitor) -> Response:
     """Keep a file; one that names a form of an admission pack is that form, given back."""
     form = await field_of(request, "form", MAX_KEY)
     page = "/dossier/admission" if form else "/dossier/fichiers"
-    given = (await request.form()).get("file")
-    if not isinstance(given, UploadFile):
-        return RedirectResponse(f"{page}?refus=file_empty", status_code=303)
-    content = await given.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        return RedirectResponse(f"{page}?refus=file_too_large", status_code=303)
-    arguments = {
-        "title": await field_of(request, "title", MAX_FIELD),
-        "name": (given.filename or "")[-MAX_FIELD:],
-        "content": base64.b64encode(content).decode("ascii"),
-    }
+    file, refused = await uploaded(request)
+    if refused:
+        return RedirectResponse(f"{page}?refus={refused}", status_code=303)
+    arguments = file | {"title": await field_of(request, "title", MAX_FIELD)}
     if not form:
         return await tried(request, visitor, page, ("deposit_add", arguments))
     if not form.isdecimal():

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from mailserver.store.model import Flag
 from mailserver.webmail import life_text, rights_text, text_fr, trend_chart
+from mailserver.webmail.files import ACCEPTED
 from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
 
@@ -75,7 +76,9 @@ _ENVIRONMENT.tests.update(
     unread=lambda summary: not summary.row.flags & Flag.SEEN,
     answered=lambda summary: bool(summary.row.flags & Flag.ANSWERED),
 )
-_ENVIRONMENT.globals.update(plural=text_fr.plural, actor=text_fr.actor, standing=text_fr.standing)
+_ENVIRONMENT.globals.update(
+    accepted=ACCEPTED, plural=text_fr.plural, actor=text_fr.actor, standing=text_fr.standing
+)
 
 
 def render(
