@@ -31,7 +31,7 @@ from mailserver.imap.view import FolderView
 from mailserver.sasl.steps import Channel
 from mailserver.store.changes import Subscription
 from mailserver.store.errors import NoSuchFolderError
-from mailserver.store.model import SERVER_KEYWORDS, Flag, Folder, Mailbox, Quota
+from mailserver.store.model import SERVER_KEYWORDS, Flag, Folder, Login, Mailbox, Quota
 from mailserver.store.rights import ALL, Rights
 
 
@@ -42,7 +42,7 @@ class Context:
         notices: what is told of the open folder since a NOTIFY; None: everything, when asked.
         tell_others: tells what happened in other folders; since a NOTIFY that wants it.
         person: who holds the password, where several share the login's mailbox.
-        device_id: of the device that logged in.
+        login: by the device that was let in.
         rights: on the open folder, as they were when the command in hand began.
         running: the kind of that command; ``permissions`` says what it needs.
     """
@@ -55,7 +55,7 @@ class Context:
         self.state = State.NOT_AUTHENTICATED
         self.mailbox: Mailbox | None = None
         self.person: Mailbox | None = None
-        self.device_id = 0
+        self.login: Login | None = None
         self.view: FolderView | None = None
         self.access = Access.READ_ONLY
         self.rights: Rights = ALL
@@ -229,12 +229,12 @@ class Context:
             raise refusal(self.rights)
 
     def shut_out(self) -> bool:
-        """Say goodbye to a device that was revoked since it logged in."""
-        if not self.store.accounts.is_revoked(self.device_id):
+        """Say goodbye to a device that was revoked, or whose time ended, since it logged in."""
+        if self.login is None or not self.store.accounts.is_over(self.login, self.shared.now()):
             return False
         self.write(b"* BYE This device may not be used any more\r\n")
         self.state = State.LOGOUT
-        self.ending = "revoked"
+        self.ending = "shut_out"
         return True
 
     def flags_response(self) -> bytes:
@@ -349,7 +349,7 @@ class Context:
             expunge: whether EXPUNGE may be said now (RFC 9051 §7.5.1).
         """
         stirred = self._take_stir()
-        if stirred and self.shut_out():
+        if self.shut_out():
             return
         if stirred and self.tell_others is not None:
             await self.tell_others()

@@ -121,7 +121,7 @@ def _open(context: Context, opened: Login, mechanism: str) -> bytes:
         raise RefusedError(Code.LIMIT, "Too many connections of this account")
     context.mailbox = mailbox
     context.person = opened.person
-    context.device_id = opened.device_id
+    context.login = opened
     context.state = State.AUTHENTICATED
     context.connection.open_limits(context.bind.limits.append_octets)
     context.subscription = context.store.changes.subscribe(mailbox.id)

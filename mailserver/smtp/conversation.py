@@ -357,6 +357,8 @@ class Conversation(SMTP):
 
     async def _answer(self, reply: Reply) -> None:
         await self._say(reply)
+        if reply.code == 421:  # RFC 5321 §3.8: the connection ends with it
+            raise Hangup
         if reply.code < 400:
             return
         self._errors += 1

@@ -22,6 +22,7 @@ SESSION_TOO_LONG = Reply(421, "4.4.2", "Session too long, come back")
 IDLE_TOO_LONG = Reply(421, "4.4.2", "Idle for too long")
 TOO_SLOW = Reply(421, "4.4.2", "Data comes too slowly")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections")
+DEVICE_OVER = Reply(421, "4.7.0", "This device may not be used any more")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors")
 TOO_MANY_ATTEMPTS = Reply(421, "4.7.0", "Too many attempts")
 LOCAL_ERROR = errors.TRY_LATER

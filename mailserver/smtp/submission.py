@@ -28,7 +28,7 @@ from mailserver.smtp.conversation import Ask, Caller
 from mailserver.smtp.handler import Destinations, SmtpServices, record_refusal
 from mailserver.smtp.policy import Writer
 from mailserver.smtp.receiving import ReceivedMessage
-from mailserver.store.model import Mailbox
+from mailserver.store.model import Login
 
 log = structlog.get_logger("mailserver")
 
@@ -41,9 +41,7 @@ class SubmissionTransaction:
     def __init__(self, services: SmtpServices) -> None:
         self._services = services
         self._destinations = Destinations(services)
-        self._mailbox: Mailbox | None = None
-        self._person: Mailbox | None = None
-        self._device_id = 0
+        self._login: Login | None = None
         self._command: MailCommand | None = None
         self._recipients: dict[str, str] = {}
         self._wishes: dict[str, RecipientOptions] = {}
@@ -52,7 +50,7 @@ class SubmissionTransaction:
     def trusts(self, caller: Caller) -> bool:
         """Say whether somebody logged in."""
         del caller
-        return self._mailbox is not None
+        return self._login is not None
 
     def reset(self) -> None:
         """Forget the message in progress."""
@@ -62,8 +60,7 @@ class SubmissionTransaction:
 
     def forget(self) -> None:
         """Forget who logged in. Source: RFC 3207 §4.2."""
-        self._mailbox = self._person = None
-        self._device_id = 0
+        self._login = None
 
     def mechanisms(self, channel: Channel) -> tuple[str, ...]:
         """Give what a client may log in by."""
@@ -76,14 +73,12 @@ class SubmissionTransaction:
         if isinstance(opened, Outcome):
             log.debug("login_refused", phase="auth")
             return opened
-        mailbox = opened.mailbox
-        self._mailbox, self._person = mailbox, opened.person
-        self._device_id = opened.device_id
+        self._login = opened
         event = AuditEvent(
             kind="smtp_login",
             at=at,
             actor=f"mailbox:{opened.who.id}",
-            structure_id=mailbox.structure_id,
+            structure_id=opened.mailbox.structure_id,
             facts={"mechanism": attempt.mechanism},
         )
         await self._services.store.audit.record((event,))
@@ -95,11 +90,12 @@ class SubmissionTransaction:
         It is asked anew at each message: what a person may do can change meanwhile.
         """
         del caller
-        if self._services.store.accounts.is_revoked(self._device_id):
-            self.forget()
-        if self._mailbox is None:
+        login = self._login
+        if login is None:
             return replies.AUTHENTICATE_FIRST
-        speaker = await self._services.submissions.speaker(self._mailbox, self._person)
+        if self._services.store.accounts.is_over(login, self._services.clock()):
+            return replies.DEVICE_OVER
+        speaker = await self._services.submissions.speaker(login.mailbox, login.person)
         refused = judge_reverse_path(speaker, command.wire_path)
         if refused is not None:
             return await self._refuse(refused.reply, "mail")
@@ -111,7 +107,7 @@ class SubmissionTransaction:
     async def recipient(self, caller: Caller, command: RcptCommand) -> Reply:
         """Judge a recipient."""
         del caller
-        if self._mailbox is None:
+        if self._login is None:
             return replies.AUTHENTICATE_FIRST
         if not self._may_ask(self._services.fairness.account_recipient):
             return await self._refuse(replies.TOO_MANY_FOR_NOW, "rcpt")
@@ -122,7 +118,7 @@ class SubmissionTransaction:
             self._recipients[mailbox.address.lower()] = mailbox.address
             return replies.RECIPIENT_OK
         destination, mailbox = await self._destinations.find(command.forward_path)
-        patient = self._mailbox.type is MailboxType.PAT
+        patient = self._login.mailbox.type is MailboxType.PAT
         refusal = policy.judge_submitted_recipient(
             Writer.PATIENT if patient else Writer.PROFESSIONAL, destination
         )
@@ -135,26 +131,29 @@ class SubmissionTransaction:
 
     def _may_ask(self, share: Callable[[int], bool]) -> bool:
         """Take a share of the account's; the site's own software answers all that comes in."""
-        own = self._mailbox
-        return own is None or own.type is MailboxType.APP or share(own.id)
+        if self._login is None:
+            return True
+        own = self._login.mailbox
+        return own.type is MailboxType.APP or share(own.id)
 
     async def message(self, caller: Caller, message: ReceivedMessage) -> Reply:
         """Submit a message."""
-        if self._mailbox is None or self._command is None:
+        if self._login is None or self._command is None:
             return replies.BAD_SEQUENCE
+        login = self._login
         started = time.perf_counter()
         outcome = await self._services.submissions.submit(
             SubmissionMessage(
                 raw=_octets(message.body),
                 reverse_path=self._command.wire_path,
                 recipients=tuple(self._recipients.values()),
-                mailbox=self._mailbox,
+                mailbox=login.mailbox,
                 at=self._services.clock(),
                 via=Via.SUBMISSION,
                 helo=caller.helo,
                 options=self._command.options,
                 wishes=dict(self._wishes),
-                person=self._person,
+                person=login.person,
             )
         )
         spent_ms = round((time.perf_counter() - started) * 1000, 1)
@@ -165,7 +164,7 @@ class SubmissionTransaction:
         log.info(
             "message_submitted",
             receipt_id=outcome.receipt_id,
-            mailbox_id=self._mailbox.id,
+            mailbox_id=login.mailbox.id,
             octets=message.octets,
             count=len(self._recipients),
             duration_ms=spent_ms,
@@ -174,10 +173,9 @@ class SubmissionTransaction:
 
     async def _refuse(self, reply: Reply, phase: str) -> Reply:
         log.debug("message_refused", reply=reply.code, phase=phase)
-        if self._mailbox is not None and reply not in self._told:
+        if self._login is not None and reply not in self._told:
             self._told.add(reply)
-            who = self._person or self._mailbox
-            await record_refusal(self._services, f"mailbox:{who.id}", reply, phase)
+            await record_refusal(self._services, f"mailbox:{self._login.who.id}", reply, phase)
         return reply
 
 

@@ -162,7 +162,7 @@ class Accounts:
         Raises:
             NoSuchMailboxError: there is no such mailbox.
         """
-        await self._commits.run(leave, (mailbox_id, event), self._shut_out)
+        await self._commits.run(leave, (mailbox_id, event), self.shut_out)
 
     async def is_professional_of(self, structure_id: str, rpps: str) -> bool:
         """Say whether a professional has an open mailbox in a structure."""
@@ -324,14 +324,26 @@ class Accounts:
             False when there was none of this id to revoke.
         """
         value = (device_id, to_micros(at), event)
-        return await self._commits.run(devices.revoke, value, self._shut_out) is not None
+        return await self._commits.run(devices.revoke, value, self.shut_out) is not None
 
-    def is_revoked(self, device_id: int) -> bool:
-        """Say whether a device that was let in was refused since.
+    def is_over(self, login: Login, at: datetime) -> bool:
+        """Say whether a device that was let in is refused by now: revoked, or past its time.
 
         Only the process that owns the file lets devices in, and it is told of each one here.
         """
-        return device_id in self._revoked
+        expired = login.expires_at is not None and login.expires_at <= at
+        return expired or login.device_id in self._revoked
+
+    def shut_out(self, revoked: Revoked | None) -> tuple[int, ...]:
+        """Remember which devices are refused, after the commit that refused them.
+
+        Returns:
+            The mailboxes whose sessions are to be woken.
+        """
+        if revoked is None:
+            return ()
+        self._revoked.update(revoked.device_ids)
+        return self._forget(revoked.mailbox_id)
 
     # Accounts of the webmail
 
@@ -471,13 +483,6 @@ class Accounts:
         if mailbox is None:
             raise NoSuchMailboxError
         return mailbox
-
-    def _shut_out(self, revoked: Revoked | None) -> tuple[int, ...]:
-        """Remember which devices are refused, and wake the sessions that they have open."""
-        if revoked is None:
-            return ()
-        self._revoked.update(revoked.device_ids)
-        return self._forget(revoked.mailbox_id)
 
     def _forget(self, mailbox_id: int) -> tuple[int, ...]:
         """Drop what memory says of a mailbox, after the commit that changed it."""

@@ -67,10 +67,11 @@ class MailStore:
         self.changes = Changes()
         self._commits = Commits(opened, self.changes)
         self.blobs = Blobs(opened)
-        self.sharing = Sharing(opened, self._commits, cached=not read_only)
+        cached = not read_only
         self.accounts = Accounts(
-            opened, self._commits, hash_key, cached=not read_only, changed=self.sharing.forget
+            opened, self._commits, hash_key, cached=cached, changed=self._forget_shares
         )
+        self.sharing = Sharing(opened, self._commits, self.accounts.shut_out, cached=cached)
         self.folders = Folders(opened, self._commits, self.blobs)
         self.messages = Messages(opened, self._commits, self.blobs)
         self.outbox = Outbox(opened, self._commits, self.blobs)
@@ -83,6 +84,9 @@ class MailStore:
         self.search = Search(opened)
         self.unread = Unread(opened)
         self.audit = Audit(opened)
+
+    def _forget_shares(self) -> None:
+        self.sharing.forget()
 
     @classmethod
     async def open(cls, path: Path, *, hash_key: bytes, read_only: bool = False) -> Self:

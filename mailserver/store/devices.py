@@ -71,6 +71,7 @@ _ALIVE = (
         DEVICE_PASSWORD.c.secret_mac,
         DEVICE_PASSWORD.c.stored_key,
         DEVICE_PASSWORD.c.server_key,
+        DEVICE_PASSWORD.c.expires_at,
         *MAILBOX_COLUMNS,
         *_PERSON_COLUMNS,
     )
@@ -152,13 +153,6 @@ def mailbox_of(row: Sequence[Any]) -> Mailbox:
     )
 
 
-def login_of(row: Sequence[Any], device_id: int) -> Login:
-    """Build the value from MAILBOX_COLUMNS and then those of the person, all None for nobody."""
-    columns = len(MAILBOX_COLUMNS)
-    person = None if row[columns] is None else mailbox_of(row[columns:])
-    return Login(mailbox_of(row[:columns]), person, device_id)
-
-
 def device_of(row: Sequence[Any]) -> DevicePassword:
     """Build the value, without its secret."""
     return DevicePassword(
@@ -178,7 +172,12 @@ def device_of(row: Sequence[Any]) -> DevicePassword:
 def alive_of(row: Sequence[Any]) -> AliveDevice:
     """Build the value from a row of BY_ADDRESS or BY_MAC."""
     keys = None if row[3] is None else ScramKeys(row[3], row[4])
-    return AliveDevice(row[0], row[1], row[2], keys, login_of(row[5:], row[0]))
+    expires_at = None if row[5] is None else from_micros(row[5])
+    opened = row[6:]
+    columns = len(MAILBOX_COLUMNS)
+    person = None if opened[columns] is None else mailbox_of(opened[columns:])
+    login = Login(mailbox_of(opened[:columns]), person, row[0], expires_at)
+    return AliveDevice(row[0], row[1], row[2], keys, login)
 
 
 def new_secret() -> str:

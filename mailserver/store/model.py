@@ -172,11 +172,13 @@ class Login:
         mailbox: what it opens.
         person: who holds it, on a mailbox that several share; None: the mailbox's own holder.
         device_id: of the device that was let in, 0 when none is known.
+        expires_at: aware UTC instant from which that device is refused; None for never.
     """
 
     mailbox: Mailbox
     person: Mailbox | None = None
     device_id: int = field(default=0, compare=False)
+    expires_at: datetime | None = field(default=None, compare=False)
 
     @property
     def who(self) -> Mailbox:

@@ -7,7 +7,7 @@ folder's own word on a person replaces the mailbox's. Source: RFC 4314 §3, RULE
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.model import MailboxType
 from mailserver.store.changes import Commits
-from mailserver.store.devices import MAILBOX_COLUMNS, mailbox_of
+from mailserver.store.devices import MAILBOX_COLUMNS, Revoked, mailbox_of
 from mailserver.store.errors import NoSuchFolderError, NotSharableError
 from mailserver.store.model import INBOX, Mailbox, to_micros
 from mailserver.store.rights import NONE, Rights, RightsMode, changed, encode_rights
@@ -35,6 +35,7 @@ from mailserver.store.schema import (
 
 SHARED_TYPES: Final = frozenset({MailboxType.ORG, MailboxType.CAB})
 """Mailboxes that belong to a team (BAL ORG and CAB)."""
+ShutOut = Callable[[Revoked | None], tuple[int, ...]]
 _MAX_CACHED: Final = 20_000
 
 _OPEN = MAILBOX.c.closed_at.is_(None)
@@ -100,12 +101,12 @@ _UNSHARE = (
         "DELETE FROM folder_subscription WHERE person_id = :person_id AND folder_id IN"
         " (SELECT id FROM folder WHERE mailbox_id = :mailbox_id)"
     ),
-    (
-        "UPDATE device_password SET revoked_at = :at WHERE mailbox_id = :mailbox_id"
-        " AND person_id = :person_id AND revoked_at IS NULL"
-    ),
 )
-"""With the share go the person's own words on folders, and the passwords that opened it."""
+"""With the share go the person's own words on folders."""
+_REVOKE = (
+    "UPDATE device_password SET revoked_at = :at WHERE mailbox_id = :mailbox_id"
+    " AND person_id = :person_id AND revoked_at IS NULL RETURNING id"
+)
 _DEFAULT = "SELECT rights FROM mailbox_share WHERE mailbox_id = ? AND person_id = ?"
 _WORD = "SELECT rights FROM folder_share WHERE folder_id = ? AND person_id = ?"
 _SET_WORD = (
@@ -208,11 +209,20 @@ class Sharing:
     """Shares, delegations and others' folders. All methods are coroutines.
 
     Each change takes the trail event that says who made it and when.
+
+    Args:
+        database: of the site.
+        commits: of the same.
+        shut_out: told of the devices that went with a share; gives whose sessions to wake.
+        cached: whether this process alone writes the file, so that memory can be believed.
     """
 
-    def __init__(self, database: Database, commits: Commits, *, cached: bool) -> None:
+    def __init__(
+        self, database: Database, commits: Commits, shut_out: ShutOut, *, cached: bool
+    ) -> None:
         self._database = database
         self._commits = commits
+        self._shut_out = shut_out
         self._cached = cached
         self._known: dict[int, Grants] = {}
         self._version = 0
@@ -289,7 +299,7 @@ class Sharing:
             False when they were not in it.
         """
         value = _Sharing(mailbox_id, person_id, NONE, event)
-        return await self._commits.run(_unshare, value, lambda _: self._forget(mailbox_id))
+        return await self._commits.run(_unshare, value, self._shut_out) is not None
 
     async def set_word(self, word: FolderWord, event: AuditEvent) -> None:
         """Change what a person may do in one folder. Source: RFC 4314 §3.1, §3.2.
@@ -369,17 +379,18 @@ def _share(connection: sqlite3.Connection, value: _Sharing) -> int:
     return value.mailbox_id
 
 
-def _unshare(connection: sqlite3.Connection, value: _Sharing) -> bool:
+def _unshare(connection: sqlite3.Connection, value: _Sharing) -> Revoked | None:
     parameters = {
         "mailbox_id": value.mailbox_id,
         "person_id": value.person_id,
         "at": to_micros(value.event.at),
     }
     gone = [connection.execute(statement, parameters).rowcount for statement in _UNSHARE]
-    if not any(gone):
-        return False
+    devices = connection.execute(_REVOKE, parameters).fetchall()
+    if not devices and not any(gone):
+        return None
     trail.append(connection, TRAIL, (value.event,))
-    return True
+    return Revoked(value.mailbox_id, tuple(int(row[0]) for row in devices))
 
 
 def _set_word(connection: sqlite3.Connection, value: _Wording) -> int:

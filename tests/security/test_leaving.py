@@ -6,6 +6,7 @@ Source: RULES §7, RULES §12, RULES §13.
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,12 @@ from tests.support.mail_site import (
     operator_line,
     world,
 )
-from tests.support.mail_site import SECRET as SMTP_SECRET
 from tests.support.mailsite import DOCTOR, RPPS
 from tests.support.submitting import client, send
 from tests.support.webmail import Webmail, webmail
 
 DESK = "accueil@chu-a.mssante.test"
+SHORT = "zyxwvutsrqponmlkjihgfedcba765432"
 GONE = b"* BYE This device may not be used any more\r\n"
 
 
@@ -89,22 +90,66 @@ async def test_a_revoked_device_that_idles_is_told_nothing_more() -> None:
         assert await peer.raw_line() == b""
 
 
-@pytest.mark.parametrize("how", ["revoked", "closed"])
+async def test_a_device_past_its_time_reads_nothing_more_on_the_connection_it_has() -> None:
+    async with serve() as site:
+        site.now = AT - timedelta(days=2)
+        await site.store.accounts.add_device(
+            site.alice.id, "short", SHORT, site.now, AT - timedelta(days=1)
+        )
+        peer = await ImapPeer.connect(site.tls_port, site.client_tls)
+        await peer.ok(f'LOGIN {ALICE} "{SHORT}"')
+        other = await ImapPeer.login(site)
+        await peer.ok("SELECT INBOX")
+
+        site.now = AT
+
+        peer.send(b"x NOOP\r\n")
+        assert await peer.line() == GONE
+        assert await peer.raw_line() == b""
+        await other.ok("SELECT INBOX")
+
+
+async def test_whoever_a_mailbox_is_shared_with_no_more_is_out_of_it_for_good() -> None:
+    async with serve() as site:
+        accounts, sharing = site.store.accounts, site.store.sharing
+        desk = await accounts.add_mailbox(
+            NewMailbox(DESK, MailboxType.ORG, "chu-a", "Accueil", None, False, AT)
+        )
+        await sharing.share(desk.id, site.alice.id, frozenset("lr"), closing(desk.id))
+        await accounts.add_device(desk.id, "x", SECRET, AT, None, person_id=site.alice.id)
+        peer, idle = await ImapPeer.login(site, DESK), await ImapPeer.login(site, DESK)
+        idle.send(b"x IDLE\r\n")
+        assert (await idle.line()).startswith(b"+")
+
+        await sharing.unshare(desk.id, site.alice.id, closing(desk.id))
+        await sharing.share(desk.id, site.alice.id, frozenset("lr"), closing(desk.id))
+
+        assert await idle.line() == GONE
+        peer.send(b"x SELECT INBOX\r\n")
+        assert await peer.line() == GONE
+
+
+@pytest.mark.parametrize("how", ["revoked", "closed", "expired"])
 async def test_a_device_that_is_shut_out_sends_nothing_more(smtp: MailSite, how: str) -> None:
-    line = await Line.open(smtp.submissions, smtp.world.client_tls(None))
-    await line.say("EHLO poste.test")
-    given = b64encode(f"\0{DR}\0{SMTP_SECRET}".encode()).decode()
-    assert (await line.say(f"AUTH PLAIN {given}")).startswith("235")
     accounts = smtp.store.accounts
     mailbox = await accounts.mailbox(DR)
     assert mailbox is not None
+    device = await accounts.add_device(
+        mailbox.id, "short", SHORT, smtp.now(), smtp.now() + timedelta(days=1)
+    )
+    line = await Line.open(smtp.submissions, smtp.world.client_tls(None))
+    await line.say("EHLO poste.test")
+    given = b64encode(f"\0{DR}\0{SHORT}".encode()).decode()
+    assert (await line.say(f"AUTH PLAIN {given}")).startswith("235")
     if how == "revoked":
-        for device in await accounts.devices(mailbox.id):
-            await accounts.revoke_device(device.id, AT)
-    else:
+        await accounts.revoke_device(device.id, AT)
+    elif how == "closed":
         await accounts.leave(mailbox.id, closing(mailbox.id))
+    else:
+        smtp.shift = timedelta(days=2)
 
-    assert (await line.say(f"MAIL FROM:<{DR}>")).startswith("530")
+    assert (await line.say(f"MAIL FROM:<{DR}>")).startswith("421")
+    assert await line.reader.read() == b""
 
 
 async def test_a_closed_mailbox_lets_nobody_in_and_says_who_closed_it() -> None:

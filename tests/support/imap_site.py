@@ -72,6 +72,7 @@ class ImapSite:
     mailboxes: Mapping[str, Mailbox]
     port: int = 0
     tls_port: int = 0
+    now: datetime = AT
     ca_file: Path = Path()
     client_tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
 
@@ -137,7 +138,7 @@ async def serve(
         async with open_store(path) as (store, mailboxes):
             site = ImapSite(path, store, mailboxes, ca_file=path / "ca.pem")
             site.client_tls = ssl.create_default_context(cafile=str(path / "ca.pem"))
-            services = ImapServices(store, lambda: AT, fairness or unlimited(), tokens)
+            services = ImapServices(store, lambda: site.now, fairness or unlimited(), tokens)
             plain = ImapBind("127.0.0.1", 0, server_tls, False, plaintext, limits)
             implicit = ImapBind("127.0.0.1", 0, server_tls, True, plaintext, limits)
             async with (
