@@ -186,7 +186,8 @@ def release_at(
 def waits_for_delay(states: frozenset[Visibility]) -> bool:
     """Whether nothing but a delay, or a professional, stands before a document's release.
 
-    A masked one is released by no delay, and by its delay again once the mask is lifted.
+    A masked one is released by no delay. The delay of one that was masked here counts again once
+    the mask is lifted; one that came masked never had any: only a professional releases it.
     """
     return states == {Visibility.AWAITING_RELEASE}
 
