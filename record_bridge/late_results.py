@@ -37,9 +37,9 @@ class _Read:
 
 async def read_late_results(record: Database, opener: Opener) -> int:
     """Read the next documents that wait; give how many, AT_ONCE when there may be more."""
-    document_ids = await record.write(_waiting, AT_ONCE)
+    document_ids = await record.read(_waiting, AT_ONCE)
     for document_id in document_ids:
-        unread = await record.write(_unread, document_id)
+        unread = await record.read(_unread, document_id)
         try:
             results = await opener.results(unread.content)
         except SandboxError:

@@ -246,7 +246,8 @@ class BridgeWorker:
                 group.create_task(watcher.run())
             for handover in self._handovers:
                 group.create_task(handover.run())
-            group.create_task(self._keep_current())
+            group.create_task(self._each_minute(self._keep_current, "refresh"))
+            group.create_task(self._each_minute(self._read_late_results, "results"))
 
     async def watch(self, inboxes: Sequence[StructureInbox]) -> None:
         """Begin to watch the mailboxes that are not watched yet; ``run`` is running."""
@@ -263,26 +264,32 @@ class BridgeWorker:
             self._watchers.append(watcher)
             self._group.create_task(watcher.run())
 
-    async def _keep_current(self) -> None:
-        """Read revocation lists and the directory again, and release what the delay releases."""
+    async def _each_minute(self, step: Callable[[], Awaitable[None]], phase: str) -> None:
         while not self._stopping.is_set():
             try:
-                released = await self.record.write(release_due, _now())
-                if released:
-                    log.info("documents_released", count=released)
-                    self.wake()
-                await self.opener.refresh(_now())
-                await self._tell_of_late()
-                while not self._stopping.is_set():
-                    if await read_late_results(self.record, self.opener) < AT_ONCE:
-                        break
+                await step()
             except Exception as error:
-                log.exception("refresh_failed", error_type=type(error).__name__, phase="refresh")
+                log.exception("refresh_failed", error_type=type(error).__name__, phase=phase)
             try:
                 async with asyncio.timeout(REFRESH_S):
                     await self._stopping.wait()
             except TimeoutError:
                 continue
+
+    async def _keep_current(self) -> None:
+        """Read revocation lists and the directory again, and release what the delay releases."""
+        released = await self.record.write(release_due, _now())
+        if released:
+            log.info("documents_released", count=released)
+            self.wake()
+        await self.opener.refresh(_now())
+        await self._tell_of_late()
+
+    async def _read_late_results(self) -> None:
+        """Read what waits for it, which after an import or an upgrade is much."""
+        while not self._stopping.is_set():
+            if await read_late_results(self.record, self.opener) < AT_ONCE:
+                return
 
     async def _tell_of_late(self) -> None:
         """Raise an alarm each hour while something has waited for a decision too long."""

@@ -1,13 +1,15 @@
 """The bridge against the real IMAP server and the real submission service."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from record_bridge import accounting, inbox, mdn, watcher
+from record_bridge import accounting, inbox, mdn, watcher, worker
 from record_bridge.inbox import Inbox, InboxError, InboxLogin, Phase
 from record_bridge.watcher import Watcher
 from tests.support.bridge_site import (
@@ -69,6 +71,35 @@ async def test_a_report_of_nobody_known_stays_held_until_the_patient_is_register
         assert registered["filed"] == 1
     assert [{"$Filed"}] == _keywords(await site.entries(DR))
     assert [{"$Filed"}] == _keywords(await site.entries(PATIENT))
+
+
+async def test_what_is_released_does_not_wait_for_results_that_are_read_late(
+    site: BridgeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, end = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> int:
+        reading.set()
+        await end.wait()
+        return 0
+
+    monkeypatch.setattr(worker, "read_late_results", slow)
+    monkeypatch.setattr(worker, "REFRESH_S", 0.05)
+    async with running(site) as bridge:
+        await register(bridge)
+        await site.receive(letter(1, report(1)), DR)
+        await settled(site, bridge)
+        async with asyncio.timeout(10):
+            await reading.wait()
+        with closing(sqlite3.connect(site.settings.record)) as record, record:
+            record.execute("UPDATE document SET release_at = 1")
+
+        try:
+            async with asyncio.timeout(10):
+                while [row["visibility"] for row in await documents(bridge)] != ["visible"]:
+                    await asyncio.sleep(0.02)
+        finally:
+            end.set()
 
 
 async def test_a_hundred_reports_that_waited_for_the_bridge_are_filed_once(
