@@ -21,7 +21,6 @@ from enum import Enum
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     Index,
@@ -31,9 +30,9 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy import event as schema_event
 
 from directory.audit_event import AuditEvent as AuditEvent  # noqa: PLC0414 - one name for callers
+from directory.sqlite_statements import run_after_creating
 
 SALT_BYTES = 16
 MAX_FACTS_BYTES = 4096
@@ -185,16 +184,8 @@ def trail_tables(metadata: MetaData) -> TrailTables:
         Column("signature", LargeBinary, nullable=False),
         Column("peaks", LargeBinary, nullable=False),
     )
-    for table, statement in (
-        (event, _NO_CHANGE),
-        (event, _NO_DELETE.format(table="trail_event")),
-        (root, _NO_DELETE.format(table="trail_root")),
-    ):
-        schema_event.listen(
-            table,
-            "after_create",
-            DDL(statement).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
-        )
+    run_after_creating(event, _NO_CHANGE, _NO_DELETE.format(table="trail_event"))
+    run_after_creating(root, _NO_DELETE.format(table="trail_root"))
     return TrailTables(event, root)
 
 

@@ -13,7 +13,9 @@ Source: RULES §6 (search rows leave with the version they are of), RULES §7.
 
 from typing import Final
 
-from sqlalchemy import DDL, Column, Integer, MetaData, Table, Text, UniqueConstraint, event
+from sqlalchemy import Column, Integer, MetaData, Table, Text, UniqueConstraint
+
+from directory.sqlite_statements import run_after_creating
 
 _SPLIT: Final = "json_each('[' || replace(json_quote(trim({row}.{column})), ' ', '\",\"') || ']')"
 _DATED: Final = "coalesce({row}.effective_at, {row}.received_at), {row}.id"
@@ -112,9 +114,4 @@ def index_tables(metadata: MetaData, document: Table) -> None:
     )
     for table in (document, cells, places):
         words.add_is_dependent_on(table)
-    for statement in _TRIGGERS:
-        event.listen(
-            words,
-            "after_create",
-            DDL(statement.replace("%", "%%")).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
-        )
+    run_after_creating(words, *_TRIGGERS)

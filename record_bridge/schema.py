@@ -12,7 +12,6 @@ There is no table of occurrences: what was received is recomputed from the mail,
 
 from sqlalchemy import (
     BLOB,
-    DDL,
     Column,
     ForeignKey,
     Index,
@@ -21,10 +20,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    event,
     text,
 )
 
+from directory.sqlite_statements import run_after_creating
 from directory.trail import trail_tables
 from record_bridge import document_index
 
@@ -246,13 +245,10 @@ for _name, _when in (
     ("document_came", "INSERT"),
     ("document_changed", "UPDATE OF patient_id, status, visibility"),
 ):
-    event.listen(
+    run_after_creating(
         record_change,
-        "after_create",
-        DDL(
-            f"CREATE TRIGGER {_name} AFTER {_when} ON document WHEN NEW.patient_id IS NOT NULL\n"
-            f"BEGIN {_CHANGE} END"
-        ).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
+        f"CREATE TRIGGER {_name} AFTER {_when} ON document WHEN NEW.patient_id IS NOT NULL\n"
+        f"BEGIN {_CHANGE} END",
     )
 record_change.add_is_dependent_on(document)
 

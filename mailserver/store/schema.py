@@ -7,7 +7,6 @@ that a reader who kept one can never be shown another person's message.
 """
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     ForeignKey,
@@ -19,10 +18,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
-    event,
     literal_column,
 )
 
+from directory.sqlite_statements import run_after_creating
 from directory.trail import trail_tables
 
 METADATA = MetaData()
@@ -233,7 +232,8 @@ SEARCH_TEXT = Table(
 )
 """What searches look at; written off the delivery path. Health data like the messages."""
 
-for _statement in (
+run_after_creating(
+    SEARCH_TEXT,
     (
         "CREATE VIRTUAL TABLE search_trigram USING"
         " fts5(text, content='', tokenize='trigram case_sensitive 1', detail=none)"
@@ -252,12 +252,7 @@ for _statement in (
         "CREATE TRIGGER message_index_gone AFTER DELETE ON message_index BEGIN"
         " DELETE FROM search_text WHERE blob_id = OLD.blob_id; END"
     ),
-):
-    event.listen(
-        SEARCH_TEXT,
-        "after_create",
-        DDL(_statement).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
-    )
+)
 SEARCH_TEXT.add_is_dependent_on(MESSAGE_INDEX)
 
 RECEIPT = Table(
@@ -352,19 +347,15 @@ _USE = """INSERT INTO mailbox_usage (mailbox_id, octets, messages)
     ON CONFLICT (mailbox_id) DO UPDATE
     SET octets = octets + excluded.octets, messages = messages + excluded.messages;"""
 _MORE, _LESS = _USE.format(row="NEW", sign=""), _USE.format(row="OLD", sign="-")
-for _statement in (
+run_after_creating(
+    MAILBOX_USAGE,
     f"CREATE TRIGGER entry_counted AFTER INSERT ON entry WHEN NEW.uid > 0\nBEGIN {_MORE} END",
     f"CREATE TRIGGER entry_uncounted AFTER DELETE ON entry WHEN OLD.uid > 0\nBEGIN {_LESS} END",
     (
         "CREATE TRIGGER entry_released AFTER UPDATE OF uid ON entry"
         f" WHEN OLD.uid IS NULL AND NEW.uid > 0\nBEGIN {_MORE} END"
     ),
-):
-    event.listen(
-        MAILBOX_USAGE,
-        "after_create",
-        DDL(_statement.replace("%", "%%")).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call] # SQLAlchemy leaves it untyped
-    )
+)
 MAILBOX_USAGE.add_is_dependent_on(ENTRY)
 
 AFTER_UPGRADE = (
