@@ -11,10 +11,10 @@ import enum
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from record_bridge.formats.dtm import paris_instant
+from record_bridge.formats.dtm import paris_midnight
 from record_bridge.formats.ical import Appointment, write_calendar
 
 PLAIN_TITLE: Final = "Rendez-vous santé"
@@ -125,12 +125,7 @@ def span(appointment: Appointment) -> tuple[datetime, datetime]:
     if appointment.start_at is not None:
         return appointment.start_at, appointment.end_at or appointment.start_at
     last = appointment.last_day or appointment.day
-    return midnight(appointment.day), midnight(last + timedelta(days=1))
-
-
-def midnight(day: date) -> datetime:
-    """The instant at which a civil day begins in Paris."""
-    return paris_instant(datetime.combine(day, time())).astimezone(UTC)
+    return paris_midnight(appointment.day), paris_midnight(last + timedelta(days=1))
 
 
 def _latest(objects: list[CalendarObject]) -> tuple[CalendarObject, ...]:

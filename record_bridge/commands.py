@@ -31,10 +31,9 @@ from sqlalchemy import Select, select
 from directory.database import Database
 from directory.model import Structure
 from directory.trail import AuditEvent, append
-from record_bridge import progress, quarantine, storing
+from record_bridge import lateness, progress, quarantine, storing
 from record_bridge.errors import InsError, RecordStateError
 from record_bridge.ins import TraitsText, parse_ins, parse_traits
-from record_bridge.lateness import late
 from record_bridge.model import (
     AgendaStatus,
     Environment,
@@ -651,7 +650,7 @@ def _counts(connection: sqlite3.Connection, at: datetime) -> dict[str, int]:
         "filed": row[0],
         "quarantined": row[1],
         "waiting_replies": row[2],
-        **{f"quarantined_{hours}h": each for hours, each in late(connection, at).items()},
+        **lateness.by_name(lateness.late(connection, at)),
     }
 
 

@@ -28,6 +28,11 @@ ANSWER_AFTER = timedelta(days=1)
 """A sender is not kept waiting longer for a software that says nothing."""
 BATCH = 20
 ACTOR = "bridge"
+_UNSETTLED = (
+    "(h.state = 'waiting' OR h.state = 'refused' AND h.id ="
+    " (SELECT max(b.id) FROM handover AS b WHERE b.document_id = h.document_id))"
+)
+"""A refusal that something was told after is settled by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +233,7 @@ def _is_open(answer: Sequence[str | None]) -> bool:
 
 
 def rows(connection: sqlite3.Connection, structure_id: str | None) -> list[dict[str, object]]:
-    """List what is not settled or was refused, oldest first, for the command line.
-
-    A refusal that something was told after is settled by it.
-    """
+    """List what is not settled or was refused, oldest first, for the command line."""
     return list(_listed(connection, structure_id))
 
 
@@ -239,11 +241,9 @@ def _listed(
     connection: sqlite3.Connection, structure_id: str | None
 ) -> Iterator[dict[str, object]]:
     found = connection.execute(
-        "SELECT h.id, h.structure_id, d.unique_id, h.action, h.state, h.code, h.attempts,"
+        "SELECT h.id, h.structure_id, d.unique_id, h.action, h.state, h.code, h.attempts,"  # noqa: S608 - ours
         " h.next_at FROM handover AS h JOIN document AS d ON d.id = h.document_id"
-        " WHERE (h.state = 'waiting' OR h.state = 'refused' AND h.id ="
-        " (SELECT max(b.id) FROM handover AS b WHERE b.document_id = h.document_id))"
-        " AND h.structure_id = coalesce(?, h.structure_id) ORDER BY h.id",
+        f" WHERE {_UNSETTLED} AND h.structure_id = coalesce(?, h.structure_id) ORDER BY h.id",
         (structure_id,),
     )
     for row in found:
@@ -266,10 +266,8 @@ def retry(connection: sqlite3.Connection, value: tuple[str | None, datetime]) ->
     """
     structure_id, at = value
     return connection.execute(
-        "UPDATE handover AS h SET state = 'waiting', code = '', next_at = ?, created_at = ?,"
+        "UPDATE handover AS h SET state = 'waiting', code = '', next_at = ?, created_at = ?,"  # noqa: S608 - ours
         " begun_at = iif(code = '', begun_at, NULL), answered_at = NULL"
-        " WHERE (h.state = 'waiting' OR h.state = 'refused' AND h.id ="
-        " (SELECT max(b.id) FROM handover AS b WHERE b.document_id = h.document_id))"
-        " AND structure_id = coalesce(?, structure_id)",
+        f" WHERE {_UNSETTLED} AND structure_id = coalesce(?, structure_id)",
         (micros(at), micros(at), structure_id),
     ).rowcount

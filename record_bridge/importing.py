@@ -223,7 +223,6 @@ def _local(table: str, row: Mapping[str, Any], wanted: Import, place: int) -> di
         values["imported_at"] = micros(wanted.at)
         # An archive proves nothing of who wrote what is in it: whoever reads it is told.
         values["marks"] = words({*str(values.get("marks") or "").split(), Mark.IMPORTED.value})
-        values["results_read"] = 0  # read from its octets here, in the sandbox
         values.setdefault("receipt", f"import:{micros(wanted.at)}")
         values.setdefault("position", place)
         values.setdefault("filed_at", values.get("received_at"))

@@ -4,6 +4,7 @@ Source: RULES §5.
 """
 
 import sqlite3
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +12,11 @@ from record_bridge.repository import micros
 
 LATE_HOURS: Final = (24, 72)
 """When an item that waits is told of again."""
+
+
+def by_name(found: Mapping[int, int]) -> dict[str, int]:
+    """The same counts by the names that the status and the log give them."""
+    return {f"quarantined_{hours}h": count for hours, count in found.items()}
 
 
 def late(connection: sqlite3.Connection, at: datetime) -> dict[int, int]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from certs.anchors import TrustAnchors
 from certs.crl_cache import CrlCache
@@ -110,19 +111,15 @@ class Opener:
         if self._trust is None:
             await self.refresh(at)
         request = OpenRequest(raw, self._settings.authserv_id, at, self._settings.environment)
-        pool = self._pool or await self.start()
-        opened = await pool.run(OPEN, request, self._trust, deadline_s=OPEN_DEADLINE_S)
+        opened = await self._run(OPEN, request, self._trust)
         if not isinstance(opened, Opened):
             raise SandboxError("result")
         return opened
 
     async def list_occurrences(self, raw: bytes) -> tuple[Occurrence, ...] | None:
         """What a raw message counts for; None when it cannot be opened at all."""
-        pool = self._pool or await self.start()
         try:
-            found: tuple[Occurrence, ...] = await pool.run(
-                LIST_OCCURRENCES, raw, deadline_s=OPEN_DEADLINE_S
-            )
+            found: tuple[Occurrence, ...] = await self._run(LIST_OCCURRENCES, raw)
         except SandboxError:
             return None
         return found
@@ -133,10 +130,7 @@ class Opener:
         Raises:
             SandboxError: the worker crashed, was too slow, or the code failed.
         """
-        pool = self._pool or await self.start()
-        found: tuple[AgendaAct, ...] = await pool.run(
-            READ_ACTS, content, deadline_s=OPEN_DEADLINE_S
-        )
+        found: tuple[AgendaAct, ...] = await self._run(READ_ACTS, content)
         return found
 
     async def results(self, content: bytes) -> tuple[LabResult, ...]:
@@ -145,11 +139,13 @@ class Opener:
         Raises:
             SandboxError: the worker crashed, was too slow, or the code failed.
         """
-        pool = self._pool or await self.start()
-        found: tuple[LabResult, ...] = await pool.run(
-            READ_RESULTS, content, deadline_s=OPEN_DEADLINE_S
-        )
+        found: tuple[LabResult, ...] = await self._run(READ_RESULTS, content)
         return found
+
+    async def _run(self, function: str, *arguments: Any) -> Any:
+        """Run one of FUNCTIONS in a worker. Any: each has its own arguments and result."""
+        pool = self._pool or await self.start()
+        return await pool.run(function, *arguments, deadline_s=OPEN_DEADLINE_S)
 
     def origin(self, structure: Structure, opened: Opened | None) -> Origin:
         """Who answers for a message (RULES §4)."""

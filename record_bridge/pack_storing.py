@@ -170,10 +170,7 @@ def acknowledge(connection: sqlite3.Connection, step: PackStep) -> None:
 
 def _takes_packs(connection: sqlite3.Connection, patient_id: int) -> None:
     """Hold a pack against what its patient said: an opposition to deposits covers packs too."""
-    closed_at = connection.execute(
-        "SELECT closed_at FROM patient WHERE id = ?", (patient_id,)
-    ).fetchone()[0]
-    if closed_at is not None:
+    if storing.is_closed(connection, patient_id):
         raise RecordStateError("record_closed")
     if storing.is_opposed(connection, patient_id):
         raise RecordStateError("opposed")

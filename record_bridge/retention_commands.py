@@ -16,7 +16,7 @@ Source: RULES §6, RULES §13, MSS-FACTS §6.4.
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -76,7 +76,7 @@ class RetentionCommands:
         if arguments.get("died"):
             born = life.civil_day(person["birth_date"], paris_day(step.at))
             died = life.civil_day(arguments["died"], paris_day(step.at), born=born).isoformat()
-        await self._commands.write(_close, _Step(**_values(step), died=died))
+        await self._commands.write(_close, replace(step, died=died))
         kept = await self._queries.of_patient(step.patient_id, step.at)
         return {"closed": True} | ({} if kept is None else _deadline(kept))
 
@@ -185,11 +185,6 @@ class RetentionCommands:
             int(person["id"]),
         )
         return step, person
-
-
-def _values(step: _Step) -> dict[str, Any]:
-    names = ("structure_id", "actor", "reason", "at", "patient_id")
-    return {name: getattr(step, name) for name in names}
 
 
 def _deadline(kept: KeptRecord) -> dict[str, Any]:

@@ -80,30 +80,23 @@ class RetentionQueries:
 
     async def of_patient(self, patient_id: int, at: datetime) -> KeptRecord | None:
         """Give until when one record is kept; None when there is none."""
-        row = await self._database.first(
-            select(patient.c.structure_id).where(patient.c.id == patient_id)
-        )
-        if row is None:
-            return None
-        found = await self._records(patient.c.id == patient_id, row.structure_id, at)
-        return found[0] if found else None
+        return await self._record(patient_id, at, _EVERYTHING)
 
     async def told_to(self, patient_id: int, at: datetime) -> KeptRecord | None:
         """Give until when a record is kept at least, by what hides from nobody.
 
         A hidden document must not move a day that its patient reads (RULES §7).
         """
+        shown = document.c.visibility.in_(("", Visibility.VISIBLE.value))
+        return await self._record(patient_id, at, shown)
+
+    async def _record(self, patient_id: int, at: datetime, counted: Any) -> KeptRecord | None:
         row = await self._database.first(
             select(patient.c.structure_id).where(patient.c.id == patient_id)
         )
         if row is None:
             return None
-        found = await self._records(
-            patient.c.id == patient_id,
-            row.structure_id,
-            at,
-            counted=document.c.visibility.in_(("", Visibility.VISIBLE.value)),
-        )
+        found = await self._records(patient.c.id == patient_id, row.structure_id, at, counted)
         return found[0] if found else None
 
     async def _records(

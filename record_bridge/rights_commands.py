@@ -18,7 +18,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from directory.errors import DirectoryError
@@ -27,7 +27,7 @@ from directory.model import Practitioner
 from record_bridge import rights_storing
 from record_bridge.commands import RecordCommands
 from record_bridge.errors import RecordStateError
-from record_bridge.formats.dtm import paris_day, paris_instant
+from record_bridge.formats.dtm import paris_day, paris_midnight
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.rights import (
     CONSENT_FOR,
@@ -263,7 +263,7 @@ class RightsCommands:
         until = _delegated_until(right)
         if right.actor.startswith(f"{ViewerKind.REPRESENTATIVE}:"):
             adult = majority_day(date.fromisoformat(str(person["birth_date"])))
-            until = min(until, paris_instant(datetime.combine(adult, time())).astimezone(UTC))
+            until = min(until, paris_midnight(adult))
         right = replace(right, until=until, code=_digest(code))
         return {"id": await self._commands.write(rights_storing.give, right), "code": code}
 

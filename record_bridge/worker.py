@@ -23,6 +23,7 @@ from certs.sandbox import SandboxPool
 from certs.tls import client_context
 from directory.database import Database
 from directory.lookup import Directory
+from record_bridge import lateness
 from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.archive_commands import ArchiveCommands
@@ -34,7 +35,6 @@ from record_bridge.handover_queue import choose
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.inbox import InboxLogin
 from record_bridge.late_results import AT_ONCE, read_late_results
-from record_bridge.lateness import late
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
 from record_bridge.model import Environment
@@ -297,9 +297,10 @@ class BridgeWorker:
         if self._told_late_at is not None and at - self._told_late_at < LATE_ALARM_EVERY:
             return
         self._told_late_at = at
-        for hours, count in (await self.record.read(late, at)).items():
+        found = await self.record.read(lateness.late, at)
+        for name, count in lateness.by_name(found).items():
             if count:
-                log.warning("quarantine_late", verdict=f"quarantined_{hours}h", count=count)
+                log.warning("quarantine_late", verdict=name, count=count)
 
     async def _start_pool(self) -> SandboxPool:
         return await self._stack.enter_async_context(SandboxPool(POOL_SIZE, functions=FUNCTIONS))

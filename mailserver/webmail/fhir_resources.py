@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from directory.codes import class_label
-from record_bridge.formats.dtm import paris_instant
+from record_bridge.formats.dtm import paris_midnight
 from record_bridge.life_queries import OwnEntry
 from record_bridge.model import ActKind, AgendaStatus
 from record_bridge.queries import (
@@ -247,7 +247,7 @@ def _times(
     if day is None:
         return {}
     after = (last or day) + timedelta(days=1)
-    return {"start": _instant(_midnight(day)), "end": _instant(_midnight(after))}
+    return {"start": _instant(paris_midnight(day)), "end": _instant(paris_midnight(after))}
 
 
 def immunizations(entries: Sequence[AgendaView], patient_id: int) -> list[Resource]:
@@ -320,10 +320,6 @@ def _versioned(resource: Resource, at: datetime | None = None) -> Resource:
 
 def _digest(text: str, ordinal: int) -> str:
     return hashlib.sha256(f"{text}\0{ordinal}".encode()).hexdigest()[:_DIGEST_CHARACTERS]
-
-
-def _midnight(day: date) -> datetime:
-    return paris_instant(datetime(day.year, day.month, day.day))  # noqa: DTZ001 - civil time
 
 
 def _instant(at: datetime) -> str:

@@ -9,7 +9,7 @@ Source: HL7 V3 DTR §TS, ITI TF-3 §4.2.3.1.7, RULES §8.
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 
 _DTM = re.compile(
     r"(?P<day>\d{4}(?:\d{2}(?:\d{2})?)?)(?P<time>\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,9})?)?)?)?"
@@ -38,7 +38,7 @@ class Dtm:
         """The instant, or that at which its day begins in France; None without a day."""
         if self.at is not None or self.day is None:
             return self.at
-        return paris_instant(datetime(self.day.year, self.day.month, self.day.day))  # noqa: DTZ001 - a wall clock
+        return paris_midnight(self.day)
 
 
 def parse_dtm(text: str | None) -> Dtm | None:
@@ -88,6 +88,11 @@ def paris_instant(clock: datetime) -> datetime:
     """The instant of a naive wall clock reading in France; the earlier when twofold."""
     reading = clock.replace(tzinfo=UTC)
     return reading - paris_offset_of_local(reading)
+
+
+def paris_midnight(day: date) -> datetime:
+    """The instant, in UTC, at which a civil day begins in France."""
+    return paris_instant(datetime.combine(day, time()))
 
 
 def paris_clock(at: datetime) -> datetime:
