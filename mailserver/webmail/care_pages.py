@@ -57,22 +57,21 @@ DECLARED: Final = (GrantKind.CARE_TEAM, GrantKind.CONSENT, *EMERGENCIES)
 
 @dataclass(frozen=True, slots=True)
 class CareRecord:
-    """A record as one professional has it before them."""
+    """A record as one professional has it before them.
+
+    Attributes:
+        is_open: whether there is something of it for them: the record, or a document of theirs.
+    """
 
     professional: Professional
     patient: PatientView
     opening: Decision
-    sees_any: bool
+    is_open: bool
 
     @property
     def prepares(self) -> bool:
         """Whether they may give its patient admission packs."""
         return may_prepare(self.opening)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is something of it for them: the record, or a document of theirs."""
-        return self.opening.is_shown or self.sees_any
 
 
 async def _patients(request: Request, visitor: Visitor) -> Response:
@@ -94,7 +93,7 @@ async def _list(request: Request, visitor: Visitor, more: Mapping[str, object]) 
                 continue
             followed[key] = known
             if may_prepare(opening):
-                prepared[key] = CareRecord(professional, known, opening, sees_any=False)
+                prepared[key] = CareRecord(professional, known, opening, is_open=True)
             if right.kind is GrantKind.ATTENDING:
                 rights = await services.queries.rights.of(key)
                 emergencies += [(known, each) for each in rights if each.kind in EMERGENCIES]
@@ -209,12 +208,9 @@ async def _record(
     if facts is None or patient is None:
         return None
     viewer = professional.viewer
-    return CareRecord(
-        professional,
-        patient,
-        may_open(facts, viewer, Part.DOCUMENTS),
-        await queries.sees_any(patient_id, viewer),
-    )
+    opening = may_open(facts, viewer, Part.DOCUMENTS)
+    is_open = opening.is_shown or await queries.sees_any(patient_id, viewer)
+    return CareRecord(professional, patient, opening, is_open)
 
 
 async def wanted_care(
