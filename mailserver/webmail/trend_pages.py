@@ -64,10 +64,9 @@ def _shown(trends: Trends, number: int) -> Mapping[str, object]:
     ]
     return {
         "shown": shown,
-        "total": len(trends.series),
         "cut": trends.cut,
         "opened": len(trends.series) <= OPENED,
-        "before": number - 1 if shown or number > 1 else 0,
+        "before": number - 1,
         "after": number + 1 if first + PAGE < len(trends.series) else 0,
         "number_of": number_of,
     }
