@@ -72,7 +72,7 @@ async def document_calendar(
                     end_at=entry.end_at,
                     place=entry.place,
                     tentative=entry.status == "proposed",
-                    reminded=entry.status == "proposed" and entry.reminder != "",
+                    reminded=entry.is_reminded,
                 ),
                 entry.changed_at,
             )

@@ -7,7 +7,7 @@ Source: RULES §7, RULES §8.
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -20,9 +20,9 @@ from directory.trail import append
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.model import ActKind, Viewer
-from record_bridge.prevention import Dose, Evidence, Person, PreventionItem, plan
+from record_bridge.prevention import Declared, Dose, Evidence, Person, PreventionItem, plan
 from record_bridge.prevention_calendar import Calendar, parse_calendar
-from record_bridge.queries import PatientView, RecordQueries
+from record_bridge.queries import AgendaView, PatientView, RecordQueries
 from record_bridge.repository import micros
 from record_bridge.schema import TRAIL
 
@@ -41,18 +41,22 @@ async def prevention(
     queries: RecordQueries, patient: PatientView, viewer: Viewer, today: date
 ) -> tuple[PreventionItem, ...]:
     """Every line of the calendar for one patient, as this viewer may know it."""
+    entries = await queries.agenda(patient.id, viewer)
+    return planned(patient, entries, await queries.declared(patient.id), today)
+
+
+def planned(
+    patient: PatientView, entries: Iterable[AgendaView], said: Iterable[Declared], today: date
+) -> tuple[PreventionItem, ...]:
+    """The same from what was read: the agenda as a viewer sees it, and what was declared."""
     calendar = national_calendar()
     doses, certificates = [], {}
-    for entry in await queries.agenda(patient.id, viewer):
+    for entry in entries:
         if entry.kind == ActKind.VACCINATION.value:
             doses.append(Dose(calendar.antigens.get(entry.atc, frozenset()), entry.day))
         elif entry.kind == ActKind.CERTIFICATE.value and entry.day is not None:
             certificates[entry.code] = entry.day
-    evidence = Evidence(
-        doses=tuple(doses),
-        declared=tuple(await queries.declared(patient.id)),
-        certificates=certificates,
-    )
+    evidence = Evidence(doses=tuple(doses), declared=tuple(said), certificates=certificates)
     born = date.fromisoformat(patient.birth_date)
     return plan(calendar, Person(born, patient.sex), evidence, today)
 

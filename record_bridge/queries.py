@@ -23,7 +23,7 @@ from record_bridge.lab_queries import LabQueries
 from record_bridge.lateness import late
 from record_bridge.life_queries import LifeQueries
 from record_bridge.listing import DocumentKind, Wanted, keys_of, page_of, seen_by
-from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
+from record_bridge.model import AgendaStatus, DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
 from record_bridge.repository import moment, moment_or_none, number_of, open_record
@@ -241,6 +241,11 @@ class AgendaView:
         if not self.source_unique_id:
             return self.id
         return number_of(f"{self.source_unique_id} {self.ordinal}")
+
+    @property
+    def is_reminded(self) -> bool:
+        """Whether who has to do it is reminded of its day (RULES §8)."""
+        return self.status == AgendaStatus.PROPOSED.value and self.reminder != ""
 
     @property
     def document_number(self) -> int:
