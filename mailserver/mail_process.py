@@ -63,7 +63,7 @@ from mailserver.webmail.http import (
     build_app,
     serve_web,
 )
-from mailserver.webmail.notify_pages import shown_documents
+from mailserver.webmail.notify_pages import reminded_lines, shown_documents
 from record_bridge.queries import RecordQueries
 
 log = structlog.get_logger("mailserver.mail_process")
@@ -261,7 +261,9 @@ async def _build(
 def _notify(parts: _Parts, tasks: Background) -> None:
     """Start telling people; what is wrong with it never keeps mail from being served."""
     shown = partial(shown_documents, parts.store, parts.queries)
-    views = Views(parts.queries.marks, shown)
+    off = frozenset(parts.settings.prevention_off)
+    agenda = partial(reminded_lines, parts.store, parts.queries, off)
+    views = Views(parts.queries.marks, shown, agenda)
     try:
         worker = notifier(parts.site, parts.settings, parts.store, views, now)
     except SiteError:

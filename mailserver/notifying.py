@@ -67,5 +67,6 @@ def notifier(
         relay_of(site, settings.notify, settings.host),
         Letterhead(settings.notify.sender, site_address(settings)),
         timedelta(minutes=settings.notify.every_minutes),
+        remind_from_hour=settings.notify.remind_from_hour,
     )
     return Notifier(store, wanted, views=views, clock=clock)

@@ -264,7 +264,9 @@ class NotifySettings(_Strict):
     sender: str = Field(max_length=254)
     """The address that notifications are from."""
     every_minutes: int = Field(default=60, ge=1, le=7 * 24 * 60)
-    """One person is told at most once in so many minutes."""
+    """One person is told of news at most once in so many minutes."""
+    remind_from_hour: int = Field(default=8, ge=0, le=23)
+    """Nobody is reminded of their agenda earlier in the day, in France."""
 
     @model_validator(mode="after")
     def _is_usable(self) -> Self:

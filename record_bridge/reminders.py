@@ -49,8 +49,15 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """What is to be told now, empty for nothing, and when there is more if nothing changes."""
+    """What is to be told now.
 
+    Attributes:
+        on: the civil day in France that now is.
+        lines: empty for nothing.
+        again_at: when there is more, if nothing changes; None for never.
+    """
+
+    on: date
     lines: frozenset[Name]
     again_at: datetime | None
 
@@ -69,7 +76,7 @@ def reminder(lines: Iterable[Line], memory: Memory, at: datetime, from_hour: int
     moments = [(line.name, _moment(line, memory, at, from_hour)) for line in lines]
     later = [moment for _, moment in moments if moment is not None and moment > at]
     now = frozenset(name for name, moment in moments if moment is not None and moment <= at)
-    return Reminder(now, min(later, default=None))
+    return Reminder(paris_day(at), now, min(later, default=None))
 
 
 def _moment(line: Line, memory: Memory, at: datetime, from_hour: int) -> datetime | None:

@@ -10,7 +10,7 @@ Source: RULES §14, MSS-FACTS §7.1.
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -40,6 +40,7 @@ _MESSAGE: Final = "un nouveau message dans votre messagerie de santé"
 _MESSAGES: Final = "de nouveaux messages dans votre messagerie de santé"
 _DOCUMENT: Final = "un nouveau document dans votre dossier de santé"
 _DOCUMENTS: Final = "de nouveaux documents dans votre dossier de santé"
+_REMINDER: Final = "Votre agenda de santé a un rappel. Connectez-vous pour le lire."
 _FOOT: Final = (
     "Pour ne plus recevoir ces courriels, connectez-vous et ouvrez la page « Être prévenu ».\n"
     "Ne répondez pas à ce courriel : personne ne le lit.\n"
@@ -52,13 +53,19 @@ class NotPersonalAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What its holder has not been told of: how many visible messages and documents."""
+    """What its holder has not been told of.
+
+    Attributes:
+        messages: how many visible ones; documents: likewise.
+        reminder: something in their agenda is due.
+    """
 
     messages: int = 0
     documents: int = 0
+    reminder: bool = False
 
     def __bool__(self) -> bool:
-        return self.messages > 0 or self.documents > 0
+        return self.messages > 0 or self.documents > 0 or self.reminder
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +119,22 @@ def code_digest(typed: str) -> bytes:
 
 
 def announcement(news: News) -> str:
-    """Give the one sentence that says what is new.
+    """Give the sentences that say what is new, and that there is a reminder, a line for each.
 
     Raises:
-        ValueError: nothing is.
+        ValueError: there is nothing to say.
     """
     said = []
     if news.messages:
         said.append(_MESSAGE if news.messages == 1 else _MESSAGES)
     if news.documents:
         said.append(_DOCUMENT if news.documents == 1 else _DOCUMENTS)
-    if not said:
-        raise ValueError("nothing is new")
     read = "le" if news.messages + news.documents == 1 else "les"
-    return f"Vous avez {' et '.join(said)}. Connectez-vous pour {read} lire."
+    lines = [f"Vous avez {' et '.join(said)}. Connectez-vous pour {read} lire."] if said else []
+    lines += [_REMINDER] if news.reminder else []
+    if not lines:
+        raise ValueError("nothing is new")
+    return "\n".join(lines)
 
 
 def notification(news: News, head: Letterhead) -> str:
@@ -142,6 +151,15 @@ def confirmation(code: str, head: Letterhead) -> str:
         "Le code est bon vingt-quatre heures ; seul le dernier reçu est bon.\n"
         "Si ce n'est pas vous, ne faites rien : sans ce code, rien d'autre ne vous sera envoyé.\n"
     )
+
+
+def reminder_id(head: Letterhead, mailbox_id: int, day: date) -> str:
+    """Name the mail that reminds somebody on a day: sent once more, it is the same message.
+
+    It is a digest, so that it says nothing of whose mailbox it is about.
+    """
+    told = f"pli reminder v1 {head.site} {mailbox_id} {day.isoformat()}"
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Telling people that something is new: who is due, what is news to them, and sending it.
+"""Telling people that something is new, or due in their agenda: who, of what, and sending it.
 
 Invariants: what is news is asked of the same pages' decisions at the moment of sending, so that
 what is held, hidden or hidden meanwhile causes nothing; that question is put only where something
-changed since it was last answered, and to everybody a few times a day, because a mark cannot know
-of what time alone changes; marks move after the relay's answer, so a
-crash tells twice rather than never; a failure is kept with its address and touches no mail.
+changed since it was last answered, where its answer said when to put it again, and to everybody a
+few times a day, because a mark cannot know of what time alone changes; marks move after the
+relay's answer, so a crash tells twice rather than never (a reminder then as the same message, by
+its Message-ID); a failure is kept with its address and touches no mail.
 
 Source: RULES §7, RULES §14.
 """
@@ -34,10 +35,12 @@ from mailserver.notify.texts import (
     is_over,
     next_try,
     notification,
+    reminder_id,
 )
 from mailserver.store.changes import NOTIFY
 from mailserver.store.database import MailStore
-from mailserver.store.notify import Marks, NotifyAddress, SentCode, Settlement
+from mailserver.store.notify import Marks, NotifyAddress, Reminded, SentCode, Settlement
+from record_bridge.reminders import Line, Memory, Reminder, reminder
 
 log = structlog.get_logger("mailserver.notify")
 
@@ -53,6 +56,9 @@ RecordMarks = Callable[[Sequence[str]], Awaitable[Mapping[str, Hashable]]]
 Shown = Callable[[int], Awaitable[frozenset[int]]]
 """Gives the documents that a mailbox's holder may see in their record; empty without one."""
 
+Agenda = Callable[[int, datetime], Awaitable[Sequence[Line]]]
+"""Gives the lines of which a mailbox's holder may be reminded at a moment; empty without any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Views:
@@ -60,14 +66,25 @@ class Views:
 
     marks: RecordMarks
     shown: Shown
+    agenda: Agenda
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """When an address was last asked about, and what its mailbox and record were like then."""
+    """What mailbox and record were like when asked about, and when to ask although unchanged."""
 
     mark: Hashable
-    at: datetime
+    again_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What somebody is to be told, what they know then, and when there may be more of it."""
+
+    news: News
+    marks: Marks
+    reminded: Reminded | None
+    again_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +93,14 @@ class NotifierSettings:
 
     Attributes:
         at_a_time: addresses that a round asks about at most.
+        remind_from_hour: 0 to 23, in France: nobody is reminded earlier in the day.
     """
 
     relay: Relay
     head: Letterhead
     every: timedelta
     at_a_time: int = AT_A_TIME
+    remind_from_hour: int = 8
 
 
 class Notifier:
@@ -124,10 +143,10 @@ class Notifier:
         while True:
             rows = await self._store.notify.due(at, after=after, many=many)
             candidates = await self._candidates(rows, at)
-            for row, asked in candidates[:left]:
+            for row, mark in candidates[:left]:
                 try:
-                    await self._serve(row)
-                    self._asked[row.mailbox_id] = asked
+                    again_at = await self._serve(row)
+                    self._asked[row.mailbox_id] = _Asked(mark, again_at)
                 except RelayError as error:
                     await self._failed(row, error)
                     if not error.reply:
@@ -143,63 +162,98 @@ class Notifier:
 
     async def _candidates(
         self, rows: Sequence[NotifyAddress], at: datetime
-    ) -> list[tuple[NotifyAddress, _Asked]]:
-        """Give those of them that may have news, with what is remembered when they are served."""
+    ) -> list[tuple[NotifyAddress, Hashable]]:
+        """Give those of them that may have news, with the mark by which that is known."""
         inboxes = await self._store.notify.inboxes(row.mailbox_id for row in rows)
         records = await self._views.marks([each.address for each in inboxes.values()])
-        found = []
+        found: list[tuple[NotifyAddress, Hashable]] = []
         for row in rows:
             inbox = inboxes.get(row.mailbox_id)
-            mark = (inbox, None if inbox is None else records.get(inbox.address))
+            record = None if inbox is None else records.get(inbox.address)
+            mark = (inbox, record, row.reminds)
             before = self._asked.get(row.mailbox_id)
             if (
                 row.confirmed_at is None
                 or before is None
                 or before.mark != mark
-                or at - before.at >= ASKED_AGAIN
+                or at >= before.again_at
             ):
-                found.append((row, _Asked(mark, at)))
+                found.append((row, mark))
         return found
 
-    async def _serve(self, row: NotifyAddress) -> None:
+    async def _serve(self, row: NotifyAddress) -> datetime:
+        """Tell somebody what there is to tell, and say when there may be more."""
         if row.confirmed_at is None:
             await self._send_code(row)
-            return
-        news, marks = await self._news(row)
-        if news and await self._stands(row):
-            text = notification(news, self._settings.head)
-            await self._send(row, SUBJECT, text)
-            await self._settle(row, marks)
+            return self._clock() + ASKED_AGAIN
+        found = await self._found(row)
+        if found.news:
+            if not await self._stands(row):
+                return self._clock()
+            name = self._message_id(row, found.reminded)
+            await self._send(row, SUBJECT, notification(found.news, self._settings.head), name)
+            await self._settle(row, found)
             log.info("notified", mailbox_id=row.mailbox_id)
+        return found.again_at
 
-    async def _news(self, row: NotifyAddress) -> tuple[News, Marks]:
-        uid, unread = await self._store.notify.inbox(row.mailbox_id, row.inbox_uid)
-        shown = await self._views.shown(row.mailbox_id)
-        fresh = shown - await self._store.notify.known(row.mailbox_id) if shown else shown
-        return News(unread, len(fresh)), Marks(uid, fresh)
+    async def _found(self, row: NotifyAddress) -> _Found:
+        """Ask what is news, unless that was told a short while ago, and what is due."""
+        at = self._clock()
+        again_at = [at + ASKED_AGAIN]
+        unread, marks = 0, Marks(0, frozenset())
+        if row.next_at <= at:
+            uid, unread = await self._store.notify.inbox(row.mailbox_id, row.inbox_uid)
+            shown = await self._views.shown(row.mailbox_id)
+            known = await self._store.notify.known(row.mailbox_id) if shown else shown
+            marks = Marks(uid, shown - known)
+        else:
+            again_at.append(row.next_at)
+        due = await self._due(row, at)
+        if due.again_at is not None:
+            again_at.append(due.again_at)
+        return _Found(
+            News(unread, len(marks.documents), bool(due.lines)),
+            marks,
+            Reminded(due.on, due.lines) if due.lines else None,
+            min(again_at),
+        )
+
+    async def _due(self, row: NotifyAddress, at: datetime) -> Reminder:
+        lines = await self._views.agenda(row.mailbox_id, at) if row.reminds else ()
+        told = await self._store.notify.reminded(row.mailbox_id) if lines else frozenset()
+        memory = Memory(row.reminded_on, told)
+        return reminder(lines, memory, at, self._settings.remind_from_hour)
 
     async def _stands(self, row: NotifyAddress) -> bool:
-        """Say whether the address was not withdrawn or changed meanwhile."""
-        found = await self._store.notify.find(row.mailbox_id)
-        return found is not None and found.address == row.address
+        """Say whether the address was not withdrawn or changed meanwhile, nor what it is for."""
+        now = await self._store.notify.find(row.mailbox_id)
+        return now is not None and (now.address, now.reminds) == (row.address, row.reminds)
+
+    def _message_id(self, row: NotifyAddress, reminded: Reminded | None) -> str:
+        if reminded is None:
+            return secrets.token_hex(16)
+        return reminder_id(self._settings.head, row.mailbox_id, reminded.on)
 
     async def _send_code(self, row: NotifyAddress) -> None:
         code = code_of(secrets.token_bytes(CODE_SIGNS))
         if await self._stands(row):
-            await self._send(row, CONFIRM_SUBJECT, confirmation(code, self._settings.head))
+            text = confirmation(code, self._settings.head)
+            await self._send(row, CONFIRM_SUBJECT, text, secrets.token_hex(16))
             until = self._clock() + CODE_LIVES
             await self._store.notify.keep_code(SentCode(row, code_digest(code), until))
 
-    async def _send(self, row: NotifyAddress, subject: str, text: str) -> None:
+    async def _send(self, row: NotifyAddress, subject: str, text: str, message_id: str) -> None:
         head = self._settings.head
-        letter = Letter(row.address, subject, text, secrets.token_hex(16), self._clock())
+        letter = Letter(row.address, subject, text, message_id, self._clock())
         await self._settings.relay.send(head.sender, row.address, encode(letter, head))
 
     async def _settle(
-        self, row: NotifyAddress, marks: Marks, failed_at: datetime | None = None
+        self, row: NotifyAddress, found: _Found, failed_at: datetime | None = None
     ) -> None:
-        next_at = self._clock() + self._settings.every
-        await self._store.notify.settle(Settlement(row, marks, next_at, failed_at))
+        at = self._clock()
+        next_at = at + self._settings.every if row.next_at <= at else row.next_at
+        told = Settlement(row, found.marks, next_at, failed_at, found.reminded)
+        await self._store.notify.settle(told)
 
     async def _failed(self, row: NotifyAddress, error: RelayError) -> None:
         at = self._clock()
@@ -214,5 +268,4 @@ class Notifier:
         if row.confirmed_at is None:
             await self._store.notify.keep_code(SentCode(row, b"", at, at))
             return
-        _, marks = await self._news(row)
-        await self._settle(row, marks, at)
+        await self._settle(row, await self._found(row), at)

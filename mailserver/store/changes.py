@@ -16,7 +16,7 @@ from directory.database import Database
 OUTBOX = 0
 """The channel of the outbound queue; no mailbox has this id."""
 NOTIFY = -1
-"""The channel of addresses that wait for their code; no mailbox has this id."""
+"""The channel of addresses that wait for their code, or chose reminders; no mailbox's id."""
 
 V = TypeVar("V")
 R = TypeVar("R")

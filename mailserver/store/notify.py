@@ -2,8 +2,9 @@
 
 Invariants: an address is used once its code was typed, and forgotten when it is withdrawn; what is
 news is what lies beyond the marks (the INBOX's last UID told of, the documents known), and the
-marks move only when it was told or given up, so nothing is lost to a crash; registering,
-confirming and withdrawing are each one transaction with its trail event, which holds no address.
+marks move only when it was told or given up, so nothing is lost to a crash; so does what is known
+of reminders (the day of the last one, the lines it told); registering, confirming, choosing and
+withdrawing are each one transaction with its trail event, which holds no address.
 
 Source: RULES §14.
 """
@@ -12,7 +13,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select
@@ -29,6 +30,7 @@ from mailserver.store.schema import (
     MAILBOX,
     NOTIFY_ADDRESS,
     NOTIFY_KNOWN,
+    NOTIFY_REMINDED,
     TRAIL,
 )
 
@@ -44,7 +46,10 @@ _COLUMNS = (
     _TABLE.inbox_uid,
     _TABLE.attempts,
     _TABLE.failing_since,
+    _TABLE.next_at,
     _TABLE.failed_at,
+    _TABLE.reminds,
+    _TABLE.reminded_on,
 )
 _ONE = select(*_COLUMNS).where(
     _TABLE.mailbox_id == bindparam("mailbox_id"), _TABLE.address.is_not(None)
@@ -53,7 +58,7 @@ _DUE = (
     select(*_COLUMNS)
     .where(
         _TABLE.address.is_not(None),
-        _TABLE.next_at <= bindparam("at"),
+        (_TABLE.next_at <= bindparam("at")) | ((_TABLE.reminds == 1) & (_TABLE.attempts == 0)),
         _TABLE.mailbox_id > bindparam("after"),
         _TABLE.confirmed_at.is_not(None) | _TABLE.code_digest.is_(None),
     )
@@ -79,6 +84,9 @@ _MARKS = (
 )
 _KNOWN = select(NOTIFY_KNOWN.c.document_id).where(
     NOTIFY_KNOWN.c.mailbox_id == bindparam("mailbox_id")
+)
+_REMINDED = select(NOTIFY_REMINDED.c.line, NOTIFY_REMINDED.c.day).where(
+    NOTIFY_REMINDED.c.mailbox_id == bindparam("mailbox_id")
 )
 
 _ASKED: Final = "SELECT asks, asks_from FROM notify_address WHERE mailbox_id = ?"
@@ -107,21 +115,31 @@ _CONFIRM: Final = (
 )
 _WITHDRAW: Final = (
     "UPDATE notify_address SET address = NULL, confirmed_at = NULL, code_digest = NULL,"
-    " code_until = NULL, attempts = 0, failing_since = NULL, failed_at = NULL"
-    " WHERE mailbox_id = ? AND address IS NOT NULL"
+    " code_until = NULL, attempts = 0, failing_since = NULL, failed_at = NULL, reminds = 0,"
+    " reminded_on = NULL WHERE mailbox_id = ? AND address IS NOT NULL"
 )
+_CHOICE: Final = (
+    "SELECT reminds FROM notify_address WHERE mailbox_id = ? AND confirmed_at IS NOT NULL"
+)
+_CHOOSE: Final = "UPDATE notify_address SET reminds = ? WHERE mailbox_id = ?"
 _FORGET: Final = (
     "UPDATE notify_address SET address = NULL, code_digest = NULL, code_until = NULL,"
-    " failed_at = NULL WHERE confirmed_at IS NULL AND code_until < ?"
+    " failed_at = NULL, reminds = 0 WHERE confirmed_at IS NULL AND code_until < ?"
 )
 _FORGET_KNOWN: Final = "DELETE FROM notify_known WHERE mailbox_id = ?"
+_FORGET_REMINDED: Final = "DELETE FROM notify_reminded WHERE mailbox_id = ?"
+_FORGET_PAST: Final = "DELETE FROM notify_reminded WHERE day < ?"
 _LEARN: Final = (
     "INSERT INTO notify_known (mailbox_id, document_id) SELECT :mailbox_id, value"
     " FROM json_each(:documents) WHERE true ON CONFLICT DO NOTHING"
 )
+_REMIND: Final = (
+    "INSERT INTO notify_reminded (mailbox_id, line, day) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+)
 _SETTLE: Final = (
     "UPDATE notify_address SET inbox_uid = max(inbox_uid, :uid), attempts = 0,"
-    " failing_since = NULL, next_at = :next_at, failed_at = :failed_at"
+    " failing_since = NULL, next_at = :next_at, failed_at = :failed_at,"
+    " reminded_on = coalesce(:reminded_on, reminded_on)"
     " WHERE mailbox_id = :mailbox_id AND address = :address"
 )
 _PUT_OFF: Final = (
@@ -133,7 +151,14 @@ _PUT_OFF: Final = (
 
 @dataclass(frozen=True, slots=True)
 class NotifyAddress:
-    """Where a mailbox's holder is told; ``code_digest`` is None until a code was sent."""
+    """Where a mailbox's holder is told.
+
+    Attributes:
+        code_digest: None until a code was sent.
+        next_at: nothing new is told before; a reminder is, unless something could not be sent.
+        reminds: whether they asked to be reminded of their agenda.
+        reminded_on: civil day in France of the last reminder.
+    """
 
     mailbox_id: int
     address: str
@@ -144,7 +169,10 @@ class NotifyAddress:
     inbox_uid: int
     attempts: int
     failing_since: datetime | None
+    next_at: datetime
     failed_at: datetime | None
+    reminds: bool
+    reminded_on: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +223,31 @@ class SentCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Reminded:
+    """A reminder: the civil day on which it was told, and the lines, each a number and a day."""
+
+    on: date
+    lines: frozenset[tuple[int, date]]
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
-    """Something told or given up: the new marks, and before when nothing more is sent."""
+    """Something told or given up: the new marks, and before when nothing new is sent."""
 
     row: NotifyAddress
     marks: Marks
     next_at: datetime
     failed_at: datetime | None = None
+    reminded: Reminded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whether the holder of a mailbox is reminded of their agenda from now on."""
+
+    mailbox_id: int
+    reminds: bool
+    event: AuditEvent
 
 
 class NotifyAddresses:
@@ -248,6 +294,11 @@ class NotifyAddresses:
         rows = await fetch_all(self._database, _KNOWN, {"mailbox_id": mailbox_id})
         return frozenset(int(row[0]) for row in rows)
 
+    async def reminded(self, mailbox_id: int) -> frozenset[tuple[int, date]]:
+        """Give the lines of the agenda that were told: each a number and its day."""
+        rows = await fetch_all(self._database, _REMINDED, {"mailbox_id": mailbox_id})
+        return frozenset((int(row[0]), date.fromisoformat(row[1])) for row in rows)
+
     async def register(self, wanted: Registration) -> bool:
         """Take an address in place of the one before; False when too many were asked for."""
         return await self._commits.run(_register, wanted, lambda done: (NOTIFY,) if done else ())
@@ -260,13 +311,17 @@ class NotifyAddresses:
         """Confirm an address by its code; False when it is wrong, too late or tried too often."""
         return await self._database.write(_confirm, typed)
 
+    async def choose(self, choice: Choice) -> bool:
+        """Note who is reminded of their agenda; False for a mailbox without confirmed address."""
+        return await self._commits.run(_choose, choice, lambda done: (NOTIFY,) if done else ())
+
     async def withdraw(self, mailbox_id: int, event: AuditEvent) -> bool:
         """Forget a mailbox's address, and say whether there was one."""
         return await self._database.write(_withdraw, (mailbox_id, event))
 
     async def forget(self, before: datetime) -> None:
-        """Let go of addresses that nobody confirmed while their code was good."""
-        await self._database.write(_forget, to_micros(before))
+        """Let go of addresses whose code nobody typed while it was good, and of past days."""
+        await self._database.write(_forget, before)
 
     async def settle(self, told: Settlement) -> None:
         """Note that something was told or given up."""
@@ -285,7 +340,8 @@ class NotifyAddresses:
 
 def _address(row: Sequence[Any]) -> NotifyAddress:
     """Any: columns."""
-    mailbox_id, address, confirmed, digest, until, wrong, uid, attempts, since, failed = row
+    mailbox_id, address, confirmed, digest, until, wrong, uid, attempts, *rest = row
+    since, next_at, failed, reminds, reminded_on = rest
     return NotifyAddress(
         mailbox_id,
         address,
@@ -296,7 +352,10 @@ def _address(row: Sequence[Any]) -> NotifyAddress:
         uid,
         attempts,
         _moment(since),
+        from_micros(next_at),
         _moment(failed),
+        bool(reminds),
+        None if reminded_on is None else date.fromisoformat(reminded_on),
     )
 
 
@@ -360,16 +419,31 @@ def _withdraw(connection: sqlite3.Connection, value: tuple[int, AuditEvent]) -> 
     if not connection.execute(_WITHDRAW, (mailbox_id,)).rowcount:
         return False
     connection.execute(_FORGET_KNOWN, (mailbox_id,))
+    connection.execute(_FORGET_REMINDED, (mailbox_id,))
     trail.append(connection, TRAIL, (event,))
     return True
 
 
-def _forget(connection: sqlite3.Connection, before: int) -> None:
-    connection.execute(_FORGET, (before,))
+def _choose(connection: sqlite3.Connection, choice: Choice) -> bool:
+    row = connection.execute(_CHOICE, (choice.mailbox_id,)).fetchone()
+    if row is None:
+        return False
+    if bool(row[0]) != choice.reminds:
+        connection.execute(_CHOOSE, (int(choice.reminds), choice.mailbox_id))
+        trail.append(connection, TRAIL, (choice.event,))
+    return True
+
+
+def _forget(connection: sqlite3.Connection, before: datetime) -> None:
+    connection.execute(_FORGET, (to_micros(before),))
+    yesterday = (before - timedelta(days=1)).date()  # in UTC, behind France
+    connection.execute(_FORGET_PAST, (yesterday.isoformat(),))
 
 
 def _settle(connection: sqlite3.Connection, told: Settlement) -> None:
+    reminded = told.reminded
     values = {
+        "reminded_on": None if reminded is None else reminded.on.isoformat(),
         "uid": told.marks.uid,
         "next_at": to_micros(told.next_at),
         "failed_at": None if told.failed_at is None else to_micros(told.failed_at),
@@ -378,8 +452,15 @@ def _settle(connection: sqlite3.Connection, told: Settlement) -> None:
     }
     if connection.execute(_SETTLE, values).rowcount and told.row.confirmed_at is not None:
         _learn(connection, told.row.mailbox_id, told.marks)
+        if reminded is not None:
+            _remember(connection, told.row.mailbox_id, reminded)
 
 
 def _learn(connection: sqlite3.Connection, mailbox_id: int, marks: Marks) -> None:
     values = {"mailbox_id": mailbox_id, "documents": json.dumps(sorted(marks.documents))}
     connection.execute(_LEARN, values)
+
+
+def _remember(connection: sqlite3.Connection, mailbox_id: int, reminded: Reminded) -> None:
+    rows = [(mailbox_id, line, day.isoformat()) for line, day in sorted(reminded.lines)]
+    connection.executemany(_REMIND, rows)

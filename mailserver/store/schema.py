@@ -476,6 +476,8 @@ NOTIFY_ADDRESS = Table(
     Column("failing_since", _ID),
     Column("next_at", _ID, nullable=False),  # nothing is sent before
     Column("failed_at", _ID),  # when something was given up
+    Column("reminds", Integer, nullable=False, server_default="0"),  # of the agenda, when asked
+    Column("reminded_on", Text),  # AAAA-MM-JJ in France: one reminder a day
     sqlite_with_rowid=False,
 )
 """Where the holder of a mailbox is told that something is new; one row a mailbox, kept when the
@@ -490,6 +492,16 @@ NOTIFY_KNOWN = Table(
     sqlite_with_rowid=False,
 )
 """Documents that were visible to a mailbox's holder when they were last told."""
+
+NOTIFY_REMINDED = Table(
+    "notify_reminded",
+    METADATA,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("day", Text, primary_key=True),  # AAAA-MM-JJ, of the line
+    Column("line", _ID, primary_key=True),  # its number in the agenda
+    sqlite_with_rowid=False,
+)
+"""Lines of an agenda that its patient was reminded of, until their day is over."""
 
 SENT_RECIPIENT = Table(
     "sent_recipient",

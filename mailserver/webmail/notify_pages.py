@@ -6,6 +6,7 @@ only, and is in no URL. The page is about the visitor's own mailbox, whatever re
 Source: RULES §14.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -29,7 +30,9 @@ from mailserver.store.notify import Confirmation, Marks, Registration
 from mailserver.webmail.pages import render
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
-from record_bridge.queries import RecordQueries, Viewer, ViewerKind
+from record_bridge.queries import PatientView, RecordQueries, Viewer, ViewerKind
+from record_bridge.reminder_record import remindable
+from record_bridge.reminders import Line
 
 PATH: Final = "/prevenir"
 _SAID: Final = {
@@ -52,14 +55,40 @@ async def shown_documents(
         queries: the record, which decides.
         mailbox_id: a patient's; a professional's has no record, nor has an unknown one.
     """
-    mailbox = await store.accounts.mailbox_by_id(mailbox_id)
-    if mailbox is None or mailbox.type is not MailboxType.PAT:
-        return frozenset()
-    patient = await queries.patient_by_address(mailbox.structure_id, mailbox.address)
+    patient = await _patient(queries, await store.accounts.mailbox_by_id(mailbox_id))
     if patient is None:
         return frozenset()
     viewer = Viewer(ViewerKind.PATIENT, str(patient.id))
     return await queries.keys(patient.id, viewer)
+
+
+async def reminded_lines(
+    store: MailStore,
+    queries: RecordQueries,
+    prevention_off: Collection[str],
+    mailbox_id: int,
+    at: datetime,
+) -> Sequence[Line]:
+    """Give the lines of the agenda of which a mailbox's holder may be reminded (RULES §8).
+
+    Args:
+        store: the mail database.
+        queries: the record, which decides.
+        prevention_off: structures that do not show the prevention calendar.
+        mailbox_id: like ``shown_documents``; a closed one is nobody's any more.
+        at: aware UTC now.
+    """
+    mailbox = await store.accounts.mailbox_by_id(mailbox_id)
+    patient = await _patient(queries, mailbox)
+    if mailbox is None or mailbox.closed or patient is None:
+        return ()
+    return await remindable(queries, patient, at, prevention_off)
+
+
+async def _patient(queries: RecordQueries, mailbox: Mailbox | None) -> PatientView | None:
+    if mailbox is None or mailbox.type is not MailboxType.PAT:
+        return None
+    return await queries.patient_by_address(mailbox.structure_id, mailbox.address)
 
 
 def _own_mailbox(services: WebmailServices, visitor: Visitor) -> Mailbox:

@@ -67,6 +67,7 @@ def test_ports_alone_make_a_site(tmp_path: Path) -> None:
         pytest.param(
             {"notify": NOTIFY | {"every_minutes": 10081}}, id="told after more than a week"
         ),
+        pytest.param({"notify": NOTIFY | {"remind_from_hour": 24}}, id="reminders at no hour"),
         pytest.param({"notify": NOTIFY | {"authority": "root.pem"}}, id="authority somewhere"),
         pytest.param({"notify": NOTIFY | {"password": "x"}}, id="password in the settings"),
         pytest.param({"routes": {"a.test": "host"}}, id="route without port"),
@@ -106,6 +107,7 @@ def test_a_relay_of_notifications_is_a_host_and_a_sender(tmp_path: Path) -> None
 
     assert notify is not None
     assert (notify.port, notify.tls.value, notify.every_minutes) == (587, "starttls", 60)
+    assert notify.remind_from_hour == 8
 
 
 def test_the_refusal_names_the_key_and_not_its_value(tmp_path: Path) -> None:

@@ -5,79 +5,42 @@ The relay is a small SMTP server of the tests; everything else is the site's own
 Source: RULES §7, RULES §14, RFC 3207 §4.
 """
 
-import re
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes, policy
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from certs.issue import PracticePki
-from certs.tls import server_context
-from directory.audit_event import AuditEvent
-from directory.codes import MailboxType
 from mailserver.health import State, check_notify
-from mailserver.notify.relay import Relay
-from mailserver.notify.texts import ASKS, TRIES, Letterhead
-from mailserver.notify.worker import ASKED_AGAIN, Notifier, NotifierSettings, Views
+from mailserver.notify.texts import ASKS, TRIES
+from mailserver.notify.worker import ASKED_AGAIN
 from mailserver.settings import NotifySettings, NotifyTls, Ports, Settings, Site
-from mailserver.store.model import Flag, FlagChange, FlagMode, NewMailbox
-from mailserver.store.notify import Confirmation, Marks, Registration, SentCode
-from mailserver.webmail.notify_pages import shown_documents
-from tests.support.capture_peer import OFFER, CapturePeer, Odd, Taken, capture
+from mailserver.store.model import Flag, FlagChange, FlagMode
+from tests.support.capture_peer import OFFER, CapturePeer, Odd, Taken
 from tests.support.cda import PDF, CdaSpec
 from tests.support.mailsite import AT, DOCTOR, PATIENT
 from tests.support.mailstore import watch_reads
-from tests.support.webmail import Webmail, token_of, webmail
-
-OUTSIDE = "zzcanary.nom@ailleurs.example"
-HEAD = Letterhead("prevenir@operateur.example", "https://pli.example/")
-HOUR = timedelta(hours=1)
-LETTER = (
-    b"From: Dr Martin <lab@chu.test>\r\nTo: <%b>\r\nSubject: ZZCANARY\r\n"
-    b"Message-ID: <%d@chu.test>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nZZCANARY\r\n"
+from tests.support.notifying import (
+    HEAD,
+    OUTSIDE,
+    Asking,
+    Relaying,
+    code_in,
+    issue,
+    mailbox_id,
+    notifier,
+    post,
+    receive,
+    settle_in,
+    subscribe,
 )
-
-
-@dataclass
-class Relaying:
-    """A relay that takes mail over TLS, and what is needed to speak to it."""
-
-    folder: Path
-    peer: CapturePeer = field(default_factory=CapturePeer)
-    port: int = 0
-
-    def relay(self, **other: Any) -> Relay:
-        values: dict[str, Any] = {
-            "host": "localhost", "port": self.port, "implicit_tls": self.peer.implicit_tls,
-            "authority": self.folder / "root.pem", "login": None, "ehlo_name": "pli.example",
-        }  # fmt: skip
-        return Relay(**values | other)
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        context = server_context(self.folder / "server.pem", self.folder / "server.key")
-        async with capture(self.peer, context, self.port) as self.port:
-            yield
-
-    def texts(self) -> list[str]:
-        """What was taken, read as a person's program reads it."""
-        read = [message_from_bytes(each.octets, policy=policy.default) for each in self.peer.taken]
-        return [each.get_content() for each in read]  # type: ignore[attr-defined] # of a default policy
+from tests.support.webmail import webmail
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    folder, at = tmp_path_factory.mktemp("relay"), datetime.now(UTC)
-    pki = PracticePki.create(at, "PRATIQUE")
-    pki.write(folder, at, pki.issue_server(at, ["localhost"], {"CN": "localhost", "C": "FR"}))
-    return folder
+    return issue(tmp_path_factory.mktemp("relay"))
 
 
 @pytest.fixture
@@ -91,50 +54,6 @@ async def relaying(certificates):
 async def site(tmp_path):
     async with webmail(tmp_path) as opened:
         yield opened
-
-
-def notifier(site: Webmail, relaying: Relaying, **other: Any) -> Notifier:
-    return Notifier(
-        site.mail.store,
-        NotifierSettings(relaying.relay(**other), HEAD, HOUR),
-        views=Views(site.queries.marks, partial(shown_documents, site.mail.store, site.queries)),
-        clock=site.clock,
-    )
-
-
-async def post(client: Any, path: str, **fields: str) -> str:
-    data = {"csrf": token_of((await client.get("/prevenir")).text)} | fields
-    answer = await client.post(path, data=data)
-    assert answer.status_code == 303
-    return str(answer.headers["location"]).partition("?dit=")[2]
-
-
-def code_in(text: str) -> str:
-    found = re.search(r"(?m)^([A-Z2-9]{5} [A-Z2-9]{5})\r?$", text)
-    assert found is not None
-    return found[1]
-
-
-async def subscribe(site: Webmail, relaying: Relaying, login: str = "patient") -> Notifier:
-    """Register and confirm an address through the pages, and forget what the relay took."""
-    worker = notifier(site, relaying)
-    async with site.signed_in(login) as client:
-        assert await post(client, "/prevenir", address=OUTSIDE) == "envoye"
-        await worker.look()
-        code = code_in(relaying.texts()[-1])
-        assert await post(client, "/prevenir/confirmer", code=code) == "confirme"
-    relaying.peer.taken.clear()
-    return worker
-
-
-async def receive(site: Webmail, number: int = 1, address: str = PATIENT) -> None:
-    before = len(await site.mail.inbox(address))
-    await site.mail.receive(LETTER % (address.encode(), number), address)
-    assert len(await site.mail.inbox(address)) == before + 1
-
-
-async def mailbox_id(site: Webmail, address: str = PATIENT) -> int:
-    return (await site.mail.mailbox(address)).id
 
 
 # --- registering -----------------------------------------------------------------------------
@@ -379,46 +298,6 @@ def _hold(connection: Any, mailbox: int) -> None:
 
 
 # --- what a round costs ----------------------------------------------------------------------
-
-
-class Asking:
-    """A worker, and whom it asks about."""
-
-    def __init__(self, site: Webmail, relaying: Relaying, at_a_time: int = 500) -> None:
-        self.site = site
-        self.asked: list[int] = []
-        settings = NotifierSettings(relaying.relay(), HEAD, timedelta(0), at_a_time)
-        views = Views(site.queries.marks, self.shown)
-        self.worker = Notifier(site.mail.store, settings, views=views, clock=site.clock)
-
-    async def shown(self, mailbox: int) -> frozenset[int]:
-        self.asked.append(mailbox)
-        return await shown_documents(self.site.mail.store, self.site.queries, mailbox)
-
-    async def look(self) -> list[int]:
-        """Go round once, and give whom it asked about."""
-        self.asked.clear()
-        await self.worker.look()
-        return list(self.asked)
-
-
-async def settle_in(site: Webmail, many: int) -> list[int]:
-    """Give so many more people an address that is confirmed."""
-    store, found = site.mail.store, []
-    for number in range(many):
-        mailbox = await store.accounts.add_mailbox(
-            NewMailbox(f"{number}@patient.mssante.test", MailboxType.PAT, "cabinet", "", None,
-                       True, AT)
-        )  # fmt: skip
-        event = AuditEvent("notify_address", AT, "cli:test")
-        assert await store.notify.register(Registration(mailbox.id, OUTSIDE, 5, event))
-        row = await store.notify.find(mailbox.id)
-        assert row is not None
-        await store.notify.keep_code(SentCode(row, b"code", AT + HOUR))
-        marks = Marks(0, frozenset())
-        assert await store.notify.confirm(Confirmation(mailbox.id, b"code", 1, marks, event))
-        found.append(mailbox.id)
-    return found
 
 
 async def test_a_round_asks_only_about_those_where_something_changed(site, relaying):

@@ -351,6 +351,8 @@ CREATE TABLE notify_address (
     failing_since INTEGER,
     next_at INTEGER NOT NULL,
     failed_at INTEGER,
+    reminds INTEGER DEFAULT '0' NOT NULL,
+    reminded_on TEXT,
     PRIMARY KEY (mailbox_id),
     FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
 )
@@ -361,6 +363,16 @@ CREATE TABLE notify_known (
     mailbox_id INTEGER NOT NULL,
     document_id INTEGER NOT NULL,
     PRIMARY KEY (mailbox_id, document_id),
+    FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
+)
+ WITHOUT ROWID
+""",
+    """
+CREATE TABLE notify_reminded (
+    mailbox_id INTEGER NOT NULL,
+    day TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    PRIMARY KEY (mailbox_id, day, line),
     FOREIGN KEY(mailbox_id) REFERENCES mailbox (id)
 )
  WITHOUT ROWID

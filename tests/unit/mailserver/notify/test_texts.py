@@ -28,6 +28,7 @@ from mailserver.notify.texts import (
     next_try,
     notification,
     personal_address,
+    reminder_id,
 )
 
 AT = datetime(2026, 11, 30, 10, 0, tzinfo=UTC)
@@ -72,16 +73,41 @@ def test_the_sentence_says_what_kind_of_thing_is_new(news, expected):
     assert announcement(news) == expected
 
 
-def test_there_are_eight_sentences_whatever_the_numbers():
+def test_there_are_eight_sentences_and_a_ninth_whatever_the_numbers():
     """Nothing that varies with what came leaves, not even how much of it."""
     many = {
-        announcement(News(messages, documents))
-        for messages, documents in product(range(50), range(50))
-        if messages or documents
+        announcement(News(messages, documents, reminder))
+        for messages, documents, reminder in product(range(50), range(50), (False, True))
+        if messages or documents or reminder
+    }
+    sentences = {line for each in many for line in each.split("\n")}
+
+    assert len(many) == 17
+    assert len(sentences) == 9
+    assert not any(re.search(r"\d", each) for each in many)
+
+
+def test_a_reminder_says_that_there_is_one_and_nothing_else():
+    assert announcement(News(reminder=True)) == (
+        "Votre agenda de santé a un rappel. Connectez-vous pour le lire."
+    )
+    assert announcement(News(1, 0, reminder=True)) == (
+        f"{announcement(News(1))}\n{announcement(News(reminder=True))}"
+    )
+
+
+def test_the_reminder_of_a_day_is_one_message_and_says_nothing_of_whose_it_is():
+    day = AT.date()
+    names = {
+        reminder_id(head, mailbox, each)
+        for head in (HEAD, Letterhead(HEAD.sender, "https://autre.example/"))
+        for mailbox in (1, 12)
+        for each in (day, day + timedelta(days=1))
     }
 
-    assert len(many) == 8
-    assert not any(re.search(r"\d", each) for each in many)
+    assert len(names) == 8
+    assert reminder_id(HEAD, 1, day) == reminder_id(HEAD, 1, day)
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
 
 
 def test_nothing_new_is_not_announced():
