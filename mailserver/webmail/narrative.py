@@ -224,12 +224,12 @@ class _Renderer:
             self._wrap(tag, lambda: self._write(words))
 
     def _table(self, element: etree._Element, depth: int) -> None:
-        rows = _rows(element)
+        groups = _groups(element)
         captions = [text_of(each, MAX_TITLE) for each in element.iterfind(f"{HL7}caption")]
         caption = " ".join(filter(None, captions))
         for words in _between_rows(element):
             self._stray(words)
-        if not rows:
+        if not groups:
             self._stray(caption)
             return
         self._tables += 1
@@ -237,23 +237,27 @@ class _Renderer:
         self._raw(f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>')
         if caption:
             self._wrap("caption", lambda: self._write(caption))
-        for group, cells in rows:
-            self._raw("<tr>")
-            for cell in cells:
-                self._cell(cell, group, depth)
-            self._raw("</tr>")
+        for group, rows in groups:
+            self._raw("<tbody>")  # a cell that spans rows ends with its group
+            for cells in rows:
+                self._wrap("tr", lambda cells=cells, group=group: self._row(cells, group, depth))  # type: ignore[misc]
+            self._raw("</tbody>")
         self._raw("</table></div>")
 
-    def _cell(self, cell: etree._Element, group: str, depth: int) -> None:
+    def _row(self, cells: list[etree._Element], group: str, depth: int) -> None:
+        is_head = group == "thead" or all(local_name(cell) == "th" for cell in cells)
+        for cell in cells:
+            self._cell(cell, depth, "col" if is_head else "row", forced=group == "thead")
+
+    def _cell(self, cell: etree._Element, depth: int, scope: str, *, forced: bool) -> None:
         spans = "".join(
             f' {name}="{value}"'
             for name in ("colspan", "rowspan")
             if (value := _span(cell.get(name))) > 1
         )
         # An empty header cell heads nothing: assistive technology would announce it for each cell.
-        header = (local_name(cell) == "th" or group == "thead") and bool(text_of(cell, 1))
+        header = (local_name(cell) == "th" or forced) and bool(text_of(cell, 1))
         if header:
-            scope = "col" if group == "thead" else "row"
             self._wrap("th", lambda: self._children(cell, depth + 3), f' scope="{scope}"{spans}')
         else:
             self._wrap("td", lambda: self._children(cell, depth + 3), spans)
@@ -273,19 +277,34 @@ def _span(value: str | None) -> int:
     return min(int(value), _MAX_SPAN)
 
 
-def _rows(table: etree._Element) -> list[tuple[str, list[etree._Element]]]:
-    """The rows with the name of their group; a cell is what stands in a row and says something."""
-    found: list[tuple[str, list[etree._Element]]] = []
+def _groups(table: etree._Element) -> list[tuple[str, list[list[etree._Element]]]]:
+    """The rows by group, those of no group together; the foot last, where readers show it.
+
+    A row without cells stays: a cell above may reach over it. A group without any cell goes.
+    """
+    found: list[tuple[str, list[list[etree._Element]]]] = []
     for child in table:
         name = local_name(child)
-        for line in [child] if name == "tr" else list(child) if name in _GROUPS else []:
-            if local_name(line) != "tr":
-                cells = [line] if text_of(line, 1) else []
-            else:
-                cells = [c for c in line if local_name(c) in ("td", "th") or text_of(c, 1)]
-            if cells:
-                found.append((name, cells))
-    return found
+        if name in _GROUPS:
+            found.append((name, [_cells(line) for line in child if _is_row(line)]))
+        elif name == "tr":
+            if not found or found[-1][0]:
+                found.append(("", []))
+            found[-1][1].append(_cells(child))
+    kept = [(name, rows) for name, rows in found if any(rows)]
+    feet = [name for name, _ in kept].count("tfoot")
+    return sorted(kept, key=lambda group: group[0] == "tfoot") if feet == 1 else kept
+
+
+def _is_row(line: etree._Element) -> bool:
+    return local_name(line) == "tr" or bool(text_of(line, 1))
+
+
+def _cells(line: etree._Element) -> list[etree._Element]:
+    """A cell is what stands in a row and says something; words beside the rows are a row's."""
+    if local_name(line) != "tr":
+        return [line]
+    return [cell for cell in line if local_name(cell) in ("td", "th") or text_of(cell, 1)]
 
 
 def _between_rows(table: etree._Element) -> Iterator[str]:

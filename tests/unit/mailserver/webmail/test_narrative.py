@@ -19,6 +19,7 @@ ALLOWED = {
     "div": {"class", "role", "tabindex", "aria-label"}, "p": set(), "span": set(),
     "strong": set(), "em": set(), "sub": set(), "sup": set(), "br": set(), "ul": set(),
     "ol": set(), "li": set(), "table": set(), "caption": set(), "tr": set(),
+    "tbody": set(),
     "th": {"scope", "colspan", "rowspan"}, "td": {"colspan", "rowspan"},
 }  # fmt: skip
 
@@ -179,6 +180,48 @@ def test_titles_and_captions_are_whole(length: int):
 
 def test_an_empty_heading_cell_heads_nothing():
     assert "<td></td>" in render("<table><thead><tr><th/><th>b</th></tr></thead></table>")
+
+
+def test_a_cell_that_spans_rows_ends_with_its_group():
+    """A heading that reaches too far would push the first row's values under other headings."""
+    html = render(
+        "<table><thead><tr><th rowspan='3'>Analyse</th><th>Valeur</th></tr></thead>"
+        "<tbody><tr><td>Hb</td><td>13</td></tr></tbody></table>"
+    )
+
+    assert "<tr><td>Hb</td><td>13</td></tr>" in html.partition("</tbody><tbody>")[2]
+
+
+def test_a_row_without_cells_counts_for_the_cell_that_spans_it():
+    html = render(
+        "<table><tbody><tr><td rowspan='2'>A</td><td>1</td></tr><tr/><tr><td>B</td><td>2</td></tr>"
+        "</tbody></table>"
+    )
+
+    assert '<td rowspan="2">A</td><td>1</td></tr><tr></tr><tr><td>B</td>' in html
+    assert "<table>" not in render("<table><tbody><tr/><tr/></tbody></table>")
+
+
+def test_the_foot_stands_last_though_it_is_written_first():
+    html = render(
+        "<table><thead><tr><th>h</th></tr></thead><tfoot><tr><td>total</td></tr></tfoot>"
+        "<tbody><tr><td>un</td></tr></tbody></table>"
+    )
+
+    assert re.findall("h<|un|total", html) == ["h<", "un", "total"]
+
+
+@pytest.mark.parametrize(
+    ("row", "scope"),
+    [
+        ("<tr><th>Préférence</th><th>Précision</th></tr>", "col"),
+        ("<tr><th>Préférence</th><td>aucune</td></tr>", "row"),
+    ],
+)
+def test_a_row_of_headings_heads_columns_in_whatever_group(row: str, scope: str):
+    html = render(f"<table><tbody>{row}</tbody></table>")
+
+    assert f'<th scope="{scope}">Préférence</th>' in html
 
 
 def test_subsections_are_headings_below():
