@@ -9,6 +9,7 @@ Source: DESIGN §3 step 11, RULES §2, RULES §3, RULES §5, threats X1 to X10.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,6 +45,7 @@ MAX_PACKAGES: Final = 20
 MAX_NESTING: Final = 4
 """Signatures inside forwarded messages inside signatures..."""
 
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_CLAIM: Final = Claim(None, None)
 _NOTIFICATIONS: Final = frozenset({"message/disposition-notification", "message/delivery-status"})
 _CMS_TYPES: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
@@ -375,9 +377,17 @@ def _disagreement(entry: DocumentEntry, file: _File, unique_id: str) -> Problem 
 
 
 def _bare_id(text: str) -> str:
-    """An identifier without what senders add to it: a URN's prefix, an empty extension, a case."""
+    """An identifier without what senders add to it: a URN's prefix, an empty extension, a case.
+
+    A UUID is its number under 2.25 as well, because XDS knows only OIDs.
+
+    Source: ITU-T X.667 §6.3, ITI TF-3 §4.2.3.2.26.
+    """
     bare = text.strip().lower().removeprefix("urn:oid:").removeprefix("urn:uuid:")
-    return bare.removesuffix("^")
+    root, _, extension = bare.partition("^")
+    if _UUID.fullmatch(root):
+        root = f"2.25.{int(root.replace('-', ''), 16)}"
+    return f"{root}^{extension}" if extension else root
 
 
 # --- header fields ---------------------------------------------------------------------------

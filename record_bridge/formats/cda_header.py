@@ -8,6 +8,7 @@ field means for filing is decided by the rules, not here.
 Source: CDA R2 §4.2, CI-SIS §StructMin.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +24,9 @@ MAX_REPEATS = 200
 
 PS_ROOT = "1.2.250.1.71.4.2.1"
 STRUCTURE_ROOT = "1.2.250.1.71.4.2.2"
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+"""A root that is no OID; the same in either case, written in capitals. Source: HL7 V3 UUID."""
 
 INS_NIR = "1.2.250.1.213.1.4.8"
 INS_NIA = "1.2.250.1.213.1.4.9"
@@ -287,6 +291,8 @@ def _ii(element: etree._Element | None) -> Ii | None:
     root = _attribute(element, "root")
     if not root or (element is not None and element.get("nullFlavor")):
         return None
+    if _UUID.fullmatch(root):  # the parent of one document is the identifier of another
+        root = root.upper()
     return Ii(root, _attribute(element, "extension"))
 
 

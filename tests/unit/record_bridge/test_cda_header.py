@@ -35,6 +35,17 @@ def test_a_document_is_read():
     assert (header.encounter.low, header.encounter.high) == ("20261101", "20261102")  # type: ignore[union-attr]  # the document has one
 
 
+def test_a_uuid_names_its_document_in_either_case():
+    """HL7 V3 writes them in capitals; senders write the parent's as their database gives it."""
+    uuid = "90e1c8ec-f951-4b26-a305-a34848818dd6"
+    first = parse_cda(cda(CdaSpec(unique_id=uuid.upper(), extension="a")))
+    second = parse_cda(cda(CdaSpec(unique_id="1.2.9", replaces=f"{uuid}^a")))
+    other = parse_cda(cda(CdaSpec(unique_id=uuid, extension="A")))
+
+    assert second.parent_unique_id == first.unique_id == f"{uuid.upper()}^a"
+    assert other.unique_id != first.unique_id
+
+
 def test_the_patient_is_read():
     (patient,) = parse_cda(
         cda(CdaSpec(patients=(PatientSpec(used_family="ZZCANARYEPOUX"),)))

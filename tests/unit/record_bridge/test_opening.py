@@ -116,6 +116,31 @@ def test_a_digest_of_the_same_octets_agrees(digest: str, *, agrees: bool):
     assert problem is None or problem.reason is Reason.HASH_DIFFERS
 
 
+UUID = "90E1C8EC-F951-4B26-A305-A34848818DD6"
+AS_OID = "2.25.192581173443125350942149211714964524502"
+
+
+@pytest.mark.parametrize(
+    ("unique_id", "agrees"),
+    [
+        (UUID, True),
+        (f"urn:uuid:{UUID.lower()}^", True),
+        (AS_OID, True),
+        (f"urn:oid:{AS_OID}", True),
+        (f"{AS_OID[:-1]}3", False),
+        (f"{AS_OID}^1", False),
+        (f"{UUID[:-1]}7", False),
+        (UUID.replace("-", ""), False),
+    ],
+)
+def test_a_uuid_agrees_with_its_number_under_the_arc_of_uuids(unique_id: str, *, agrees: bool):
+    document = cda(CdaSpec(unique_id=UUID))
+    found = opened(mail(package(document, unique_id=unique_id)))
+    problem = found.packages[0].documents[0].problem
+
+    assert (problem is None) == agrees
+
+
 SIGNATURE = "urn:oid:1.3.6.1.4.1.19376.1.2.1.1.1"
 BESIDE = [
     {
