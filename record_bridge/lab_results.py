@@ -4,7 +4,7 @@ A result is an observation that happened (``moodCode="EVN"``), is not void (`cda
 LOINC code, and follows the national or IHE template; in a laboratory report, one with a number
 will do. What lies inside a result (earlier values that the laboratory recalls) belongs to another
 document and is not read. A bound is never made a value: "<0,5" keeps its sign, and a text that is
-not one number is a result without one.
+not one number with its sign or unit is a result without one.
 
 Source: IHE-PALM §XD-LAB (Laboratory Observation), CI-SIS FR-Resultat-examens-de-biologie,
 RULES §8, MSS-FACTS §4.4.
@@ -123,7 +123,9 @@ def _told(value: etree._Element) -> Told:
     if kind in _INTERVALS:
         return _bound(value)
     if kind in _TEXTS:
-        return _written(text_of(value, MAX_LABEL) if value.get("representation") is None else "")
+        told = _written(text_of(value, MAX_LABEL) if value.get("representation") is None else "")
+        # a bare number may be a specimen's or a report's: only a sign or a unit makes it a measure
+        return told if told[1] or told[2] else (None, "", "")
     if kind not in _QUANTITIES:
         return None, "", ""
     number, sign, unit = _written(value.get("value") or "")
