@@ -309,9 +309,9 @@ class Context:
         """Write the trail event of reading content, before any of it leaves (RULES §13)."""
         await self.record("imap_read", [self.opened.uids[at] for at in positions])
 
-    async def record_folder(self, kind: str, folder: Folder) -> None:
-        """Write what is done to a whole folder, and by whom."""
-        event = AuditEvent(
+    def folder_event(self, kind: str, folder: Folder) -> AuditEvent:
+        """Say what is done to a whole folder, and by whom."""
+        return AuditEvent(
             kind=kind,
             at=self.shared.now(),
             actor=self.actor,
@@ -319,7 +319,6 @@ class Context:
             subject=f"mailbox:{folder.mailbox_id}",
             facts={"folder": folder.id},
         )
-        await self.store.audit.record([event])
 
     async def record(self, kind: str, named: Sequence[int]) -> None:
         """Write what was done to messages of the open folder, and by whom.

@@ -282,9 +282,8 @@ async def delete(context: Context, command: c.Delete) -> bytes:
     folder = await context.folder(command.mailbox)
     if folder.name == INBOX:
         raise RefusedError(Code.CANNOT, "INBOX cannot be deleted")
-    if context.is_shared(folder):
-        await context.record_folder("folder_deleted", folder)
-    await context.store.folders.delete(folder.mailbox_id, folder.name)
+    event = context.folder_event("folder_deleted", folder) if context.is_shared(folder) else None
+    await context.store.folders.delete(folder.mailbox_id, folder.name, event)
     if context.view is not None and context.view.folder.id == folder.id:
         context.close_folder()
     return b"OK DELETE completed"

@@ -13,6 +13,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
+from directory import trail
+from directory.audit_event import AuditEvent
 from directory.database import Database
 from mailserver.store.blobs import Blobs, bury
 from mailserver.store.changes import Commits
@@ -24,7 +26,7 @@ from mailserver.store.errors import (
 )
 from mailserver.store.model import INBOX, SPECIAL_FOLDERS, Flag, Folder, FolderStatus
 from mailserver.store.rows import close_folders, fetch_all, fetch_first, open_folder
-from mailserver.store.schema import ENTRY, FOLDER
+from mailserver.store.schema import ENTRY, FOLDER, TRAIL
 
 MAX_NAME_OCTETS = 1000
 """Length of a folder's name in UTF-8; clients are known to send up to a few hundred."""
@@ -197,14 +199,19 @@ class Folders:
         await self._commits.run(_create, value, lambda _made: (mailbox_id,))
         return await self._found(_Named(mailbox_id, value.name))
 
-    async def delete(self, mailbox_id: int, name: str) -> None:
+    async def delete(self, mailbox_id: int, name: str, event: AuditEvent | None = None) -> None:
         """Delete a folder with its messages; those below it stay. Source: RFC 9051 §6.3.5.
+
+        Args:
+            mailbox_id: whose.
+            name: of the folder.
+            event: of who did so, in a mailbox that several share.
 
         Raises:
             NoSuchFolderError: there is none of this name.
             CannotError: INBOX or a special-use folder.
         """
-        value = _Named(mailbox_id, canonical_name(name))
+        value = (_Named(mailbox_id, canonical_name(name)), event)
         if await self._commits.run(_delete, value, lambda _more: (mailbox_id,)):
             await self._blobs.reap()
 
@@ -299,13 +306,16 @@ def _find(connection: sqlite3.Connection, mailbox_id: int, name: str) -> sqlite3
     return found
 
 
-def _delete(connection: sqlite3.Connection, value: _Named) -> bool:
+def _delete(connection: sqlite3.Connection, deleting: tuple[_Named, AuditEvent | None]) -> bool:
+    value, event = deleting
     if value.name in _OPENED_WITH:
         raise CannotError
     folder = _find(connection, value.mailbox_id, value.name)
     bodies = [row[0] for row in connection.execute(_BODIES, {"id": folder["id"]})]
     for statement in _EMPTY:
         connection.execute(statement, {"id": folder["id"]})
+    if event is not None:
+        trail.append(connection, TRAIL, (event,))
     return bury(connection, bodies)
 
 

@@ -362,6 +362,8 @@ async def test_a_folder_that_one_of_a_team_deletes_is_in_the_trail(site: ImapSit
     await share(site, "lrswitekx")
     await site.store.folders.create(site.mailboxes[DESK].id, "Archives")
     peer = await enter(site)
+    assert await said(peer, f'DELETE "Other Users/{DESK}/Sent"') == "NO [CANNOT"
+    assert events(site, "folder_deleted") == []
 
     await peer.ok(f'DELETE "Other Users/{DESK}/Archives"')
 
