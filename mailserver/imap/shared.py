@@ -352,14 +352,15 @@ class AuditQueue:
 
     async def _write(self) -> bool:
         """Write what is waiting; it waits on, and False is given, when the database cannot."""
-        events = self._events[:]
+        # Taken first: a write whose caller is cancelled goes on, and must not be asked for again.
+        events, self._events = self._events, []
         try:
             if events:
                 await self._store.audit.record(events)
         except (OSError, sqlite3.Error) as error:
             log.exception("audit_failed", count=len(events), error_type=type(error).__name__)
+            self._events[:0] = events
             return False
-        del self._events[: len(events)]
         return True
 
 
