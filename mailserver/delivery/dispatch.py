@@ -27,12 +27,13 @@ from mailserver.delivery.inbound import (
     to_entry,
 )
 from mailserver.delivery.observing import observed
-from mailserver.delivery.prepare import STAGED_OCTETS, Workers, stored
+from mailserver.delivery.prepare import Workers
 from mailserver.delivery.rules import MessageFacts, plan
 from mailserver.delivery.signing import Signed, Signing
 from mailserver.delivery.trace import Trace, prefix, received
 from mailserver.message.envelope import PLAIN_MAIL, MailOptions
 from mailserver.message.progress import Progress, Transport
+from mailserver.store.blobs import INLINE_OCTETS
 from mailserver.store.database import MailStore
 from mailserver.store.encryption import RecipientCertificate
 from mailserver.store.model import (
@@ -127,13 +128,21 @@ class Dispatch:
         if letter.kept_in and all(isinstance(x.form, RecipientCertificate) for x in parts):
             # The sender's own copy: they could not open what is encrypted for another.
             parts.insert(0, Part(Destinations((), ()), Plainly.SEALED))
-        made = await self._in_forms(letter, parts)
-        if isinstance(made, Refused):
-            return made
-        delivered = await self.store.messages.deliver(await self._delivery(letter, made))
-        return Dispatched(delivered, made.main.message.outline)
+        staged: list[StagedBlob] = []
+        try:
+            made = await self._in_forms(letter, parts, staged)
+            if isinstance(made, Refused):
+                return made
+            delivered = await self.store.messages.deliver(await self._delivery(letter, made))
+            staged.clear()
+            return Dispatched(delivered, made.main.message.outline)
+        finally:
+            for each in staged:
+                await self.store.blobs.discard(each)
 
-    async def _in_forms(self, letter: Letter, parts: Sequence[Part]) -> _Made | Refused:
+    async def _in_forms(
+        self, letter: Letter, parts: Sequence[Part], staged: list[StagedBlob]
+    ) -> _Made | Refused:
         """Make each form once; those that would be too much to hold are staged as they come."""
         author = (letter.author.address, letter.author.mailbox)
         authserv_id = self.settings.authserv_id
@@ -151,26 +160,21 @@ class Dispatch:
                     if isinstance(part.form, RecipientCertificate):
                         ready = await encrypt(sealed, part.form, authserv_id)
             if isinstance(ready, Refused):
-                await self._discard([form for _, form in made])
                 return ready
             blob: bytes | StagedBlob = ready.message.blob
             held += len(ready.message.blob)
             if main is None:
                 main = ready
                 continue
-            if held > STAGED_OCTETS:
+            if held > INLINE_OCTETS:
                 held -= len(ready.message.blob)
                 blob = await self.store.blobs.stage(ready.message.blob, len(ready.message.blob))
+                staged.append(blob)
             made.append((part.to.remote, OtherForm(blob, ready.message.index)))
         if main is None:
             raise ValueError("no recipients")
         events = () if sealed is None else sealed.events
         return _Made(main, parts[0].to.remote, tuple(made), events)
-
-    async def _discard(self, forms: Sequence[OtherForm]) -> None:
-        for form in forms:
-            if isinstance(form.blob, StagedBlob):
-                await self.store.blobs.discard(form.blob)
 
     async def _delivery(self, letter: Letter, made: _Made) -> Delivery:
         ready, verdict = made.main.message, made.main.verdict
@@ -207,7 +211,7 @@ class Dispatch:
         return Delivery(
             receipt_id=receipt_id,
             sha256=hashlib.sha256(ready.blob).digest(),
-            blob=await stored(ready.blob, self.store.blobs.stage),
+            blob=ready.blob,
             index=ready.index,
             entries=tuple(entries),
             retry_keys=(),

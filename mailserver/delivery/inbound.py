@@ -26,7 +26,6 @@ from mailserver.delivery.prepare import (
     Workers,
     prepared,
     retry_key,
-    stored,
 )
 from mailserver.delivery.rules import (
     Accept,
@@ -264,7 +263,7 @@ class Inbound:
         return Delivery(
             receipt_id=receipt_id,
             sha256=message.sha256,
-            blob=await stored(ready.blob, self._store.blobs.stage),
+            blob=ready.blob,
             index=ready.index,
             entries=tuple(
                 to_entry(item, prefix(trace, item.delivered_to), message.at)

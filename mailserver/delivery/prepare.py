@@ -22,13 +22,10 @@ from mailserver.delivery.errors import Refused
 from mailserver.delivery.rules import refusal
 from mailserver.delivery.trace import cut, is_stranger
 from mailserver.message.index import PACKAGE_NAME, MessageIndex, index
-from mailserver.store.model import StagedBlob
 from record_bridge.formats.marks import PackageMarks
 
 INLINE_OCTETS: Final = 128 * 1024
 """Larger messages are scanned in a thread: half a millisecond of the event loop."""
-STAGED_OCTETS: Final = 4 * 1024 * 1024
-"""Larger bodies are staged before their transaction (DESIGN D5b)."""
 
 Verify = Callable[[bytes, datetime], Awaitable[SignatureVerdict]]
 """Judges the S/MIME signature of a whole message at an instant, in the worker pool."""
@@ -216,16 +213,6 @@ async def look_inside(message: Prepared, workers: Workers) -> Prepared:
     if not packages:
         return message
     return replace(message, packages=packages, index=message.index._replace(has_package=True))
-
-
-Stage = Callable[[bytes, int], Awaitable[StagedBlob]]
-
-
-async def stored(blob: bytes, stage: Stage) -> bytes | StagedBlob:
-    """Give what a delivery takes: the octets, or their staged chunks when they are many."""
-    if len(blob) <= STAGED_OCTETS:
-        return blob
-    return await stage(blob, len(blob))
 
 
 def retry_key(peer_dn: str, reverse_path: str, recipient: str, sha256: bytes) -> bytes:

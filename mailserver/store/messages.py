@@ -214,9 +214,16 @@ class Messages:
             sqlite3.Error: the commit failed; nothing of it is stored.
         """
         delivery, octets = await self._staged(delivery)
-        delivered = await self._commits.run(
-            deliveries.deliver, delivery, _delivered_to, octets=octets
-        )
+        try:
+            delivered = await self._commits.run(
+                deliveries.deliver, delivery, _delivered_to, octets=octets
+            )
+        except BaseException:
+            # Nothing happens to those that a commit, which goes on, has taken.
+            for body in delivery.bodies:
+                if isinstance(body, StagedBlob):
+                    await self._blobs.discard(body)
+            raise
         if not delivered.new and any(isinstance(each, StagedBlob) for each in delivery.bodies):
             await self._blobs.reap()
         return delivered

@@ -1,7 +1,9 @@
 """The process with the seals' keys signs what is queued and nothing else (RULES §12)."""
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from certs.keystore import KeyStore
+from mailserver.delivery import dispatch
 from mailserver.delivery.signing import NoSealError
 from mailserver.delivery.submission import SubmissionMessage, Submissions, Submitted
 from mailserver.errors import CommandError
@@ -136,6 +139,29 @@ async def test_a_destination_may_get_its_mail_unsigned(site: MailSite) -> None:
     assert plain.message_id == sealed.message_id
     assert b"multipart/signed" in await site.raw(BOB)
     assert len(await site.inbox(BOB)) == 1
+
+
+@pytest.mark.parametrize("fails", ["writing", "composing"])
+async def test_of_a_large_submission_that_fails_nothing_stays(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    settings = replace(site.services.submissions._settings, unsigned_domains=frozenset({A}))
+    submissions = Submissions(site.store, site.directory, desk(site).sign, settings)
+    to = (BOB, f"un@{A}", f"deux@{B}")
+    large = message(DR, BOB) + (b"x" * 76 + b"\r\n") * 60_000
+
+    def broken(*_arguments: object, **_named: object) -> None:
+        raise OSError
+
+    if fails == "writing":
+        monkeypatch.setattr(site.store._commits, "run", broken)
+    else:
+        monkeypatch.setattr(dispatch, "_tracked", broken)
+
+    with pytest.raises(OSError):
+        await submissions.submit(SubmissionMessage(large, DR, to, site.mailboxes[DR], site.now()))
+    with closing(sqlite3.connect(site.root / "mail.sqlite3")) as mail:
+        assert mail.execute("SELECT count(*) FROM blob").fetchone() == (0,)
 
 
 async def test_without_the_seal_nothing_is_stored_and_the_client_comes_back(
