@@ -97,13 +97,13 @@ class QueueCommands:
             raise CommandError("nothing", "Name lines by their id, or a --domain.")
         actor = str(args.get("actor", "cli"))
         changed = await act(choice, AuditEvent(kind, self.clock(), actor))
-        states = {item.id: item.state.value for item in await self.store.queue.items()}
+        left = tuple(each for each in choice.ids if each not in changed)
+        states = await self.store.queue.states(left) if left else {}
         return {
             "changed": len(changed),
             "unchanged": [
-                {"id": each, "state": states.get(each)}
-                for each in choice.ids
-                if each not in changed
+                {"id": each, "state": states[each].value if each in states else None}
+                for each in left
             ],
         }
 

@@ -50,6 +50,10 @@ _DOMAINS = select(
     OUTBOX_DOMAIN.c.reply,
 ).order_by(OUTBOX_DOMAIN.c.domain)
 
+_STATES = (
+    "SELECT id, state FROM outbox_recipient WHERE state IN ('queued', 'leased', 'held')"
+    " AND id IN (SELECT value FROM json_each(?))"
+)
 _CHOSEN = (
     "SELECT id, domain FROM outbox_recipient WHERE state IN"
     " (SELECT value FROM json_each(:states)) AND (id IN (SELECT value FROM json_each(:ids))"
@@ -109,6 +113,10 @@ class QueueControl:
             for row in await fetch_all(self._database, _LIST)
         ]
 
+    async def states(self, ids: tuple[int, ...]) -> dict[int, OutboxState]:
+        """Say how lines stand, those that are there at all."""
+        return await self._database.read(_states, ids)
+
     async def domains(self) -> list[DomainWait]:
         """List the domains that are left alone for now."""
         return [
@@ -133,6 +141,12 @@ class QueueControl:
         ids = await self._commits.run(_delete, _Act(choice, event), lambda _ids: (OUTBOX,))
         await self._blobs.reap()
         return ids
+
+
+def _states(connection: sqlite3.Connection, ids: tuple[int, ...]) -> dict[int, OutboxState]:
+    """Read on a reader's thread."""
+    rows = connection.execute(_STATES, (json.dumps(ids),))
+    return {row[0]: OutboxState(row[1]) for row in rows}
 
 
 # What follows runs on the writer's thread, inside its transaction.
