@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from dateutil.easter import easter
+
 UNREAD_AFTER: Final = 3
 """Whole working days after which an unread report is told of."""
 
@@ -29,23 +31,6 @@ class Holidays(Enum):
 
     NATIONAL = "national"
     ALSACE_MOSELLE = "alsace_moselle"
-
-
-def easter(year: int) -> date:
-    """Give Easter Sunday of a year of the Gregorian calendar, 1583 or later.
-
-    The full moon is found by the age of the moon on 1 January (epact), with the two corrections
-    that the calendar of 1582 has for centuries; then comes the Sunday after it.
-    """
-    century = year // 100
-    golden = year % 19
-    solar = century - century // 4
-    lunar = (8 * century + 13) // 25
-    epact = (19 * golden + solar - lunar + 15) % 30
-    # Two moons would fall on one day: the later one is taken a day early.
-    epact -= (epact == 29) or (epact == 28 and golden > 10)
-    moon = date(year, 3, 21) + epact * _DAY
-    return moon + (7 - (moon.weekday() + 1) % 7) * _DAY
 
 
 def public_holidays(year: int, holidays: Holidays) -> frozenset[date]:

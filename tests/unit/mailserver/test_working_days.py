@@ -9,7 +9,6 @@ import pytest
 from mailserver.working_days import (
     UNREAD_AFTER,
     Holidays,
-    easter,
     is_working_day,
     overdue_before,
     public_holidays,
@@ -34,16 +33,6 @@ def test_the_holidays_of_a_year_are_those_of_the_legal_list(year: str) -> None:
 
     assert public_holidays(int(year), Holidays.NATIONAL) == national
     assert public_holidays(int(year), Holidays.ALSACE_MOSELLE) == local
-
-
-def test_easter_is_a_sunday_between_22_march_and_25_april() -> None:
-    found = [easter(year) for year in range(1583, 4000)]
-
-    assert {each.isoweekday() for each in found} == {7}
-    assert min((each.month, each.day) for each in found) == (3, 22)
-    assert max((each.month, each.day) for each in found) == (4, 25)
-    # Where two full moons would fall on one day, the later one is taken a day early.
-    assert (easter(1981), easter(1954)) == (date(1981, 4, 19), date(1954, 4, 18))
 
 
 @pytest.mark.parametrize(
