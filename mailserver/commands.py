@@ -32,6 +32,7 @@ from mailserver.login_authorities import client_certificate
 from mailserver.offer_reading import OfferReading
 from mailserver.people_commands import PeopleCommands, checked_profession, new_password
 from mailserver.queue_commands import QueueCommands
+from mailserver.reminder_commands import ReminderCommands
 from mailserver.sasl.tokens import SUBJECT_CHARACTERS
 from mailserver.settings import Environment, Settings, Site, write_private
 from mailserver.sharing_commands import SharingCommands, holder
@@ -93,6 +94,7 @@ class MailCommands:
             **PeopleCommands(self.store, self.directory, self.clock).table(),
             **SharingCommands(self.store, self.clock).table(),
             **self._unread.table(),
+            **ReminderCommands(self.store, self._structure, self.clock).table(),
             **OfferReading(self.store, self.clock).table(),
             **QueueCommands(self.store, self.clock).table(),
             **EncryptionCommands(

@@ -13,6 +13,7 @@ from mailserver.cli import (
     packs,
     people,
     records,
+    reminders,
     retention,
     rights,
     sharing,
@@ -41,6 +42,7 @@ app.add_typer(people.patients, name="patient")
 decisions.register(records.quarantine, records.record)
 app.add_typer(records.record, name="record")
 app.add_typer(rights.access, name="access")
+reminders.register(records.agenda)
 app.add_typer(records.agenda, name="agenda")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(packs.packs, name="pack")

@@ -224,6 +224,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Route("/prevenir", notify_pages.notify, methods=["GET"]),
             Route("/prevenir", notify_pages.register, methods=["POST"]),
             Route("/prevenir/confirmer", notify_pages.confirm, methods=["POST"]),
+            Route("/prevenir/rappels", notify_pages.choose, methods=["POST"]),
             Route("/prevenir/arreter", notify_pages.withdraw, methods=["POST"]),
             Route("/messagerie", mail_pages.start),
             Route("/messagerie/non-lus", unread_pages.reports),

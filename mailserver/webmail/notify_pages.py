@@ -1,5 +1,7 @@
 """The page « Être prévenu »: where the holder of a mailbox is told, outside, of what is new.
 
+A patient chooses there to be reminded of their agenda too; nobody is without having asked.
+
 An address is used once the code sent to it was typed here, signed in; it is shown to its holder
 only, and is in no URL. The page is about the visitor's own mailbox, whatever record they read.
 
@@ -26,7 +28,7 @@ from mailserver.notify.texts import (
 )
 from mailserver.store.database import MailStore
 from mailserver.store.model import Mailbox
-from mailserver.store.notify import Confirmation, Marks, Registration
+from mailserver.store.notify import Choice, Confirmation, Marks, Registration
 from mailserver.webmail.pages import render
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
@@ -42,6 +44,9 @@ _SAID: Final = {
     "confirme": ("good", "C'est confirmé\u00a0: vous serez prévenu à cette adresse."),
     "code": ("unsure", "Ce code n'est pas le bon, ou n'est plus bon. Vérifiez le dernier reçu."),
     "arrete": ("good", "C'est arrêté\u00a0: votre adresse est effacée."),
+    "rappels": ("good", "C'est noté\u00a0: vous recevrez un rappel la veille."),
+    "sans-rappel": ("good", "C'est noté\u00a0: vous ne recevrez plus de rappel."),
+    "rien": ("unsure", "Donnez et confirmez d'abord votre adresse."),
 }
 
 
@@ -162,7 +167,26 @@ async def _withdraw(request: Request, visitor: Visitor) -> Response:
     return _back("arrete")
 
 
+async def _choose(request: Request, visitor: Visitor) -> Response:
+    """Be reminded of one's agenda from now on, or no more.
+
+    Raises:
+        HTTPException: 404 for a mailbox without an agenda.
+    """
+    services = services_of(request)
+    mailbox = _own_mailbox(services, visitor)
+    if mailbox.type is not MailboxType.PAT:
+        raise HTTPException(404)
+    reminds = await field_of(request, "rappels", 3) == "oui"
+    kind = "reminders_asked" if reminds else "reminders_stopped"
+    event = _event(kind, services.clock(), visitor, mailbox)
+    if not await services.store.notify.choose(Choice(mailbox.id, reminds, event)):
+        return _back("rien")
+    return _back("rappels" if reminds else "sans-rappel")
+
+
 notify = signed_in(_notify)
 register = signed_in(_register)
 confirm = signed_in(_confirm)
 withdraw = signed_in(_withdraw)
+choose = signed_in(_choose)

@@ -21,6 +21,7 @@ from tests.support.cda import OID_TEST, CdaSpec
 from tests.support.furnished import OFFERED, furnish, furnish_care
 from tests.support.hprim import letter
 from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, UNFILED
+from tests.support.notifying import confirm
 from tests.support.webmail import OTHER_PATIENT, PASSWORD, webmail
 
 CHROMIUM = shutil.which("chromium")
@@ -228,6 +229,12 @@ async def test_a_patient_adds_to_their_record_and_axe_finds_nothing(site, galler
         await page.get_by_role("button", name="Recevoir un code").click()
         await page.get_by_text("Un code part").wait_for()
         await look_at(page, "prevenir", width, gallery)
+        mailbox = await webmail_site.mail.mailbox(PATIENT)
+        await confirm(webmail_site.mail.store, mailbox.id, webmail_site.clock())
+        await page.goto(f"{base}/prevenir")
+        await page.get_by_role("button", name="Recevoir les rappels").click()
+        await page.get_by_text("vous recevrez un rappel").wait_for()
+        await look_at(page, "prevenir-rappels", width, gallery)
         await browser.close()
 
 

@@ -4,21 +4,24 @@ Source: RULES §7, RULES §8, RULES §14, MSS-FACTS §7.2.
 """
 
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from directory.audit_event import AuditEvent
+from mailserver.errors import CommandError
 from mailserver.notify.worker import ASKED_AGAIN, Notifier, NotifierSettings
+from mailserver.reminder_commands import ReminderCommands
 from mailserver.store.notify import Choice
-from mailserver.store.schema import NOTIFY_REMINDED
+from mailserver.store.schema import NOTIFY_REMINDED, TRAIL
 from mailserver.webmail.notify_pages import reminded_lines
 from record_bridge.reminders import Line
 from tests.integration.test_admission_packs import pack_of
 from tests.support.capture_peer import OK, Odd
 from tests.support.cda import OID_TEST, PDF, CdaSpec
-from tests.support.mailsite import AT, PATIENT
+from tests.support.mailsite import AT, CABINET, PATIENT
 from tests.support.mailstore import watch_reads
 from tests.support.notifying import (
     HEAD,
@@ -28,12 +31,13 @@ from tests.support.notifying import (
     issue,
     mailbox_id,
     notifier,
+    post,
     receive,
     settle_in,
     subscribe,
     views,
 )
-from tests.support.webmail import OTHER_PATIENT, Webmail, webmail
+from tests.support.webmail import OTHER_PATIENT, Webmail, token_of, webmail
 
 KNOWN = {"ins": PATIENT.partition("@")[0], "oid": OID_TEST, "patient_id": None}
 REMINDER = "Votre agenda de santé a un rappel. Connectez-vous pour le lire."
@@ -401,6 +405,74 @@ async def test_nobody_is_reminded_of_another_s_agenda(site, relaying, worker):
     await worker.look()
 
     assert relaying.peer.taken == []
+
+
+# --- choosing --------------------------------------------------------------------------------
+
+
+async def test_the_page_lets_its_patient_choose_and_says_what_is_chosen(site, relaying):
+    worker = await subscribe(site, relaying)
+    await plan(site)
+    async with site.signed_in() as client:
+        page = (await client.get("/prevenir")).text
+        assert "Vous pouvez aussi recevoir un courriel la veille" in page
+        assert await post(client, "/prevenir/rappels", rappels="oui") == "rappels"
+        page = (await client.get("/prevenir?dit=rappels")).text
+        assert 'role="status">C\'est noté' in unescape(page)
+        assert "Vous recevez un courriel la veille" in page
+        await worker.look()
+        assert own(relaying) == [REMINDER]
+        assert await post(client, "/prevenir/rappels", rappels="non") == "sans-rappel"
+        assert await post(client, "/prevenir/rappels", rappels="non") == "sans-rappel"
+        assert "Vous pouvez aussi" in (await client.get("/prevenir")).text
+    kinds = [row[0] for row in await site.mail.store.notify._database.all(_choices())]
+    assert kinds == ["reminders_asked", "reminders_stopped"], "what changes nothing is no event"
+
+
+def _choices() -> Any:
+    event = TRAIL.event.c
+    return select(event.kind).where(event.kind.like("reminders_%")).order_by(event.event_id)
+
+
+async def test_reminders_are_offered_with_a_confirmed_address_only(site, relaying):
+    async with site.signed_in() as client:
+        assert await post(client, "/prevenir/rappels", rappels="oui") == "rien"
+        assert "Rappels de mon agenda" not in (await client.get("/prevenir")).text
+        await post(client, "/prevenir", address=OUTSIDE)
+        assert "Rappels de mon agenda" not in (await client.get("/prevenir")).text
+
+
+async def test_a_professional_has_no_agenda_to_be_reminded_of(site, relaying):
+    await subscribe(site, relaying, "doctor")
+    async with site.signed_in("doctor") as client:
+        page = await client.get("/prevenir")
+        data = {"csrf": token_of(page.text), "rappels": "oui"}
+        assert "rappel" not in page.text.lower()
+        assert (await client.post("/prevenir/rappels", data=data)).status_code == 404
+
+
+async def test_the_command_says_and_chooses_and_tells_no_address(site, relaying):
+    commands = ReminderCommands(site.mail.store, lambda _: CABINET, site.clock)
+
+    async def told(*, reminds: bool | None = None) -> dict[str, Any]:
+        arguments = {"ins": KNOWN["ins"], "reminds": reminds, "actor": "cli:test"}
+        answer = await commands.table()["agenda_reminders"](arguments)
+        assert OUTSIDE not in str(answer)
+        return answer
+
+    none = {"confirmed": False, "reminders": False, "last": None}
+    assert none.items() <= (await told()).items()
+    with pytest.raises(CommandError, match="confirmed no address"):
+        await told(reminds=True)
+    worker = await subscribe(site, relaying)
+    assert (await told())["confirmed"]
+    assert (await told(reminds=True))["reminders"]
+    await plan(site)
+    await worker.look()
+    assert (await told())["last"] == TODAY
+    assert not (await told(reminds=False))["reminders"]
+    with pytest.raises(CommandError, match="No such patient"):
+        await commands.agenda_reminders({"ins": "x", "actor": "cli:test"})
 
 
 # --- what a round costs ----------------------------------------------------------------------

@@ -270,6 +270,7 @@ async def _notify(w: Walk) -> None:
     await w.get("/prevenir")
     await w.post("/prevenir", address="zz@ailleurs.example")
     await w.post("/prevenir/confirmer", code="AAAAA AAAAA")
+    await w.post("/prevenir/rappels", rappels="oui")
     await w.post("/prevenir/arreter")
 
 

@@ -17,6 +17,7 @@ from directory.codes import MailboxType
 from mailserver.notify.relay import Relay
 from mailserver.notify.texts import Letterhead
 from mailserver.notify.worker import Notifier, NotifierSettings, Views
+from mailserver.store.database import MailStore
 from mailserver.store.model import NewMailbox
 from mailserver.store.notify import Confirmation, Marks, Registration, SentCode
 from mailserver.webmail.notify_pages import reminded_lines, shown_documents
@@ -151,6 +152,17 @@ class Asking:
         return list(self.asked)
 
 
+async def confirm(store: MailStore, mailbox: int, at: datetime) -> None:
+    """Give a mailbox an address that is confirmed, as its page does."""
+    event = AuditEvent("notify_asked", at, "account:1")
+    assert await store.notify.register(Registration(mailbox, OUTSIDE, 5, event))
+    row = await store.notify.find(mailbox)
+    assert row is not None
+    await store.notify.keep_code(SentCode(row, b"code", at + HOUR))
+    marks = Marks(0, frozenset())
+    assert await store.notify.confirm(Confirmation(mailbox, b"code", 1, marks, event))
+
+
 async def settle_in(site: Webmail, many: int) -> list[int]:
     """Give so many more people an address that is confirmed."""
     store, found = site.mail.store, []
@@ -159,12 +171,6 @@ async def settle_in(site: Webmail, many: int) -> list[int]:
             NewMailbox(f"{number}@patient.mssante.test", MailboxType.PAT, "cabinet", "", None,
                        True, AT)
         )  # fmt: skip
-        event = AuditEvent("notify_address", AT, "cli:test")
-        assert await store.notify.register(Registration(mailbox.id, OUTSIDE, 5, event))
-        row = await store.notify.find(mailbox.id)
-        assert row is not None
-        await store.notify.keep_code(SentCode(row, b"code", AT + HOUR))
-        marks = Marks(0, frozenset())
-        assert await store.notify.confirm(Confirmation(mailbox.id, b"code", 1, marks, event))
+        await confirm(store, mailbox.id, AT)
         found.append(mailbox.id)
     return found
