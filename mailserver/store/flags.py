@@ -3,7 +3,9 @@
 Invariants: a client never adds or removes a server-owned keyword; an application account does so
 on its own mailbox only, and the outcome is mirrored in the same transaction to the entries of the
 same receipt in the other mailboxes of the same structure; a held entry gets its UID at the moment
-it is released, so that UIDs stay in commit order. Source: RULES §7, §10.
+it is released, so that UIDs stay in commit order. What was filed wrongly and waits again leaves a
+patient's folders as an expunged message does, and comes back with a new UID, if it does.
+Source: RULES §7, §10.
 """
 
 import json
@@ -52,12 +54,14 @@ _APPLICATION = "SELECT min(id) FROM mailbox WHERE structure_id = :structure_id A
 _UPDATE = "UPDATE entry SET flags = :flags, keywords = :keywords, modseq = :modseq WHERE id = :id"
 _SIBLINGS = (
     "SELECT e.id AS entry_id, e.uid, e.modseq, e.keywords, e.receipt_id, f.id, f.mailbox_id,"
-    " f.uidvalidity, f.uidnext, f.highestmodseq, m.type, m.structure_id"
+    " f.uidvalidity, f.uidnext, f.highestmodseq, m.type, m.structure_id,"
+    " m.type = 'PAT' AND f.special_use IS NOT '\\Sent' AS to_patient"
     " FROM entry AS e JOIN folder AS f ON f.id = e.folder_id"
     " JOIN mailbox AS m ON m.id = f.mailbox_id"
     " WHERE e.receipt_id IN (SELECT value FROM json_each(:receipts))"
     " AND m.structure_id = :structure_id AND m.id != :mailbox_id ORDER BY f.id, e.id"
 )
+_LOG = "INSERT INTO expunged (folder_id, modseq, uid) VALUES (?, ?, ?)"
 _UPDATE_SIBLING = (
     "UPDATE entry SET uid = :uid, keywords = :keywords, modseq = :modseq WHERE id = :id"
 )
@@ -78,6 +82,7 @@ class _Outcome:
     added: frozenset[str]
     removed: frozenset[str]
     releases: bool
+    withholds: bool
     verdict: Verdict
     """What it newly says of filing; NONE when that is as before."""
 
@@ -191,6 +196,7 @@ def _outcome(before: frozenset[str], after: frozenset[str]) -> _Outcome:
         added=(after - before) & FILING_KEYWORDS,
         removed=(before - after) & FILING_KEYWORDS,
         releases=bool(after & _RELEASING) and not after & _KEEPING_HELD,
+        withholds=after >= _KEEPING_HELD,
         verdict=_verdict(after) if _verdict(after) is not _verdict(before) else Verdict.NONE,
     )
 
@@ -231,18 +237,16 @@ def _mirror(
         text = encode_keywords((before - outcome.removed) | outcome.added)
         held = row["uid"] is None
         released = held and outcome.releases
-        if text == row["keywords"] and not released:
+        withheld = not held and outcome.withholds and row["to_patient"]
+        if text == row["keywords"] and not released and not withheld:
             continue
         target = folders.setdefault(row["id"], folder_of(row))
-        visible = released or not held
-        updates.append(
-            {
-                "id": row["entry_id"],
-                "uid": target.take_uid() if released else row["uid"],
-                "keywords": text,
-                "modseq": target.take_modseq() if visible else row["modseq"],
-            }
-        )
+        modseq = row["modseq"] if held and not released else target.take_modseq()
+        uid = target.take_uid() if released else row["uid"]
+        if withheld:
+            connection.execute(_LOG, (target.id, modseq, uid))
+            uid = None
+        updates.append({"id": row["entry_id"], "uid": uid, "keywords": text, "modseq": modseq})
     if not updates:
         return frozenset()
     connection.executemany(_UPDATE_SIBLING, updates)

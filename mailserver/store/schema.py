@@ -355,6 +355,10 @@ run_after_creating(
         "CREATE TRIGGER entry_released AFTER UPDATE OF uid ON entry"
         f" WHEN OLD.uid IS NULL AND NEW.uid > 0\nBEGIN {_MORE} END"
     ),
+    (
+        "CREATE TRIGGER entry_withheld AFTER UPDATE OF uid ON entry"
+        f" WHEN OLD.uid > 0 AND NEW.uid IS NULL\nBEGIN {_LESS} END"
+    ),
 )
 MAILBOX_USAGE.add_is_dependent_on(ENTRY)
 

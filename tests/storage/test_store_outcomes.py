@@ -103,6 +103,37 @@ async def test_what_a_person_files_from_quarantine_is_released_then(practice):
     assert doctor.keywords == {"$SignatureValid", "$Filed"}
 
 
+async def test_what_was_filed_wrongly_leaves_the_patient_s_folders_again(practice):
+    store = practice.store
+    await practice.say(["$Filed"])
+    inbox = await practice.inbox(practice.patient)
+    elsewhere = await store.folders.create(practice.patient.id, "Santé")
+    await store.messages.copy(Transfer(inbox.id, (1,), elsewhere.id, AT))
+    before = (await store.folders.status(inbox.id)).highestmodseq
+
+    await practice.say(["$Filed"], mode=FlagMode.REMOVE)
+    await practice.say(["$Held", "$Quarantined"])
+
+    assert await practice.entries(practice.patient) == []
+    assert await practice.entries(practice.patient, "Santé") == []
+    status = await store.folders.status(inbox.id)
+    assert (status.messages, status.unseen, status.octets) == (0, 0, 0)
+    assert await store.messages.vanished_since(inbox.id, before) == [1]
+    assert (practice.patient.id, 0, 0) in practice.rows()["mailbox_usage"]
+    (doctor,) = await practice.entries(practice.doctor)
+    assert "$Quarantined" in doctor.keywords
+    await practice.say(["$Filed"], mode=FlagMode.REPLACE)
+    assert [row.uid for row in await practice.entries(practice.patient)] == [2]
+
+
+async def test_a_repetition_for_somebody_else_takes_nothing_from_who_sees_it(practice):
+    await practice.say(["$Filed"])
+
+    await practice.say(["$Held"])
+
+    assert len(await practice.entries(practice.patient)) == 1
+
+
 async def test_who_sees_an_outcome_is_told_and_who_sees_nothing_is_not(practice):
     changes = practice.store.changes
     watched = (practice.doctor, practice.patient, practice.elsewhere, practice.application)

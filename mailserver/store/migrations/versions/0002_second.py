@@ -663,6 +663,13 @@ BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
     SET octets = octets + excluded.octets, messages = messages + excluded.messages; END
 """,
     """
+CREATE TRIGGER entry_withheld AFTER UPDATE OF uid ON entry WHEN OLD.uid > 0 AND NEW.uid IS NULL
+BEGIN INSERT INTO mailbox_usage (mailbox_id, octets, messages)
+    SELECT mailbox_id, -OLD.octets, -1 FROM folder WHERE id = OLD.folder_id
+    ON CONFLICT (mailbox_id) DO UPDATE
+    SET octets = octets + excluded.octets, messages = messages + excluded.messages; END
+""",
+    """
 CREATE TRIGGER message_index_gone AFTER DELETE ON message_index BEGIN DELETE FROM search_text WHERE blob_id = OLD.blob_id; END
 """,
     """
