@@ -146,7 +146,8 @@ async def _home(request: Request, visitor: Visitor) -> Response:
         newest = Wanted(many=HOME_DOCUMENTS)
         page = await services.queries.page(record.patient.id, record.viewer, newest)
         values["documents"] = page.documents
-        values["emergencies"] = await _emergencies(services, record)
+        if record.viewer.kind != ViewerKind.DELEGATE:  # a reason may say what was not shared
+            values["emergencies"] = await _emergencies(services, record)
         if reads_packs(record.viewer):
             values["packs"] = await services.queries.packs.waiting(record.patient.id)
         now = today(services.clock())

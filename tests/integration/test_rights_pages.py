@@ -522,6 +522,8 @@ async def test_a_relative_reads_what_was_shared_and_changes_nothing(site, helped
     await site.tell("profile_add", "other", kind="allergy", text=HIDDEN)
     own = {"title": f"{HIDDEN} dentiste", "day": "2026-12-24"}
     await site.tell("own_entry_add", "other", **own)
+    emergency = {"kind": "break_glass", "holder": RPPS[DOCTOR], "reason": f"{HIDDEN} coma"}
+    await site.tell("emergency_open", "other", **emergency)
     async with site.signed_in() as client:
         assert HIDDEN not in (await client.get("/famille")).text
         await post(client, "/famille", f"/famille/{helped}/ouvrir")
