@@ -81,7 +81,7 @@ class IdentityCommands:
         return await self._told(moved, (merged, kept))
 
     async def patient_split(self, arguments: Arguments) -> dict[str, Any]:
-        """Give the merged identity ``ins`` its record back.
+        """Give the merged identity ``ins`` its record back; ``ended`` rights must be given anew.
 
         Raises:
             RecordStateError: it is unknown or not merged, or no reason is given.
@@ -103,6 +103,7 @@ class IdentityCommands:
             "documents": moved.documents,
             "rows": moved.rows,
             "left": moved.left,
+            "ended": moved.ended,
             "filed": filed,
         }
 
@@ -134,7 +135,11 @@ def _note(connection: sqlite3.Connection, kind: str, told: _Told, moved: Moved) 
                 wanted.actor,
                 told.structure_id,
                 f"patient:{patient_id}",
-                {"reason": wanted.reason, "documents": moved.documents},
+                {
+                    "reason": wanted.reason,
+                    "documents": moved.documents,
+                    **({"ended": moved.ended} if moved.ended else {}),
+                },
             )
             for patient_id in (moved.kept_id, wanted.merged_id)
         ],

@@ -5,6 +5,9 @@ a split moves exactly those back, and every document goes to the identity that i
 merged identity stays: its number, its traits and its mailbox go on being this person's, so what
 comes under it is judged by the same rules and filed in the record that was kept.
 
+Who may open the record was said, while it was one, by one of two persons, and nobody knows which
+any more: a split ends what was given then, and a block or an opposition of then holds for both.
+
 Runs on the writer's thread, one transaction each. Source: RULES §5.
 """
 
@@ -22,6 +25,33 @@ from record_bridge.schema import METADATA
 _BY_DOCUMENT: Final = frozenset({"document", "agenda_entry"})
 """These follow the identity that each document names, not the place they were in."""
 _HOLDER: Final = "access_right.holder"
+_SAID: Final = "kind, holder, parts, name, reason, said_by, since_at, until_at"
+_CLOSE_BOTH: Final = (
+    (
+        f"INSERT INTO access_right (patient_id, {_SAID}) SELECT :merged, {_SAID} FROM access_right"  # noqa: S608 - ours
+        " WHERE patient_id = :kept AND kind = 'block' AND since_at > :since AND ended_at IS NULL"
+    ),
+    (
+        "INSERT OR IGNORE INTO opposition (patient_id, scope, said_by, since_at)"
+        " SELECT :merged, scope, said_by, since_at FROM opposition"
+        " WHERE patient_id = :kept AND since_at > :since AND until_at IS NULL"
+    ),
+)
+_END_GIVEN: Final = (
+    (
+        "UPDATE access_right SET ended_at = :at, ended_by = :actor WHERE ended_at IS NULL"
+        " AND since_at > :since AND (patient_id = :kept AND kind <> 'block'"
+        " OR holder = :holder AND kind IN ('representative', 'delegate'))"
+    ),
+    (
+        "UPDATE calendar_key SET stopped_at = :at"
+        " WHERE patient_id = :kept AND created_at > :since AND stopped_at IS NULL"
+    ),
+    (
+        "UPDATE api_token SET stopped_at = :at"
+        " WHERE patient_id = :kept AND created_at > :since AND stopped_at IS NULL"
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +85,7 @@ class Moved:
         rows: how many other rows did.
         left: rows that stay under the merged identity because the record has their like.
         revived: documents whose newer version is another person's now: they are current again.
+        ended: rights and keys that a split ended, because they were given while it was one record.
     """
 
     kept_id: int
@@ -62,6 +93,7 @@ class Moved:
     rows: int
     left: int = 0
     revived: tuple[int, ...] = ()
+    ended: int = 0
 
 
 def merge(connection: sqlite3.Connection, wanted: Merge) -> Moved:
@@ -118,7 +150,8 @@ def split(connection: sqlite3.Connection, wanted: Split) -> Moved:
         RecordStateError: it is not merged (``not_merged``).
     """
     row = connection.execute(
-        "SELECT id, kept_id FROM patient_merge WHERE merged_id = ? AND split_at IS NULL",
+        "SELECT id, kept_id, merged_at FROM patient_merge"
+        " WHERE merged_id = ? AND split_at IS NULL",
         (wanted.merged_id,),
     ).fetchone()
     if row is None:
@@ -154,11 +187,12 @@ def split(connection: sqlite3.Connection, wanted: Split) -> Moved:
         {"merged": str(wanted.merged_id), "merge": merge_id, "table": _HOLDER},
     ).rowcount
     _renumber_directives(connection, None, wanted.merged_id)
+    ended = _part_rights(connection, wanted, (ids["kept"], int(row[2])))
     connection.execute(
         "UPDATE patient_merge SET split_by = ?, split_at = ?, split_reason = ? WHERE id = ?",
         (wanted.actor, micros(wanted.at), wanted.reason, merge_id),
     )
-    return Moved(ids["kept"], documents, rows, revived=_revive(connection, ids))
+    return Moved(ids["kept"], documents, rows, revived=_revive(connection, ids), ended=ended)
 
 
 def _following() -> list[str]:
@@ -243,6 +277,21 @@ def _move_holder(connection: sqlite3.Connection, merge_id: int, ids: dict[str, i
         [(merge_id, _HOLDER, int(row[0])) for row in rows],
     )
     return len(rows)
+
+
+def _part_rights(connection: sqlite3.Connection, wanted: Split, since: tuple[int, int]) -> int:
+    """End what was given while two records were one (kept, merged_at), and close both alike."""
+    values = {
+        "kept": since[0],
+        "holder": str(since[0]),
+        "merged": wanted.merged_id,
+        "since": since[1],
+        "at": micros(wanted.at),
+        "actor": wanted.actor,
+    }
+    for statement in _CLOSE_BOTH:
+        connection.execute(statement, values)
+    return sum(connection.execute(statement, values).rowcount for statement in _END_GIVEN)
 
 
 def _renumber_directives(

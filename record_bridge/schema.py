@@ -313,6 +313,7 @@ prevention_declared = Table(
     Column("declared_by", Text, nullable=False),
     Column("declared_at", Integer, nullable=False),
     UniqueConstraint("patient_id", "rule_id", "ordinal"),
+    sqlite_autoincrement=True,  # patient_merge_row names rows: none has the key of another
 )
 
 duplicate = Table(
@@ -458,6 +459,7 @@ own_entry = Table(
     Column("changed_at", Integer, nullable=False),
     UniqueConstraint("patient_id", "name", name="own_entry_name"),
     UniqueConstraint("patient_id", "uid", name="own_entry_uid"),
+    sqlite_autoincrement=True,  # patient_merge_row names rows: none has the key of another
 )
 
 invitation = Table(

@@ -126,5 +126,7 @@ def _tell(result: dict[str, Any], done: str, *, as_json: bool) -> None:
         f"{done}: {result['documents']} documents and {result['rows']} other rows moved;"
         f" documents filed now: {result['filed']}."
     )
+    if result["ended"]:
+        say(f"Rights and keys given while it was one record, ended now: {result['ended']}.")
     if result["left"]:
         say(f"Left where they were, because the record has their like: {result['left']}.")

@@ -13,6 +13,7 @@ import pytest
 
 from record_bridge import accounting
 from record_bridge.archive_commands import ArchiveCommands
+from record_bridge.calendar_record import CalendarCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.life_commands import LifeCommands
@@ -21,6 +22,7 @@ from record_bridge.opening import list_occurrences
 from record_bridge.queries import RecordQueries
 from record_bridge.retention_commands import RetentionCommands
 from record_bridge.rights_commands import RightsCommands
+from record_bridge.rights_record import record_facts
 from record_bridge.schema import METADATA
 from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
 from tests.support.record import (
@@ -28,6 +30,7 @@ from tests.support.record import (
     HOSPITAL,
     PATIENT,
     Record,
+    later,
     mails,
     message,
     open_test_record,
@@ -104,7 +107,7 @@ async def test_a_merge_brings_documents_and_agenda_into_one_record(record: Recor
 
     done = await merge(record)
 
-    assert done == {"documents": 1, "rows": 0, "left": 0, "filed": 0}
+    assert done == {"documents": 1, "rows": 0, "left": 0, "ended": 0, "filed": 0}
     assert documents(record, kept) == ["1", "2"]
     assert documents(record, merged) == []
     assert record.rows("SELECT DISTINCT patient_id FROM agenda_entry") == [(kept,)]
@@ -296,6 +299,65 @@ async def test_identities_of_two_structures_never_share_a_record(record: Record)
         )
 
     assert raised.value.reason == "no_such_patient"
+
+
+async def test_what_was_given_while_it_was_one_record_opens_neither_after_a_split(
+    record: Record,
+) -> None:
+    """Whoever gave it may have been the other person: their calendar would show this one's."""
+    kept, _ = await two(record)
+    await record.grant(kept, "care_team", "10000000001")
+    await merge(record)
+    record.now = later(1)
+    said = {"patient_id": kept, "actor": "account:2"}
+    calendar = CalendarCommands(record.database, lambda: record.now)
+    await calendar.calendar_key_make({**said, "kind": "device"})
+    await record.grant(kept, "care_team", "10000000002")
+    child = (await record.register(replace(PATIENT, ins="279039999000372")))["id"]
+    await record.grant(child, "representative", str(kept))
+
+    done = await split(record)
+
+    assert done["ended"] == 3
+    assert record.rows("SELECT stopped_at IS NULL FROM calendar_key") == [(0,)]
+    assert record.rows("SELECT patient_id, holder FROM access_right WHERE ended_at IS NULL") == [
+        (kept, "10000000001")
+    ]
+
+
+async def test_what_closed_a_record_closes_both_after_a_split(record: Record) -> None:
+    kept, merged = await two(record)
+    await merge(record)
+    record.now = later(1)
+    life = LifeCommands(record.database, lambda: record.now)
+    await record.grant(kept, "block", "10000000001")
+    said = {"patient_id": kept, "actor": "account:2"}
+    await life.opposition_set({**said, "scope": "break_glass", "opposed": True})
+
+    await split(record)
+
+    for patient_id in (kept, merged):
+        facts = await record_facts(record.database, patient_id, record.now)
+        assert facts is not None
+        assert [(each.kind, each.holder) for each in facts.grants] == [("block", "10000000001")]
+        assert facts.opposed == {"break_glass"}
+
+
+async def test_a_split_moves_no_row_that_took_the_place_of_one_that_is_gone(
+    record: Record,
+) -> None:
+    kept, merged = await two(record)
+    calendar = CalendarCommands(record.database, lambda: record.now)
+    day = {"title": "Dentiste", "day": "2026-12-24", "actor": "account:1"}
+    await calendar.own_entry_add({**day, "patient_id": merged})
+    await merge(record)
+    ((name,),) = record.rows("SELECT name FROM own_entry")
+    await calendar.own_entry_delete({"patient_id": kept, "name": name, "actor": "account:1"})
+    await calendar.own_entry_add({**day, "patient_id": kept})
+
+    await split(record)
+
+    assert record.rows("SELECT patient_id FROM own_entry") == [(kept,)]
 
 
 async def test_a_merge_judges_again_what_waits(record: Record) -> None:

@@ -306,14 +306,13 @@ ALTER TABLE document_next RENAME TO document
 """,
     """
 CREATE TABLE prevention_declared (
-    id INTEGER NOT NULL,
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     patient_id INTEGER NOT NULL,
     rule_id TEXT NOT NULL,
     ordinal INTEGER NOT NULL,
     day TEXT NOT NULL,
     declared_by TEXT NOT NULL,
     declared_at INTEGER NOT NULL,
-    PRIMARY KEY (id),
     UNIQUE (patient_id, rule_id, ordinal),
     FOREIGN KEY(patient_id) REFERENCES patient (id)
 )
@@ -399,7 +398,7 @@ ALTER TABLE quarantine_next RENAME TO quarantine
 """,
     """
 CREATE TABLE own_entry (
-    id INTEGER NOT NULL,
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     patient_id INTEGER NOT NULL,
     name TEXT NOT NULL,
     uid TEXT NOT NULL,
@@ -414,7 +413,6 @@ CREATE TABLE own_entry (
     cancelled INTEGER DEFAULT '0' NOT NULL,
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
-    PRIMARY KEY (id),
     CONSTRAINT own_entry_name UNIQUE (patient_id, name),
     CONSTRAINT own_entry_uid UNIQUE (patient_id, uid),
     FOREIGN KEY(patient_id) REFERENCES patient (id)
