@@ -148,12 +148,13 @@ def _file_item(connection: sqlite3.Connection, batch: FilingBatch, item: FilingI
     if not opened.packages:
         return _finish(connection, batch, item, ())
     problem = _message_problem(opened)
-    puts: list[Put] = []
-    for place in range(len(opened.packages)):
-        put = put_package(connection, _package(batch, item, place, problem))
+    puts = [
+        put_package(connection, _package(batch, item, place, problem))
+        for place in range(len(opened.packages))
+    ]
+    for put in puts:  # what stood for a message that was not opened stood for all of them
         if put.problem is not None:
             quarantine.put(connection, _message(connection, batch, item), put.waiting)
-        puts.append(put)
     if all(put.settled for put in puts):
         # Another judging, or a person, was faster: there is nothing to tell.
         return ItemResult(item.item_id, item.uid, ItemOutcome.REPEATED)

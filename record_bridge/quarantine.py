@@ -76,7 +76,9 @@ _PUT = (
     " type_code, addressees, sender)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?)"
     " ON CONFLICT (structure_id, receipt, position) DO UPDATE SET code = excluded.code,"
-    " reason = excluded.reason, parent_unique_id = excluded.parent_unique_id"
+    " reason = excluded.reason, parent_unique_id = excluded.parent_unique_id,"
+    " unique_id = excluded.unique_id, matricule = excluded.matricule, oid = excluded.oid,"
+    " type_code = excluded.type_code, whole = excluded.whole"
 )
 _ITEM = (
     "SELECT DISTINCT q.item_id, i.uid, q.receipt, q.archive_id, q.received_at"

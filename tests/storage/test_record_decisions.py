@@ -11,7 +11,9 @@ import pytest
 
 from record_bridge import accounting
 from record_bridge.errors import RecordStateError
+from record_bridge.filing import FilingBatch, file_batch
 from record_bridge.life_commands import LifeCommands
+from record_bridge.model import Environment
 from record_bridge.opening import list_occurrences
 from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.queries import RecordQueries
@@ -497,6 +499,22 @@ async def two_packages(record: Record, **second: Any) -> bytes:
     whole = received(raw, number=1)
     await record.one(whole)
     return whole
+
+
+async def test_a_message_that_opens_at_last_waits_place_by_place(record: Record) -> None:
+    await record.register()
+    loop = report(1, replaces=DOCUMENT)
+    both = mail(package(loop), package(report(2)), message_id="<two@a.test>")
+    raw = received(both, number=1)
+    (item,) = await record.items(raw)
+    unopened = FilingBatch(CABINET, Environment.TEST, (replace(item, opened=None),), record.now)
+    await record.database.write(file_batch, unopened)
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+
+    for _ in range(2):
+        await file(record, row["id"])
+
+        assert await balance(record, raw) == (True, 1, 1, 0)
 
 
 async def test_what_waits_of_another_package_is_not_closed_with_a_wrong_filing(
