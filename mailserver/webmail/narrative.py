@@ -141,7 +141,8 @@ class _Renderer:
 
         match name:
             case "paragraph":
-                self._wrap("p" if _phrasing_only(element) else "div", inside)
+                tag = "p" if _phrasing_only(element) else "div"
+                self._wrap(tag, lambda: self._emphasised(element, inside))
             case "content" | "linkHtml" | "footnote" | "caption":
                 self._inline(element, inside)
             case "sub" | "sup":
@@ -178,10 +179,7 @@ class _Renderer:
         return f"[Fichier joint {', '.join(map(str, numbers))} : il se télécharge plus haut]"
 
     def _inline(self, element: etree._Element, inside: Callable[[], None]) -> None:
-        styles = {style.lower() for style in (element.get("styleCode") or "").split()}
-        tag = (
-            "strong" if "bold" in styles else "em" if styles & {"italics", "emphasis"} else "span"
-        )
+        tag = _emphasis(element) or "span"
         if tag == "span" and local_name(element) == "caption":
             tag = "strong"
         if local_name(element) == "linkHtml" and not text_of(element, 1):
@@ -191,6 +189,14 @@ class _Renderer:
                 self._wrap(tag, lambda: self._write(address))
             inside()
         elif _phrasing_only(element):
+            self._wrap(tag, inside)
+        else:
+            inside()
+
+    def _emphasised(self, element: etree._Element, inside: Callable[[], None]) -> None:
+        """Bold or italics of a whole cell or paragraph: what a laboratory marks as abnormal."""
+        tag = _emphasis(element) if _phrasing_only(element) and text_of(element, 1) else ""
+        if tag:
             self._wrap(tag, inside)
         else:
             inside()
@@ -257,14 +263,24 @@ class _Renderer:
         )
         # An empty header cell heads nothing: assistive technology would announce it for each cell.
         header = (local_name(cell) == "th" or forced) and bool(text_of(cell, 1))
+
+        def inside() -> None:
+            self._children(cell, depth + 3)
+
         if header:
-            self._wrap("th", lambda: self._children(cell, depth + 3), f' scope="{scope}"{spans}')
+            self._wrap("th", inside, f' scope="{scope}"{spans}')
         else:
-            self._wrap("td", lambda: self._children(cell, depth + 3), spans)
+            self._wrap("td", lambda: self._emphasised(cell, inside), spans)
 
 
 _SHOWN_ADDRESSES: Final = ("http://", "https://", "mailto:", "tel:")
 _BLOCKS: Final = frozenset({"paragraph", "list", "table", "renderMultiMedia"})
+
+
+def _emphasis(element: etree._Element) -> str:
+    """The tag for what an element says of its own weight; "" for none."""
+    styles = {style.lower() for style in (element.get("styleCode") or "").split()}
+    return "strong" if "bold" in styles else "em" if styles & {"italics", "emphasis"} else ""
 
 
 def _phrasing_only(element: etree._Element) -> bool:

@@ -224,6 +224,32 @@ def test_a_row_of_headings_heads_columns_in_whatever_group(row: str, scope: str)
     assert f'<th scope="{scope}">Préférence</th>' in html
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "<table><tr><td styleCode='Bold'>12,5</td><td>x</td></tr></table>",
+            "<td><strong>12,5</strong></td><td>x</td>",
+        ),
+        (
+            "<table><tr><th styleCode='Bold'>Hb</th><td styleCode='xRed italics'>9</td></tr></table>",
+            '<th scope="row">Hb</th><td><em>9</em></td>',
+        ),
+        ("<paragraph styleCode='bold'>À revoir</paragraph>", "<p><strong>À revoir</strong></p>"),
+        (
+            "<paragraph styleCode='Bold'>a<list><item>b</item></list></paragraph>",
+            "<div>a<ul><li>b</li></ul></div>",
+        ),
+        ("<table><tr><td styleCode='Bold'/><td>x</td></tr></table>", "<td></td><td>x</td>"),
+    ],
+)
+def test_a_cell_or_paragraph_in_bold_stays_so(text: str, shown: str):
+    html = render(text)
+
+    assert shown in html
+    checked(html)
+
+
 def test_subsections_are_headings_below():
     inner = "<component><section><title>Sous</title><text>x</text></section></component>"
 
