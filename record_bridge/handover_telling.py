@@ -10,7 +10,7 @@ Runs on the writer's thread. Source: CI-SIS §HL7-LPS (1.1), MSS-FACTS §9, RULE
 
 import hashlib
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from record_bridge.formats.hl7v2 import Action
@@ -47,18 +47,15 @@ def queue_filed(connection: sqlite3.Connection, structure_id: str, at: datetime)
     """Queue each current document that is new; a version that was never current is not told."""
     found = connection.execute(
         "SELECT d.id, d.unique_id, d.status = 'current' AND d.patient_id IS NOT NULL,"
-        " coalesce(d.identity_id, d.patient_id, 0), EXISTS (SELECT 1 FROM document AS e"
-        " JOIN handover AS h ON h.document_id = e.id WHERE e.structure_id = d.structure_id"
-        " AND e.unique_id = d.parent_unique_id) FROM document AS d"
+        " coalesce(d.identity_id, d.patient_id, 0) FROM document AS d"
         " WHERE d.structure_id = :structure AND d.imported_at IS NULL AND d.id >"
         " (SELECT taken_in FROM handover_choice WHERE structure_id = :structure) ORDER BY d.id",
         {"structure": structure_id},
     ).fetchall()
-    for document_id, unique_id, shown, identity_id, follows in found:
+    for document_id, unique_id, shown, identity_id in found:
         if shown:
-            action = Action.REPLACE if follows else Action.NEW
             document = _Document(structure_id, document_id, unique_id, True, True, identity_id)
-            _queue(connection, document, action, at)
+            _queue(connection, document, _telling(connection, document), at)
     if found:
         connection.execute(
             "UPDATE handover_choice SET taken_in = ? WHERE structure_id = ?",
@@ -76,10 +73,24 @@ def queue_moved(connection: sqlite3.Connection, structure_id: str, at: datetime)
         _take_back(connection, document, at)
     for document in moved:
         if document.shown and not _is_held(connection, document):
-            _queue(connection, document, Action.NEW, at)
+            _queue(connection, document, _telling(connection, document), at)
     connection.executemany(
         "UPDATE document SET moved = 0 WHERE id = ?", [(document.id,) for document in moved]
     )
+
+
+def _telling(connection: sqlite3.Connection, document: _Document) -> Action:
+    """How it is told: over the version it replaces in its record when the software has that."""
+    parent = connection.execute(
+        "SELECT p.id, p.unique_id FROM document AS d JOIN document AS p"
+        " ON p.structure_id = d.structure_id AND p.unique_id = d.parent_unique_id"
+        " AND p.patient_id = d.patient_id WHERE d.id = ?",
+        (document.id,),
+    ).fetchone()
+    if parent is None:
+        return Action.NEW
+    replaced = replace(document, id=parent[0], unique_id=parent[1])
+    return Action.REPLACE if _is_held(connection, replaced) else Action.NEW
 
 
 def _take_back(connection: sqlite3.Connection, document: _Document, at: datetime) -> None:

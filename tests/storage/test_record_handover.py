@@ -153,6 +153,32 @@ async def test_what_a_wrong_version_had_replaced_is_told_again(record: Record) -
     ]  # fmt: skip
 
 
+async def test_what_comes_back_replaces_what_was_told_again_meanwhile(record: Record) -> None:
+    await record.one(message(1, report(1)))
+    await answer(record)
+    await record.one(message(2, report(2, replaces=name(1))))
+    await answer(record)
+    await refile(record, 2)
+    await answer(record)
+    assert [each[:2] for each in told(record)][2:] == [("withdraw", "2"), ("new", "1")]
+
+    await record.decide(1, "filed", ins=PATIENT.ins, oid=PATIENT.oid)
+    (given,) = await due(record)
+
+    assert (given.action.value, given.parent_unique_id) == ("replace", name(1))
+
+
+async def test_what_replaces_a_version_that_the_software_refused_is_new_to_it(
+    record: Record,
+) -> None:
+    await record.one(message(1, report(1)))
+    await answer(record, "refused", ErrorCode.UNKNOWN_PATIENT)
+
+    await record.one(message(2, report(2, replaces=name(1))))
+
+    assert [each.action.value for each in await due(record)] == ["new"]
+
+
 async def test_a_withdrawal_that_is_undone_is_told_anew_and_looked_at_once(
     record: Record,
 ) -> None:
