@@ -121,6 +121,7 @@ class RetentionCommands:
                     "label": rule.label,
                     "starts": rule.starts.value,
                     "years": rule.years,
+                    "within_years": rule.within_years,
                     "source": rule.source,
                     "status": rule.status.value,
                 }

@@ -56,7 +56,7 @@ def policy(
         say(found["text"].rstrip("\n"))
         return
     say(f"{found['title']} ({'set by ' + found['set_by'] if found['set_by'] else 'built in'})")
-    names = ("id", "label", "starts", "years", "source", "status")
+    names = ("id", "label", "starts", "years", "within_years", "source", "status")
     show_rows(found["rules"], {name: name for name in names}, as_json=False)
 
 

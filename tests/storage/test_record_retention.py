@@ -178,6 +178,8 @@ async def test_a_dispute_suspends_a_deadline_until_it_ends(record: Record) -> No
 async def test_a_structure_s_own_policy_counts_and_the_one_before_stays(record: Record) -> None:
     built_in = await tell(record, "retention_policy")
     assert built_in["set_by"] is None
+    within = {rule["id"]: rule["within_years"] for rule in built_in["rules"]}
+    assert within == {"last_activity": 0, "minor": 0, "death": 10, "closing": 0}
     await tell(record, "retention_policy", text=POLICY)
 
     (row,) = await tell(record, "retention_list")
