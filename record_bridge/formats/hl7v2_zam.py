@@ -13,7 +13,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from record_bridge.errors import MalformedHl7Error
 from record_bridge.formats.hl7v2 import (
     INTAKE_PROFILE,
     Hl7Code,
@@ -21,7 +20,6 @@ from record_bridge.formats.hl7v2 import (
     Parties,
     escape,
 )
-from record_bridge.formats.hl7v2_read import components, header_of, segments_of
 from record_bridge.formats.hl7v2_write import AckFacts, write_msh
 
 TABLE: Final = "AckMetierZAM"
@@ -38,7 +36,7 @@ class AckKind(Enum):
     READING = "Z03"
 
 
-_WORDS: Final = {
+WORDS: Final = {
     AckKind.RECEPTION: (
         "ACK_RECEPTION_MSS^Accusé de réception MSSanté",
         "DESTINATAIRE_MSS^Destinataire MSSanté",
@@ -48,6 +46,7 @@ _WORDS: Final = {
         "LECTEUR_MSS^Lecteur du courriel MSSanté",
     ),
 }
+"""OBX-3 of the status and of the recipient, in table AckMetierZAM."""
 _SMTP_CODES: Final = frozenset(
     ["101", "111", "251", "252", "420", "421", "422", "431", "432", "441", "442", "450", "451",
      "452", "500", "501", "502", "503", "504", "510", "512", "513", "523", "530", "541", "550",
@@ -125,7 +124,7 @@ def encode_zam(header: ZamHeader, ack: BusinessAck) -> bytes:
     event = ack.kind.value
     message = MessageHeader(header.parties, "ZAM", event, "", header.processing, "2.6", "utf-8")
     facts = AckFacts(header.at, header.control_id, accepted=ack.success)
-    status, who = _WORDS[ack.kind]
+    status, who = WORDS[ack.kind]
     said = f"{'Y' if ack.success else 'N'}^^expandedYes-NoIndicator"
     lines = [
         write_msh(header.parties, f"ZAM^{event}^ZAM_Z01", facts, message, INTAKE_PROFILE),
@@ -138,28 +137,3 @@ def encode_zam(header: ZamHeader, ack: BusinessAck) -> bytes:
         wrong = f"{Hl7Code.INTERNAL.value}^Application error^messageErrorCondition"
         lines.append(f"ERR|||{wrong}|E|{escape(ack.code)}^^{table}")
     return ("\r".join(lines) + "\r").encode("utf-8")
-
-
-def parse_zam(raw: bytes) -> tuple[MessageHeader, BusinessAck]:
-    """Read a ZAM^Z02 or ZAM^Z03.
-
-    Raises:
-        MalformedHl7Error: it is none, or lacks what it must say.
-    """
-    message = segments_of(raw)
-    header = header_of(message)
-    if header.kind != "ZAM":
-        raise MalformedHl7Error(Hl7Code.UNSUPPORTED_MESSAGE.value, "message not supported")
-    try:
-        kind = AckKind(header.event)
-    except ValueError as error:
-        raise MalformedHl7Error(Hl7Code.UNSUPPORTED_EVENT.value, "event not supported") from error
-    status, who = (word.partition("^")[0] for word in _WORDS[kind])
-    said = components(message, "OBX", (3, status), (4, 1), (5, 1))
-    address = components(message, "OBX", (3, who), (5, 4))
-    if said is None or address is None or not all((*said, *address)):
-        raise MalformedHl7Error(Hl7Code.MISSING_SEGMENT.value, "no status or no recipient")
-    if said[1] not in {"Y", "N"}:
-        raise MalformedHl7Error(Hl7Code.UNKNOWN_VALUE.value, "a status is Y or N")
-    code = components(message, "ERR", (3, Hl7Code.INTERNAL.value), (5, 1)) or ("",)
-    return header, BusinessAck(kind, said[0], address[0], said[1] == "Y", code[0])

@@ -19,10 +19,11 @@ from mailserver.hl7_intake import Intake, IntakeParts, Outcome
 from mailserver.hl7_mail import Door, HospitalOrder, to_order
 from mailserver.store.business_acks import MAX_TRIES
 from mailserver.store.model import NO_FLAGS, FlagChange, FlagMode
-from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck, parse_zam
+from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck
 from tests.support.bridge_site import SPEC, BridgeSite, bridge_site, report
 from tests.support.hl7 import Mdm
 from tests.support.hl7_software import Software, accept, listening, refuse
+from tests.support.hl7_zam import parse_zam
 from tests.support.mail_site import APP, DR, OURS, PATIENTS, A, World, world
 from tests.support.receipts import delivery_report, disposition_report
 

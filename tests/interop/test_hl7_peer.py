@@ -15,9 +15,10 @@ import pytest
 import tomli_w
 from hl7.client import MLLPClient
 
-from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck, parse_zam
+from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck
 from tests.support.clients import imap, record, until
 from tests.support.hl7 import Mdm
+from tests.support.hl7_zam import parse_zam
 from tests.support.ports import free_port
 from tests.support.reports import discharge_letter, unique_root
 from tests.support.site import DemoSite

@@ -11,9 +11,9 @@ from record_bridge.formats.hl7v2_zam import (
     BusinessAck,
     ZamHeader,
     encode_zam,
-    parse_zam,
     smtp_error,
 )
+from tests.support.hl7_zam import parse_zam
 
 HEADER = ZamHeader(
     Parties(("PFI", "HOP"), ("DPI", "HOP")), datetime(2026, 11, 30, 8, tzinfo=UTC), "Z1", "P"
