@@ -72,6 +72,7 @@ REFUSALS = {
     "no_such_file": "The file cannot be made: choose a name that is not taken.",
     "archive_unreadable": "This is no archive of a record, or it was changed.",
     "archive_of_another": "This archive is about another person, or their identity differs.",
+    "document_of_another": "A document of this archive bears the number of another person.",
     "archive_conflicts": "A document of this archive is in another record already.",
     "record_not_empty": "This record is not empty: an archive fills an empty one only.",
     "no_such_professional": "No professional of this RPPS; see 'pli account list DIR'.",

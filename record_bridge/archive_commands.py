@@ -9,25 +9,32 @@ Source: RULES §13.
 """
 
 import asyncio
+import hashlib
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from certs.errors import SandboxError
 from record_bridge.commands import RecordCommands
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.exporting import Wanted, export_record
-from record_bridge.importing import Import, import_record
+from record_bridge.importing import Import, documents, import_record
+from record_bridge.model import InsMatricule
 
 Arguments = Mapping[str, Any]
+ReadNumber = Callable[[bytes], Awaitable[Sequence[InsMatricule] | None]]
+"""Reads whose number a document bears, where strangers' XML may be read; None: nobody's."""
 
 
 class ArchiveCommands:
     """Archives of records, for the command line."""
 
-    def __init__(self, commands: RecordCommands, database: Path) -> None:
+    def __init__(self, commands: RecordCommands, database: Path, read_number: ReadNumber) -> None:
         self._commands = commands
         self._database = database
+        self._read_number = read_number
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:
         """Give every command by name."""
@@ -53,20 +60,33 @@ class ArchiveCommands:
         """Fill the empty record of a registered patient.
 
         Raises:
-            RecordStateError: there is no such patient, the archive cannot be read or is another
-                person's, or the record is not empty.
+            RecordStateError: there is no such patient, the archive cannot be read, it or one of
+                its documents is another person's, or the record is not empty.
         """
         person = await self._commands.find(arguments)
-        wanted = Import(
-            Path(str(arguments["path"])),
-            person,
-            str(arguments.get("actor") or f"cli:{os.getuid()}"),
-            self._commands.now(),
-        )
+        path = Path(str(arguments["path"]))
         try:
+            wanted = Import(
+                path,
+                person,
+                str(arguments.get("actor") or f"cli:{os.getuid()}"),
+                self._commands.now(),
+                await self._numbers(path),
+            )
             return await self._commands.write(import_record, wanted)
-        except MalformedArchiveError as error:
+        except (MalformedArchiveError, SandboxError) as error:
             raise RecordStateError("archive_unreadable") from error
+
+    async def _numbers(self, path: Path) -> dict[bytes, Sequence[InsMatricule]]:
+        """Read the number that each document of an archive bears, by its SHA-256."""
+        found: dict[bytes, Sequence[InsMatricule]] = {}
+        with closing(documents(path)) as contents:
+            while (content := await asyncio.to_thread(next, contents, None)) is not None:
+                numbers = await self._read_number(content)
+                if numbers is None:
+                    raise MalformedArchiveError("document")
+                found[hashlib.sha256(content).digest()] = numbers
+        return found
 
 
 def _export(database: Path, wanted: Wanted, path: Path) -> dict[str, int]:

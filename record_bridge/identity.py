@@ -80,11 +80,7 @@ def claim_of(
     source = parse_cx(entry.source_patient_id)
     if source[1] in INS_ROOTS:
         named.append(source)
-    numbers = tuple(
-        dict.fromkeys(
-            InsMatricule(_compact(i.extension), i.root) for i in patient.ins_ids if i.extension
-        )
-    )
+    numbers = numbers_of(patient)
     ins = numbers[0] if len(numbers) == 1 else None
     if environment is Environment.PRODUCTION and any(
         oid in TEST_OIDS for oid in (*(i.root for i in patient.ids), *(oid for _, oid in named))
@@ -100,6 +96,15 @@ def claim_of(
         except InsError:
             return _bad(Reason.INS_KEY, ins)
     return Claim(ins, _traits(patient))
+
+
+def numbers_of(patient: CdaPatient) -> tuple[InsMatricule, ...]:
+    """The INS that a document gives a person, each once, as they are written there."""
+    return tuple(
+        dict.fromkeys(
+            InsMatricule(_compact(i.extension), i.root) for i in patient.ins_ids if i.extension
+        )
+    )
 
 
 def match(claim: Claim, identities: Sequence[InsIdentity]) -> Match:

@@ -1,8 +1,10 @@
 """Taking a record back from an archive: everything checked first, then one transaction.
 
 The patient is registered here already, with the same identity (RULES §5 is nobody else's to
-decide), their record takes documents, and it is empty. What came by mail elsewhere is not counted
-as received here; what was done elsewhere is kept as it was told, apart from this site's own trail.
+decide), their record takes documents, and it is empty. A document that bears somebody else's
+number, and that nobody moved here against it, refuses the whole archive. What came by mail
+elsewhere is not counted as received here; what was done elsewhere is kept as it was told, apart
+from this site's own trail.
 
 Source: RULES §2, RULES §5, RULES §13.
 """
@@ -11,7 +13,8 @@ import hashlib
 import json
 import sqlite3
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +25,10 @@ from sqlalchemy import Table
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import archive_form as form
-from record_bridge import withdrawing
+from record_bridge import storing, withdrawing
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.life import MAX_FILE
-from record_bridge.model import Mark
+from record_bridge.model import InsMatricule, Mark
 from record_bridge.repository import (
     Archived,
     archive,
@@ -52,12 +55,27 @@ class Import:
 
     Attributes:
         person: the registered patient's row.
+        numbers: that each document bears, by its SHA-256, as read in the sandbox.
     """
 
     path: Path
     person: Mapping[str, Any]
     actor: str
     at: datetime
+    numbers: Mapping[bytes, Sequence[InsMatricule]]
+
+
+def documents(path: Path) -> Generator[bytes, None, None]:
+    """Give the octets of each document of an archive, one after the other.
+
+    Raises:
+        MalformedArchiveError: it is no archive of a record, or not what its manifest says.
+    """
+    with _opened(path) as packed:
+        reader = _Reader(packed)
+        for name in sorted(reader.names):
+            if name.startswith("documents/"):
+                yield reader.content(name, MAX_DOCUMENT)
 
 
 def import_record(connection: sqlite3.Connection, wanted: Import) -> dict[str, int]:
@@ -69,16 +87,24 @@ def import_record(connection: sqlite3.Connection, wanted: Import) -> dict[str, i
     Raises:
         MalformedArchiveError: it is no archive of a record, or something in it is not what its
             manifest says.
-        RecordStateError: it is another person's, or the record here is not empty; or it is no
-            record that takes documents: closed, or of an identity that is merged or not qualified.
+        RecordStateError: it, or a document in it, is another person's (``archive_of_another``,
+            ``document_of_another``), or the record here is not empty; or it is no record that
+            takes documents: closed, or of an identity that is merged or not qualified.
     """
     try:
-        with zipfile.ZipFile(wanted.path) as packed:
+        with _opened(wanted.path) as packed:
             return _fill(connection, wanted, _Reader(packed))
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as error:
-        raise MalformedArchiveError("not an archive") from error
     except sqlite3.IntegrityError as error:
         raise RecordStateError("archive_conflicts") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as packed:
+            yield packed
+    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as error:
+        raise MalformedArchiveError("not an archive") from error
 
 
 class _Reader:
@@ -191,6 +217,8 @@ def _fill_table(
         if name == "document" and "package_id" not in values:
             values["package_id"] = _no_package(connection, wanted)
         content = _content(name, place, row, reader)
+        if name == "document":
+            _is_theirs(connection, wanted, row)
         mine.append(_put(connection, name, values))
         if content is not None:
             store_chunks(connection, f"{name}_chunk", f"{name}_id", (mine[-1], content))
@@ -200,6 +228,20 @@ def _fill_table(
             (_key(mine, given), mine[place]),
         )
     return len(rows)
+
+
+def _is_theirs(connection: sqlite3.Connection, wanted: Import, row: Mapping[str, Any]) -> None:
+    """Hold the number of a document against those of the record (RULES §5).
+
+    What a person moved against its number stays what they said it is.
+    """
+    numbers = wanted.numbers.get(row["sha256"])
+    if numbers is None:
+        raise MalformedArchiveError("digest")  # another file than the one that was read
+    if Mark.FILED_BY_PERSON.value in str(row.get("marks") or "").split():
+        return
+    if not storing.numbers_of_record(connection, int(wanted.person["id"])).issuperset(numbers):
+        raise RecordStateError("document_of_another")
 
 
 def _put(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:

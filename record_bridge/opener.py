@@ -21,6 +21,7 @@ from directory.model import Structure
 from record_bridge.model import (
     AgendaAct,
     Environment,
+    InsMatricule,
     LabResult,
     Occurrence,
     Opened,
@@ -33,8 +34,9 @@ from record_bridge.origin import OriginFacts, classify
 OPEN = "record_bridge.opening:open_message"
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
 READ_ACTS = "record_bridge.opening:read_acts"
+READ_NUMBER = "record_bridge.opening:read_number"
 READ_RESULTS = "record_bridge.opening:read_results"
-FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_RESULTS)
+FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_NUMBER, READ_RESULTS)
 """What a pool given to ``Opener`` must be allowed to run."""
 OPEN_DEADLINE_S = 10.0
 """Threat X6 gives a document five seconds; a message may hold several."""
@@ -131,6 +133,15 @@ class Opener:
             SandboxError: the worker crashed, was too slow, or the code failed.
         """
         found: tuple[AgendaAct, ...] = await self._run(READ_ACTS, content)
+        return found
+
+    async def number(self, content: bytes) -> tuple[InsMatricule, ...] | None:
+        """The INS of whom a document is about; see ``opening.read_number``.
+
+        Raises:
+            SandboxError: the worker crashed, was too slow, or the code failed.
+        """
+        found: tuple[InsMatricule, ...] | None = await self._run(READ_NUMBER, content)
         return found
 
     async def results(self, content: bytes) -> tuple[LabResult, ...]:

@@ -31,6 +31,7 @@ from record_bridge.model import (
     Claim,
     Environment,
     ErrorCode,
+    InsMatricule,
     LabResult,
     Occurrence,
     Opened,
@@ -330,6 +331,18 @@ def _read(content: bytes) -> _File:
 def read_acts(content: bytes) -> tuple[AgendaAct, ...]:
     """The acts of a document that was filed once; none when it cannot be read any more."""
     return _read(content).acts
+
+
+def read_number(content: bytes) -> tuple[InsMatricule, ...] | None:
+    """The INS of whom a document is about, none when it gives none.
+
+    None when it cannot be read, or is about two persons or numbers: nobody's (RULES §5).
+    """
+    header = _read(content).header
+    if header is None or len(header.patients) > 1:
+        return None
+    numbers = identity.numbers_of(header.patients[0]) if header.patients else ()
+    return numbers if len(numbers) <= 1 else None
 
 
 def read_results(content: bytes) -> tuple[LabResult, ...]:

@@ -193,7 +193,7 @@ class BridgeWorker:
             | PackCommands(self.commands).table()
             | HandoverCommands(self.commands).table()
             | OfferCommands(self.commands, self._directory.practitioner).table()
-            | ArchiveCommands(self.commands, self._settings.record).table()
+            | ArchiveCommands(self.commands, self._settings.record, self.opener.number).table()
             | IdentityCommands(self.commands).table()
             | WithdrawalCommands(self.commands).table()
             | QuarantineCommands(self.commands, self._rematcher()).table()

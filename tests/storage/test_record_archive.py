@@ -30,7 +30,15 @@ from record_bridge.rights_record import rights_of
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.storage.test_record_offers import file as offered
 from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
-from tests.support.record import PATIENT, Record, mails, message, open_test_record, report
+from tests.support.record import (
+    PATIENT,
+    DirectOpener,
+    Record,
+    mails,
+    message,
+    open_test_record,
+    report,
+)
 from tests.unit.record_bridge.test_life import PDF
 
 WHO = {"structure": "cabinet", "ins": PatientSpec().ins, "oid": PatientSpec().oid, "actor": "test"}
@@ -96,7 +104,7 @@ async def packs(record: Record, mine: dict[str, Any], content: str) -> None:
 
 
 def commands(record: Record) -> ArchiveCommands:
-    return ArchiveCommands(record.commands, record.path)
+    return ArchiveCommands(record.commands, record.path, DirectOpener().number)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -325,6 +333,69 @@ async def test_an_archive_fills_no_record_that_takes_no_documents(
         await commands(elsewhere).record_import(WHO | path)
 
     assert elsewhere.count("document") == 0
+
+
+def about(first: dict[str, Any], **changes: Any) -> dict[str, bytes]:
+    """An archive whose first document is about somebody, under a manifest that fits."""
+    rows = json.loads(first["tables/document.json"])
+    name = next(each for each in first if each.startswith("documents/0."))
+    content = report(1, **changes)
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    rows[0] |= {"sha256": {"base64": digest}, "octets": len(content)}
+    files = first | {name: content, "tables/document.json": json.dumps(rows).encode()}
+    manifest = json.loads(files.pop("manifest.json"))
+    manifest["files"] = {
+        each: hashlib.sha256(octets).hexdigest() for each, octets in files.items()
+    }
+    return files | {"manifest.json": json.dumps(manifest).encode()}
+
+
+def pack(path: Path, files: dict[str, bytes]) -> dict[str, Any]:
+    with zipfile.ZipFile(path, "w") as packed:
+        for each, content in files.items():
+            packed.writestr(each, content)
+    return WHO | {"path": str(path)}
+
+
+SECOND = replace(PATIENT, ins="279039999000275", oid=OID_DEMO)
+
+
+@pytest.mark.parametrize(
+    ("people", "reason"),
+    [
+        pytest.param((SECOND,), "document_of_another", id="another number"),
+        pytest.param((PATIENT, SECOND), "archive_unreadable", id="two persons"),
+    ],
+)
+async def test_an_archive_with_a_document_of_somebody_else_fills_nothing(
+    record, elsewhere, tmp_path, people, reason
+) -> None:
+    await furnish(record)
+    path = pack(tmp_path / "2.zip", about(await out(record, tmp_path / "1.zip"), patients=people))
+    await elsewhere.register()
+
+    with pytest.raises(RecordStateError, match=reason):
+        await commands(elsewhere).record_import(path)
+
+    assert elsewhere.count("document") == 0
+
+
+@pytest.mark.parametrize("merged", [False, True])
+async def test_an_archive_is_filled_from_documents_without_a_number_or_of_a_merged_one(
+    record, elsewhere, tmp_path, merged
+) -> None:
+    await furnish(record)
+    person = SECOND if merged else replace(PATIENT, ins=None)
+    first = await out(record, tmp_path / "1.zip")
+    path = pack(tmp_path / "2.zip", about(first, patients=(person,)))
+    await elsewhere.register()
+    if merged:
+        await elsewhere.register(SECOND)
+        into = {"into_ins": PATIENT.ins, "into_oid": PATIENT.oid, "reason": "même personne"}
+        identities = IdentityCommands(elsewhere.commands)
+        await identities.patient_merge(WHO | into | {"ins": SECOND.ins, "oid": SECOND.oid})
+
+    assert (await commands(elsewhere).record_import(path))["document"] == 3
 
 
 def change(

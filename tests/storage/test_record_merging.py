@@ -29,6 +29,7 @@ from tests.support.record import (
     CABINET,
     HOSPITAL,
     PATIENT,
+    DirectOpener,
     Record,
     later,
     mails,
@@ -522,9 +523,9 @@ async def test_an_archive_by_either_number_holds_all_that_was_done_with_the_reco
     await merge(record)
     path = tmp_path / "record.zip"
 
-    told = await ArchiveCommands(record.commands, record.path).record_export(
-        {**who(OTHER), "path": str(path), "actor": "cli:x", "reason": "demande"}
-    )
+    told = await ArchiveCommands(
+        record.commands, record.path, DirectOpener().number
+    ).record_export({**who(OTHER), "path": str(path), "actor": "cli:x", "reason": "demande"})
 
     assert told["document"] == 2
     with ZipFile(path) as archive:

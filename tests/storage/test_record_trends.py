@@ -133,11 +133,13 @@ async def test_an_imported_record_gets_its_results_from_its_documents(
 ) -> None:
     await record.one(message(1, biology(1, "13.2"), to=BOTH))
     path = tmp_path / "out.zip"
-    await ArchiveCommands(record.commands, record.path).record_export(WHO | {"path": str(path)})
+    await ArchiveCommands(record.commands, record.path, DirectOpener().number).record_export(
+        WHO | {"path": str(path)}
+    )
     (tmp_path / "there").mkdir()
     async with open_test_record(tmp_path / "there") as there:
         await there.register()
-        archives = ArchiveCommands(there.commands, there.path)
+        archives = ArchiveCommands(there.commands, there.path, DirectOpener().number)
         await archives.record_import(WHO | {"path": str(path)})
 
         assert await seen(there) == []

@@ -21,8 +21,8 @@ from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
 from record_bridge.formats import auth_results
 from record_bridge.formats.auth_results import AuthResults
-from record_bridge.model import AgendaAct, Environment, LabResult, Opened
-from record_bridge.opening import OpenRequest, open_message, read_acts, read_results
+from record_bridge.model import AgendaAct, Environment, InsMatricule, LabResult, Opened
+from record_bridge.opening import OpenRequest, open_message, read_acts, read_number, read_results
 from record_bridge.origin import OriginFacts, classify
 from record_bridge.receipts import receipt_of, received_at
 from record_bridge.repository import create_record, open_record
@@ -214,6 +214,10 @@ class DirectOpener:
     async def acts(self, content: bytes) -> tuple[AgendaAct, ...]:
         """Read here."""
         return read_acts(content)
+
+    async def number(self, content: bytes) -> tuple[InsMatricule, ...] | None:
+        """Read here."""
+        return read_number(content)
 
     async def results(self, content: bytes) -> tuple[LabResult, ...]:
         """Read here."""
