@@ -4,6 +4,7 @@ What it hands over is signed, sent, and filed into the patient's record; repeats
 Source: CI-SIS §HL7V2, MSS-FACTS §9.
 """
 
+import asyncio
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from hl7.client import MLLPClient
 from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck
 from tests.support.clients import imap, record, until
 from tests.support.hl7 import Mdm
+from tests.support.hl7_software import Software, listening
 from tests.support.hl7_zam import parse_zam
 from tests.support.ports import free_port
 from tests.support.reports import discharge_letter, unique_root
@@ -168,4 +170,30 @@ def test_an_acknowledgement_asked_for_comes_back_by_the_folder(
     assert told == [
         BusinessAck(AckKind.RECEPTION, "hl7-8", doctor, True),
         BusinessAck(AckKind.READING, "hl7-8", doctor, True),
+    ]
+
+
+async def test_an_acknowledgement_asked_for_comes_back_over_mllp_where_the_settings_say(
+    tmp_path: Path,
+) -> None:
+    made = DemoSite.create(tmp_path / "site")
+    patient, port = made.demo["patients"][0], free_port()
+    async with listening(Software()) as software:
+        door = {"port": port, "acknowledge": f"127.0.0.1:{software.port}"}
+        settings = tomllib.loads((made.root / "pli.toml").read_text())
+        settings["hl7v2"] = {patient["structure"]: door}
+        (made.root / "pli.toml").write_text(tomli_w.dumps(settings))
+        await asyncio.to_thread(made.start)
+        asked = order(made, patient, "hl7-9", wishes=["ACK_RECEPTION", "ACK_LECTURE_MSS"])
+
+        answered = await asyncio.to_thread(tell, port, asked)
+        await asyncio.to_thread(until, lambda: len(software.heard) == 2, "what it is told")
+
+        assert await asyncio.to_thread(made.stop) == 0
+    assert answered == [("AA", "", "")]
+    doctor = made.demo["practitioners"][0]["address"]
+    told = [parse_zam(str(each).encode())[1] for each in software.heard]
+    assert told == [
+        BusinessAck(AckKind.RECEPTION, "hl7-9", doctor, True),
+        BusinessAck(AckKind.READING, "hl7-9", doctor, True),
     ]
