@@ -31,7 +31,7 @@ from sqlalchemy import Select, select
 from directory.database import Database
 from directory.model import Structure
 from directory.trail import AuditEvent, append
-from record_bridge import lateness, progress, quarantine, storing
+from record_bridge import lateness, progress, quarantine, record_storing, storing
 from record_bridge.errors import InsError, RecordStateError
 from record_bridge.ins import TraitsText, parse_ins, parse_traits
 from record_bridge.model import (
@@ -42,7 +42,7 @@ from record_bridge.model import (
     InsTraits,
     Visibility,
 )
-from record_bridge.repository import insert, micros, moment
+from record_bridge.repository import moment
 from record_bridge.schema import TRAIL, agenda_entry, document, patient
 from record_bridge.schema import quarantine as quarantine_table
 
@@ -128,8 +128,8 @@ class RecordCommands:
         ins, traits = self._identity(arguments)
         status = _status(arguments.get("status") or IdentityStatus.QUALIFIEE.value)
         patient_id = await self._context.record.write(
-            _add_patient,
-            _NewPatient(
+            record_storing.add_patient,
+            record_storing.NewPatient(
                 structure.id,
                 ins,
                 traits,
@@ -155,8 +155,8 @@ class RecordCommands:
         }
         traits = parse_traits(TraitsText(**{name: merged[name] for name in names}))
         await self._context.record.write(
-            _change_patient,
-            _ChangedPatient(
+            record_storing.change_patient,
+            record_storing.ChangedPatient(
                 known["id"],
                 structure.id,
                 traits,
@@ -214,12 +214,12 @@ class RecordCommands:
         """
         structure = self._structure(arguments)
         await self._context.record.write(
-            _release,
-            _Release(
+            record_storing.release,
+            record_storing.Release(
                 structure.id,
                 str(arguments["unique_id"]),
                 actor_of(arguments),
-                str(arguments.get("reason") or ""),
+                str(arguments.get("reason") or "")[:MAX_REASON],
                 self._context.clock(),
             ),
         )
@@ -251,8 +251,8 @@ class RecordCommands:
             RecordStateError: the patient has no such entry.
         """
         await self._context.record.write(
-            _decide,
-            _AgendaDecision(
+            record_storing.decide,
+            record_storing.AgendaDecision(
                 int(arguments["patient_id"]),
                 int(arguments["entry_id"]),
                 _decision(arguments["decision"]),
@@ -474,166 +474,6 @@ class RecordCommands:
             {**(facts or {}), **extra},
         )
         await self._context.record.write(_append, event)
-
-
-@dataclass(frozen=True, slots=True)
-class _NewPatient:
-    structure_id: str
-    ins: InsMatricule
-    traits: InsTraits
-    status: IdentityStatus
-    address: str
-    actor: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _ChangedPatient:
-    patient_id: int
-    structure_id: str
-    traits: InsTraits
-    status: IdentityStatus
-    doubtful: bool
-    fictitious: bool
-    actor: str
-    at: datetime
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Release:
-    structure_id: str
-    unique_id: str
-    actor: str
-    reason: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _AgendaDecision:
-    patient_id: int
-    entry_id: int
-    status: AgendaStatus
-    actor: str
-    at: datetime
-
-
-def _add_patient(connection: sqlite3.Connection, new: _NewPatient) -> int:
-    taken = connection.execute(
-        "SELECT 1 FROM patient WHERE (structure_id = ? AND matricule = ? AND oid = ?)"
-        " OR address = ?",
-        (new.structure_id, new.ins.value, new.ins.oid, new.address),
-    ).fetchone()
-    if taken is not None:
-        raise RecordStateError("patient_exists")
-    at = micros(new.at)
-    patient_id = insert(
-        connection,
-        "patient",
-        {
-            "structure_id": new.structure_id,
-            "matricule": new.ins.value,
-            "oid": new.ins.oid,
-            **_traits(new.traits),
-            "status": new.status.value,
-            "address": new.address,
-            "created_at": at,
-            "changed_at": at,
-        },
-    )
-    _event(connection, "patient_registered", new, f"patient:{patient_id}", new.structure_id)
-    return patient_id
-
-
-def _change_patient(connection: sqlite3.Connection, changed: _ChangedPatient) -> None:
-    values = {
-        **_traits(changed.traits),
-        "status": changed.status.value,
-        "doubtful": int(changed.doubtful),
-        "fictitious": int(changed.fictitious),
-        "changed_at": micros(changed.at),
-    }
-    assignments = ", ".join(f"{name} = :{name}" for name in values)
-    connection.execute(
-        f"UPDATE patient SET {assignments} WHERE id = :id",  # noqa: S608 - constants
-        {**values, "id": changed.patient_id},
-    )
-    event = AuditEvent(
-        "patient_changed",
-        changed.at,
-        changed.actor,
-        changed.structure_id,
-        f"patient:{changed.patient_id}",
-        {"reason": changed.reason} if changed.reason else {},
-    )
-    append(connection, TRAIL, [event])
-
-
-def _traits(traits: InsTraits) -> dict[str, str | None]:
-    return {
-        "family": traits.birth_family,
-        "given": traits.first_birth_given,
-        "birth_date": traits.birth_date,
-        "sex": traits.sex.value,
-        "birth_place": traits.birth_place,
-    }
-
-
-def _release(connection: sqlite3.Connection, release: _Release) -> None:
-    row = connection.execute(
-        "SELECT id FROM document WHERE structure_id = ? AND unique_id = ?"
-        " AND patient_id IS NOT NULL",
-        (release.structure_id, release.unique_id),
-    ).fetchone()
-    if row is None:
-        raise RecordStateError("no_such_document")
-    done = storing.release(connection, release.structure_id, int(row[0]), release.at)
-    if done is None:
-        raise RecordStateError("visible_already")
-    facts: dict[str, str | int | bool] = {"document_id": done.document_id}
-    if release.reason:
-        facts["reason"] = release.reason[:MAX_REASON]
-    append(
-        connection,
-        TRAIL,
-        [
-            AuditEvent(
-                "document_released",
-                release.at,
-                release.actor,
-                release.structure_id,
-                f"patient:{done.patient_id}",
-                facts,
-            )
-        ],
-    )
-
-
-def _decide(connection: sqlite3.Connection, decision: _AgendaDecision) -> None:
-    cursor = connection.execute(
-        "UPDATE agenda_entry SET status = ?, decided_by = ?, decided_at = ?"
-        " WHERE id = ? AND patient_id = ?",
-        (
-            decision.status.value,
-            decision.actor,
-            micros(decision.at),
-            decision.entry_id,
-            decision.patient_id,
-        ),
-    )
-    if cursor.rowcount != 1:
-        raise RecordStateError("no_such_entry")
-    _event(connection, "agenda_decided", decision, f"patient:{decision.patient_id}", None)
-
-
-def _event(
-    connection: sqlite3.Connection,
-    kind: str,
-    done: _NewPatient | _AgendaDecision,
-    subject: str,
-    structure_id: str | None,
-) -> None:
-    append(connection, TRAIL, [AuditEvent(kind, done.at, done.actor, structure_id, subject)])
 
 
 def _append(connection: sqlite3.Connection, event: AuditEvent) -> None:
