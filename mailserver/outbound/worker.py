@@ -53,6 +53,8 @@ JOBS_FOR_ANOTHER = 4
 BIG_OCTETS = 4 * 1024 * 1024
 BIG_AT_ONCE = 4
 UPKEEP_ROWS = 200
+DRAIN_S = 5.0
+"""For what is on the wire when the process stops; well within the supervisor's patience."""
 _AFTER_FAILURE_S = 5.0
 
 TOO_LONG = ServerReply(451, "4.4.2 The server is too slow")
@@ -101,38 +103,63 @@ class OutboundWorker:
         self._slots = asyncio.Semaphore(settings.connections)
         self._big = asyncio.Semaphore(BIG_AT_ONCE)
         self._idle_s = 0.0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Take back what an earlier run left leased, send what is due, wait for more, for ever."""
+        """Take back what an earlier run left leased, send what is due, wait for more, for ever.
+
+        Who cancels it stops it in order: what is on the wire may still end, the rest is given
+        back, and none of it counts as a crash.
+        """
+        self._idle_s = self._settings.idle_s
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    await self._go_on(group)
+                except asyncio.CancelledError:
+                    await self._drain()
+                    raise
+        except asyncio.CancelledError:
+            await self._store.outbox.give_back(self._clock())
+            raise
+
+    async def _go_on(self, group: asyncio.TaskGroup) -> None:
         fresh = True
         upkeep_at = 0.0
         loop = asyncio.get_running_loop()
-        self._idle_s = self._settings.idle_s
         with self._store.changes.subscribe(OUTBOX) as news:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    news.clear()
-                    try:
-                        if fresh:
-                            await self._store.outbox.take_back(self._clock())
-                            fresh = False
-                        if loop.time() >= upkeep_at:
-                            await self.upkeep()
-                            upkeep_at = loop.time() + UPKEEP_S
-                        found = await self._dispatch(group)
-                    except Exception as error:
-                        log.exception(
-                            "outbound_failed", phase="queue", error_type=type(error).__name__
-                        )
-                        await asyncio.sleep(_AFTER_FAILURE_S)
-                        continue
-                    if found:
-                        continue
-                    try:
-                        async with asyncio.timeout(self._settings.poll_s):
-                            await news.wait()
-                    except TimeoutError:
-                        continue
+            while True:
+                news.clear()
+                try:
+                    if fresh:
+                        await self._store.outbox.take_back(self._clock())
+                        fresh = False
+                    if loop.time() >= upkeep_at:
+                        await self.upkeep()
+                        upkeep_at = loop.time() + UPKEEP_S
+                    found = await self._dispatch(group)
+                except Exception as error:
+                    log.exception(
+                        "outbound_failed", phase="queue", error_type=type(error).__name__
+                    )
+                    await asyncio.sleep(_AFTER_FAILURE_S)
+                    continue
+                if found:
+                    continue
+                try:
+                    async with asyncio.timeout(self._settings.poll_s):
+                        await news.wait()
+                except TimeoutError:
+                    continue
+
+    async def _drain(self) -> None:
+        """Begin nothing more, and wait for the replies that are due: a peer may say 250."""
+        self._idle_s = 0.0
+        for domain in self._domains.values():
+            domain.jobs.clear()
+            domain.news.set()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=DRAIN_S)
 
     async def send_due(self) -> bool:
         """Send one batch of what is due and wait for its end; False when there was nothing."""
@@ -172,7 +199,9 @@ class OutboundWorker:
             wanted = min(self._settings.per_domain, 1 + (len(domain.jobs) - 1) // JOBS_FOR_ANOTHER)
             while domain.connections < wanted:
                 domain.connections += 1
-                group.create_task(self._serve(domain))
+                task = group.create_task(self._serve(domain))
+                self._serving.add(task)
+                task.add_done_callback(self._serving.discard)
         return bool(fresh)
 
     async def _serve(self, domain: _Domain) -> None:

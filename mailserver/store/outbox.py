@@ -102,6 +102,10 @@ _TAKE_BACK = (
     "UPDATE outbox_recipient SET state = CASE WHEN crashes >= :crashes THEN 'held' ELSE 'queued'"
     " END, next_at = :at, crashes = max(crashes, 1) WHERE state = 'leased'"
 )
+_GIVE_BACK = (
+    "UPDATE outbox_recipient SET state = 'queued', next_at = :at, crashes = max(crashes - 1, 0)"
+    " WHERE state = 'leased'"
+)
 _SUSPECT = "UPDATE outbox_recipient SET crashes = crashes + 1 WHERE id = ?"
 _LATER = (
     "UPDATE outbox_recipient SET state = CASE WHEN :crashed AND crashes >= :crashes THEN 'held'"
@@ -193,6 +197,13 @@ class Outbox:
         ``CRASHES`` crashes is set aside instead.
         """
         return await self._database.write(_take_back, to_micros(at))
+
+    async def give_back(self, at: datetime) -> int:
+        """Make due now what a worker that stops in order had leased; give how many.
+
+        It crashed over none of it: what ``suspect`` noted for this try is forgotten.
+        """
+        return await self._database.write(_give_back, to_micros(at))
 
     async def suspect(self, recipient_ids: Sequence[int]) -> None:
         """Note, before they are sent, that these had been leased when a worker crashed."""
@@ -365,6 +376,10 @@ def _select(connection: sqlite3.Connection, query: tuple[str, dict[str, Any]]) -
 
 def _take_back(connection: sqlite3.Connection, at: int) -> int:
     return connection.execute(_TAKE_BACK, {"at": at, "crashes": CRASHES}).rowcount
+
+
+def _give_back(connection: sqlite3.Connection, at: int) -> int:
+    return connection.execute(_GIVE_BACK, {"at": at}).rowcount
 
 
 def _suspect(connection: sqlite3.Connection, ids: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ Source: RFC 5321 §4.5.4, RFC 3461 §5, RFC 3464 §2, RFC 9422 §3, RULES §9.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from directory.audit_event import AuditEvent
 from mailserver.message.envelope import MailOptions, Notify, RecipientOptions
 from mailserver.outbound.client import Client, Envelope, Transmission
+from mailserver.outbound.worker import OutboundWorker
 from mailserver.store.model import OutboxState
 from mailserver.store.queue_control import Choice
 from tests.support.capture_peer import OFFER, OK, CapturePeer, Odd, Taken, capture
@@ -441,6 +443,47 @@ async def test_a_message_that_ends_its_worker_three_times_is_set_aside(
         (OutboxState.HELD, 3),
         (OutboxState.HELD, 3),
     ]
+
+
+async def stopped(sender: OutboundWorker, until: Callable[[], bool]) -> None:
+    """Run a worker until something is so, then stop it in order."""
+    task = asyncio.create_task(sender.run())
+    async with asyncio.timeout(5):
+        while not until():
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_message_that_is_on_its_way_at_each_stop_is_no_crash(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailserver.outbound.worker.DRAIN_S", 0.05)
+    peer = CapturePeer(dot=lambda _: Odd.HANG)
+    async with at_a(site, peer) as port:
+        await submit(site)
+        for times in range(1, 5):
+            await stopped(worker(site, port), lambda times=times: peer.seen == times)
+            (line,) = await site.store.queue.items()
+            assert (line.state, line.crashes, line.attempts) == (OutboxState.QUEUED, 0, 0)
+        peer.dot = lambda _: OK
+        await worker(site, port).send_due()
+
+    assert len(peer.taken) == 1
+
+
+async def test_a_stop_waits_for_the_reply_to_what_was_sent(site: MailSite) -> None:
+    peer = CapturePeer(dot=lambda _: Odd.LATE, hang_s=0.3)
+    async with at_a(site, peer) as port:
+        for number in range(3):
+            await submit(site, f"no {number}")
+        await stopped(worker(site, port, per_domain=1), lambda: peer.seen == 1)
+        assert (peer.seen, len(peer.taken)) == (1, 1)
+        assert len(await site.store.queue.items()) == 2
+        await worker(site, port).send_due()
+
+    assert len({each.message_id for each in peer.taken}) == len(peer.taken) == 3
 
 
 async def test_a_message_bigger_than_the_peer_takes_is_not_even_offered(site: MailSite) -> None:

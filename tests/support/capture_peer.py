@@ -23,6 +23,8 @@ class Odd(Enum):
 
     HANG = "hang"
     """Says nothing for ``hang_s``, then cuts the link; the message is not taken."""
+    LATE = "late"
+    """Says nothing for ``hang_s``, then takes it with a 250."""
     DROP = "drop"
     """Cuts the link; the message is not taken."""
     TAKE_AND_DROP = "take-and-drop"
@@ -194,8 +196,10 @@ class _Conversation:
         taken = Taken(self.mail, tuple(self.recipients), b"".join(lines))
         self.peer.seen += 1
         answer = self.peer.dot(taken)
-        if answer is Odd.HANG:
+        if answer in {Odd.HANG, Odd.LATE}:
             await asyncio.sleep(self.peer.hang_s)
+        if answer is Odd.LATE:
+            answer = OK
         if answer is Odd.TAKE_AND_DROP:
             self.peer.taken.append(taken)
             self.peer.lost_replies.append(taken)
