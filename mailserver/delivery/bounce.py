@@ -53,13 +53,16 @@ class Bounces:
         )
         await self.tell(outgoing, failure, at)
 
-    async def tell(self, outgoing: Outgoing, failure: Failure, at: datetime) -> None:
+    async def tell(
+        self, outgoing: Outgoing, failure: Failure, at: datetime, *, body: bytes | None = None
+    ) -> None:
         """Put a notification into the sender's INBOX, if the sender wants one of this kind.
 
         Args:
             outgoing: the recipient it is about.
             failure: what became of it.
             at: now.
+            body: the message, where the queue need not have it any more.
         """
         wanted = outgoing.options.wants(_WANTED[failure.action])
         if not outgoing.reverse_path or outgoing.mailbox_id is None or not wanted:
@@ -71,7 +74,7 @@ class Bounces:
             parse_addr_spec(mailbox.address),
             failure,
             (outgoing.queued_at, at),
-            (outgoing.mail.envid, await self._original(outgoing)),
+            (outgoing.mail.envid, await self._original(outgoing, body)),
         )
         kind = _KEYS.get(failure.action, failure.action.value.encode())
         key = kind + b":%d" % outgoing.recipient_id
@@ -193,6 +196,7 @@ class Bounces:
             )
         )
 
-    async def _original(self, outgoing: Outgoing) -> Outline:
-        body = await self._store.outbox.body(outgoing.message_id)
+    async def _original(self, outgoing: Outgoing, body: bytes | None) -> Outline:
+        if body is None:
+            body = await self._store.outbox.body(outgoing.message_id)
         return await asyncio.to_thread(scan, body)

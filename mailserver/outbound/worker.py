@@ -12,8 +12,8 @@ Source: RFC 5321 §4.5.4, RFC 3464 §2, MSS-OP §3.1; DESIGN D5.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from directory.lookup import Directory
 from mailserver.delivery.bounce import Bounces
 from mailserver.message.dsn import Action, Failure
 from mailserver.message.envelope import Notify
-from mailserver.outbound.client import Envelope, Offer, ServerReply
+from mailserver.outbound.client import Envelope, ServerReply
 from mailserver.outbound.errors import PeerReplyError, SendError
 from mailserver.outbound.peer import (
     NOT_SMTP,
@@ -171,20 +171,25 @@ class OutboundWorker:
         at = self._clock()
         expired = await self._store.outbox.expired(at - self._schedule.give_up_after, UPKEEP_ROWS)
         for item in expired:
-            if item.id not in self._in_hand:
-                await self._end((item,), EXPIRED)
+            with _apart():
+                if item.id not in self._in_hand:
+                    await self._end((item,), EXPIRED)
         untold = await self._store.outbox.untold(at - self._schedule.notice_after, UPKEEP_ROWS)
         for item in untold:
-            failure = Failure(
-                item.forward_path,
-                WAITING.line,
-                action=Action.DELAYED,
-                original=item.options.orcpt,
-                retry_until=item.queued_at + self._schedule.give_up_after,
-            )
-            await self._bounces.tell(item, failure, at)
-            await self._store.outbox.told(item.id, at)
-            log.info("outbound_delayed", item=item.id, attempts=item.attempts)
+            with _apart():
+                await self._tell_of_delay(item, at)
+
+    async def _tell_of_delay(self, item: Outgoing, at: datetime) -> None:
+        failure = Failure(
+            item.forward_path,
+            WAITING.line,
+            action=Action.DELAYED,
+            original=item.options.orcpt,
+            retry_until=item.queued_at + self._schedule.give_up_after,
+        )
+        await self._bounces.tell(item, failure, at)
+        await self._store.outbox.told(item.id, at)
+        log.info("outbound_delayed", item=item.id, attempts=item.attempts)
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> bool:
         """Hand what is due to connections; False when there was nothing new."""
@@ -318,7 +323,7 @@ class OutboundWorker:
             sent = await client.transmit(envelope, body)
             replies = [sent.outcome(number) for number in range(len(items))]
             taken = [item for item, reply in zip(items, replies, strict=True) if reply.positive]
-            await self._taken(_take(left, taken), sent.data, client.offer, host)
+            await self._taken(_take(left, taken), sent.data, peer, body)
             more = []
             for item, reply in zip(items, replies, strict=True):
                 if reply.positive:
@@ -344,26 +349,29 @@ class OutboundWorker:
                 await self._end(_take(left, (item,)), refusal, said_by=peer.host)
 
     async def _taken(
-        self, items: list[Outgoing], reply: ServerReply | None, offer: Offer, host: str
+        self, items: list[Outgoing], reply: ServerReply | None, peer: Peer, body: bytes
     ) -> None:
         """Note that a server took a message for these recipients."""
         if not items or reply is None:
             return
         at = self._clock()
-        if "DSN" not in offer:
-            for item in items:
-                # RFC 3461 §5.2.2: who hands over to a server without DSN says so.
-                if item.options.notify is not None and item.options.wants(Notify.SUCCESS):
-                    failure = Failure(
-                        item.forward_path, reply.line, host, Action.RELAYED, item.options.orcpt
-                    )
-                    await self._bounces.tell(item, failure, at)
+        # Noted before anybody is told: a crash between the two costs a notice, not a second copy.
         await self._store.outbox.settle(
             [Settled(item.id, OutboxState.SENT, reply.line, at) for item in items]
         )
         for item in items:
             self._in_hand.discard(item.id)
             log.info("outbound_sent", item=item.id, reply=reply.code, octets=item.octets)
+        if "DSN" in peer.client.offer:
+            return
+        for item in items:
+            # RFC 3461 §5.2.2: who hands over to a server without DSN says so.
+            if item.options.notify is not None and item.options.wants(Notify.SUCCESS):
+                failure = Failure(
+                    item.forward_path, reply.line, peer.host, Action.RELAYED, item.options.orcpt
+                )
+                with _apart():
+                    await self._bounces.tell(item, failure, at, body=body)
 
     async def _end(
         self, items: Iterable[Outgoing], reply: ServerReply, *, said_by: str = ""
@@ -419,6 +427,15 @@ class OutboundWorker:
         if domain not in self._answered:
             await self._store.outbox.domain_answers(domain)
             self._answered.add(domain)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Let what fails over one message be logged, so that it holds up no other."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("outbound_failed", phase="notice", error_type=type(error).__name__)
 
 
 def _take(left: list[Outgoing], items: Iterable[Outgoing]) -> list[Outgoing]:

@@ -7,14 +7,16 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from directory.audit_event import AuditEvent
+from mailserver.delivery.bounce import Bounces
 from mailserver.message.envelope import MailOptions, Notify, RecipientOptions
 from mailserver.outbound.client import Client, Envelope, Transmission
 from mailserver.outbound.worker import OutboundWorker
-from mailserver.store.model import OutboxState
+from mailserver.store.model import OutboxState, Outgoing
 from mailserver.store.queue_control import Choice
 from tests.support.capture_peer import OFFER, OK, CapturePeer, Odd, Taken, capture
 from tests.support.dsn import Dsn, read_dsn
@@ -243,6 +245,33 @@ async def test_a_peer_that_knows_none_is_said_to_have_it(site: MailSite) -> None
     assert notice.recipients[0]["Action"] == "relayed"
     assert notice.recipients[0]["Final-Recipient"] == f"rfc822; {ONE}"
     assert notice.recipients[0]["Original-Recipient"] == "rfc822; Origine@chu-a.mssante.test"
+
+
+async def test_a_notice_that_fails_costs_no_second_copy_and_holds_up_no_other(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Bounces.tell
+
+    async def fragile(self: Bounces, outgoing: Outgoing, *more: Any, **named: Any) -> None:
+        if outgoing.forward_path == ONE:
+            raise RuntimeError
+        await real(self, outgoing, *more, **named)
+
+    monkeypatch.setattr(Bounces, "tell", fragile)
+    peer = CapturePeer(offer=("PIPELINING", "8BITMIME"))
+    async with at_a(site, peer) as port:
+        await submit(site, to=(ONE, TWO), wishes={ONE: EVERY, TWO: EVERY})
+        await worker(site, port).send_due()
+        assert await site.store.outbox.idle()
+        await submit(site, "late", to=(ONE, TWO))
+        site.shift = timedelta(hours=5)
+        await stopped(worker(site, port), lambda: len(peer.taken) == 2)
+
+    found = [notice.recipients[0] for notice in await notices(site)]
+    assert [(each["Action"], each["Final-Recipient"]) for each in found] == [
+        ("relayed", f"rfc822; {TWO}"),
+        ("delayed", f"rfc822; {TWO}"),
+    ]
 
 
 async def test_an_arrival_here_is_told_to_who_asked(site: MailSite) -> None:
