@@ -253,7 +253,13 @@ class OutboundWorker:
                 if not peer.client.alive:
                     domain.jobs.appendleft(job)
                     return True
-                if not await self._hand_over(peer, job, domain):
+                try:
+                    usable = await self._hand_over(peer, job, domain)
+                except Exception:
+                    # Its end could not even be noted: it is due again when its lease is over.
+                    self._in_hand.difference_update(item.id for item in job.items)
+                    raise
+                if not usable:
                     return True
         return True
 
@@ -302,6 +308,8 @@ class OutboundWorker:
     async def _send(self, peer: Peer, left: list[Outgoing]) -> bool:
         """Send to all recipients; what is settled leaves ``left`` at once.
 
+        What a server took leaves it before that is noted: it is not offered again, come what may.
+
         Returns:
             Whether the connection can be used again. What is ``left`` when it takes no more
             messages waits for the next connection.
@@ -331,12 +339,14 @@ class OutboundWorker:
                 if taken and too_many(reply):
                     more.append(item)
                 else:
-                    await self._end(_take(left, (item,)), reply, said_by=host)
+                    await self._end((item,), reply, said_by=host)
+                    left.remove(item)
                     usable &= reply.code != SERVICE_CLOSING
             if more and usable:
                 pending.appendleft(tuple(more))
             if not usable and left:
-                await self._end(_take(left, list(left)), UNREACHABLE)
+                await self._end(left, UNREACHABLE)
+                left.clear()
                 break
         return usable
 
@@ -346,7 +356,8 @@ class OutboundWorker:
         for item in list(left):
             refusal = refused_here(item, len(body), peer.client.offer, eight_bit=eight_bit)
             if refusal is not None:
-                await self._end(_take(left, (item,)), refusal, said_by=peer.host)
+                await self._end((item,), refusal, said_by=peer.host)
+                left.remove(item)
 
     async def _taken(
         self, items: list[Outgoing], reply: ServerReply | None, peer: Peer, body: bytes

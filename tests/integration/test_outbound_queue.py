@@ -274,6 +274,42 @@ async def test_a_notice_that_fails_costs_no_second_copy_and_holds_up_no_other(
     ]
 
 
+async def test_a_refusal_that_cannot_be_told_is_tried_again_and_then_told(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = CapturePeer(rcpt=refusing(un="550 5.1.1 no"))
+    async with at_a(site, peer) as port:
+        sent = await submit(site, to=(ONE, TWO))
+        sender = worker(site, port)
+        with monkeypatch.context() as broken:
+            broken.setattr(Bounces, "deliver", lambda *_, **__: 1 / 0)
+            await sender.send_due()
+        site.shift = timedelta(seconds=61)
+        await sender.send_due()
+
+    assert await states(site, sent) == {"un": "failed", "deux": "relayed"}
+    assert [each.recipients[0]["Final-Recipient"] for each in await notices(site)] == [
+        f"rfc822; {ONE}"
+    ]
+
+
+async def test_what_could_not_be_noted_is_due_again_when_its_lease_is_over(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = CapturePeer(dot=lambda _: Odd.DROP)
+    async with at_a(site, peer) as port:
+        await submit(site)
+        sender = worker(site, port)
+        with monkeypatch.context() as broken:
+            broken.setattr(site.store.outbox, "settle", lambda *_, **__: 1 / 0)
+            await sender.send_due()
+        peer.dot = lambda _: OK
+        site.shift = timedelta(hours=2)
+        await sender.send_due()
+
+    assert len(peer.taken) == 1
+
+
 async def test_an_arrival_here_is_told_to_who_asked(site: MailSite) -> None:
     await submit(site, to=BOB, wishes={BOB: EVERY})
 
