@@ -15,7 +15,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from certs.names import ComparedName
 from directory.lookup import Directory
+from directory.trust_list import Freshness
 from mailserver.outbound.client import Client, ServerReply, Target, connect
 from mailserver.outbound.errors import (
     LookupFailedError,
@@ -138,9 +140,15 @@ class Peers:
         raise UnusableError(reason)
 
     def believed(self, domain: str, client: Client) -> bool:
-        """Say whether a server's certificate is on the list for the domain, as it is now."""
+        """Say whether a server's certificate is on the list for the domain, as both are now."""
         identity = client.identity
-        return identity is not None and self._directory.trust.allows(domain, identity.dn)
+        if identity is None or not self._directory.trust.allows(domain, identity.dn):
+            return False
+        return self._directory.trust_freshness(self._clock()) is not Freshness.EXPIRED
+
+    def names(self, domain: str) -> frozenset[ComparedName]:
+        """Give whose certificates the list names for a domain, nobody's when it is not there."""
+        return self._directory.trust.entries.get(domain, frozenset())
 
     async def _servers(self, domain: str) -> tuple[Route, ...]:
         written = static_route(domain, self._settings.routes)

@@ -2,8 +2,9 @@
 
 Invariants: a row of the queue is leased before it is sent and settled after, so a crash makes it
 be sent again, never lost; nothing but the commit lies between a peer's 250 and its note (SMTP
-itself leaves that instant open, RFC 5321 §4.5.3.2.6: a crash in it sends twice); one domain never
-has more than its share of the connections, so a slow peer delays nobody else; a permanent refusal
+itself leaves that instant open, RFC 5321 §4.5.3.2.6: a crash in it sends twice); neither a domain
+nor the operator behind it has more than its share of the connections, so a slow peer delays
+nobody else; a permanent refusal
 reaches the sender as one notification before the row is closed.
 
 Source: RFC 5321 §4.5.4, RFC 3464 §2, MSS-OP §3.1; DESIGN D5.
@@ -14,7 +15,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -34,6 +34,7 @@ from mailserver.outbound.peer import (
     UnusableError,
 )
 from mailserver.outbound.schedule import Schedule
+from mailserver.outbound.shares import Domain, Shares
 from mailserver.outbound.transaction import Job, jobs, portions, refused_here, too_many
 from mailserver.store.changes import OUTBOX
 from mailserver.store.database import MailStore
@@ -46,12 +47,6 @@ LEASE_S = 3600
 """Longer than a job waits and lasts; what a dead worker held is taken back at the next start."""
 JOB_S = 1500.0
 UPKEEP_S = 60.0
-FULL_DOMAIN = 64
-"""Jobs that one domain may have waiting in memory."""
-JOBS_FOR_ANOTHER = 4
-"""Jobs that wait for each connection before a domain gets one more."""
-BIG_OCTETS = 4 * 1024 * 1024
-BIG_AT_ONCE = 4
 UPKEEP_ROWS = 200
 DRAIN_S = 5.0
 """For what is on the wire when the process stops; well within the supervisor's patience."""
@@ -62,16 +57,6 @@ BROKEN = ServerReply(451, "4.3.0 The message could not be handed over")
 EXPIRED = ServerReply(451, "4.4.7 The message waited too long")
 WAITING = ServerReply(451, "4.4.1 The message still waits")
 SERVICE_CLOSING = 421
-
-
-@dataclass(slots=True)
-class _Domain:
-    """The jobs for one domain, and how many connections serve them."""
-
-    name: str
-    jobs: deque[Job] = field(default_factory=deque)
-    connections: int = 0
-    news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class OutboundWorker:
@@ -97,11 +82,9 @@ class OutboundWorker:
             jitter=settings.jitter,
         )
         self._peers = Peers(directory, settings, clock)
-        self._domains: dict[str, _Domain] = {}
+        self._shares = Shares(settings, self._peers.names)
         self._in_hand: set[int] = set()
         self._answered: set[str] = set()
-        self._slots = asyncio.Semaphore(settings.connections)
-        self._big = asyncio.Semaphore(BIG_AT_ONCE)
         self._idle_s = 0.0
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -155,7 +138,7 @@ class OutboundWorker:
     async def _drain(self) -> None:
         """Begin nothing more, and wait for the replies that are due: a peer may say 250."""
         self._idle_s = 0.0
-        for domain in self._domains.values():
+        for domain in self._shares.domains.values():
             domain.jobs.clear()
             domain.news.set()
         if self._serving:
@@ -193,37 +176,36 @@ class OutboundWorker:
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> bool:
         """Hand what is due to connections; False when there was nothing new."""
-        busy = [d.name for d in self._domains.values() if len(d.jobs) >= FULL_DOMAIN]
+        busy = self._shares.busy()
         due = await self._store.outbox.due(self._clock(), BATCH, LEASE_S, busy=busy)
         fresh = [item for item in due if item.id not in self._in_hand]
         self._in_hand.update(item.id for item in fresh)
         for name, found in jobs(fresh).items():
-            domain = self._domains.setdefault(name, _Domain(name))
+            domain = self._shares.domain(name)
             domain.jobs.extend(found)
             domain.news.set()
-            wanted = min(self._settings.per_domain, 1 + (len(domain.jobs) - 1) // JOBS_FOR_ANOTHER)
-            while domain.connections < wanted:
+            while domain.connections < self._shares.wanted(domain):
                 domain.connections += 1
                 task = group.create_task(self._serve(domain))
                 self._serving.add(task)
                 task.add_done_callback(self._serving.discard)
         return bool(fresh)
 
-    async def _serve(self, domain: _Domain) -> None:
+    async def _serve(self, domain: Domain) -> None:
         """Send a domain's jobs, over one connection after another, until none is left."""
         try:
-            async with self._slots:
-                while domain.jobs and await self._connection(domain):
-                    pass
+            while domain.jobs:
+                async with self._shares.connection(domain):
+                    if not domain.jobs or not await self._connection(domain):
+                        break
         except Exception as error:
             log.exception("outbound_failed", phase="domain", error_type=type(error).__name__)
             await self._put_off(domain, UNREACHABLE)
         finally:
             domain.connections -= 1
-            if not domain.connections and not domain.jobs:
-                self._domains.pop(domain.name, None)
+            self._shares.forget(domain)
 
-    async def _connection(self, domain: _Domain) -> bool:
+    async def _connection(self, domain: Domain) -> bool:
         """Send jobs over one connection; one that breaks it spares the others.
 
         The others go on over a new connection: were they to wait with it, it would be first again
@@ -263,9 +245,9 @@ class OutboundWorker:
                     return True
         return True
 
-    async def _next(self, domain: _Domain) -> Job | None:
+    async def _next(self, domain: Domain) -> Job | None:
         """Give the next job, waiting a little for one: the connection is worth keeping."""
-        if not domain.jobs and self._idle_s and not self._slots.locked():
+        if not domain.jobs and self._idle_s and not self._shares.others_wait(domain):
             domain.news.clear()
             try:
                 async with asyncio.timeout(self._idle_s):
@@ -274,15 +256,15 @@ class OutboundWorker:
                 return None
         return domain.jobs.popleft() if domain.jobs else None
 
-    async def _hand_over(self, peer: Peer, job: Job, domain: _Domain) -> bool:
+    async def _hand_over(self, peer: Peer, job: Job, domain: Domain) -> bool:
         """Send one job and note its end; False when the connection is of no more use."""
         left = list(job.items)
         client = peer.client
         reply = BROKEN
         try:
             async with AsyncExitStack() as stack:
-                if job.first.octets > BIG_OCTETS:
-                    await stack.enter_async_context(self._big)
+                room = self._shares.room(domain, job.first.octets)
+                await stack.enter_async_context(room)
                 await stack.enter_async_context(asyncio.timeout(JOB_S))
                 if any(item.crashes for item in left):
                     await self._store.outbox.suspect([item.id for item in left])
@@ -422,7 +404,7 @@ class OutboundWorker:
             self._in_hand.discard(item.id)
             log.info("outbound_waits", item=item.id, reply=reply.code, attempts=item.attempts + 1)
 
-    async def _put_off(self, domain: _Domain, reply: ServerReply) -> None:
+    async def _put_off(self, domain: Domain, reply: ServerReply) -> None:
         """Leave a domain alone for a while: its server cannot be used."""
         at = self._clock()
         if not reply.permanent:

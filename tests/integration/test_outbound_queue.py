@@ -30,6 +30,7 @@ from tests.support.mail_site import (
     mail_site,
     operator_line,
     world,
+    write_list,
 )
 from tests.support.outbound import TO, peer_tls, states, submit, waiting, worker
 
@@ -399,6 +400,58 @@ async def test_a_peer_that_hangs_after_the_dot_delays_no_other(
     assert slow.seen == 3
     assert await waiting(site) == [(1, "451")] * 3
     assert not await site.inbox(DR)
+
+
+async def test_an_operator_of_many_domains_that_hangs_delays_no_other(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailserver.outbound.client.DATA_END_S", 1.0)
+    domains = [f"site{number}.mssante.test" for number in range(6)]
+    write_list(site.root / "more.xml", site.world, at=site.now(), also_a=domains)
+    await site.directory.adoption.offer((site.root / "more.xml").read_bytes(), site.now())
+    slow, quick = CapturePeer(dot=lambda _: Odd.HANG), CapturePeer()
+    async with at_a(site, slow) as port, capture(quick, peer_tls(site, site.world.b)) as other:
+        await submit(site, to=tuple(f"x@{domain}" for domain in domains))
+        await submit(site, "other", to=f"labo@{B}")
+        sender = worker(site, port, b=other, also_a=domains, connections=4, per_domain=1)
+        sending = asyncio.create_task(sender.send_due())
+        async with asyncio.timeout(0.9):
+            while not quick.taken:
+                await asyncio.sleep(0.01)
+        assert slow.seen <= 1
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def test_large_messages_for_a_peer_that_hangs_delay_none_for_others(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailserver.outbound.shares.BIG_OCTETS", 10)
+    slow, quick = CapturePeer(dot=lambda _: Odd.HANG), CapturePeer()
+    async with at_a(site, slow) as port, capture(quick, peer_tls(site, site.world.b)) as other:
+        for number in range(16):
+            await submit(site, f"no {number}")
+        await submit(site, "other", to=f"labo@{B}")
+        sending = asyncio.create_task(worker(site, port, b=other).send_due())
+        async with asyncio.timeout(5):
+            while not quick.taken:
+                await asyncio.sleep(0.01)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def test_a_list_that_ends_during_a_connection_ends_its_use(site: MailSite) -> None:
+    def dot(_: Taken) -> str:
+        site.shift = timedelta(days=9)
+        return OK
+
+    peer = CapturePeer(dot=dot)
+    async with at_a(site, peer) as port:
+        for number in range(3):
+            await submit(site, f"no {number}")
+        await worker(site, port, per_domain=1).send_due()
+
+    assert len(peer.taken) == 1
 
 
 async def test_a_dropped_link_loses_nothing_and_only_a_lost_250_sends_twice(

@@ -140,14 +140,28 @@ def world(root: Path) -> World:
 
 
 def write_list(
-    path: Path, where: World, *, at: datetime | None = None, without: Sequence[str] = ()
+    path: Path,
+    where: World,
+    *,
+    at: datetime | None = None,
+    without: Sequence[str] = (),
+    also_a: Sequence[str] = (),
 ) -> None:
-    """Write the trust list: A and B each with their own certificate, both for nobody else."""
+    """Write the trust list: A and B each with their own certificate, both for nobody else.
+
+    Args:
+        path: where.
+        where: whose certificates.
+        at: its date.
+        without: domains to leave out.
+        also_a: more domains of A.
+    """
     entries = [
         ListedDomain(OURS, where.ours.dn),
         ListedDomain(PATIENTS, where.ours.dn),
         ListedDomain(A, where.a.dn),
         ListedDomain(B, where.b.dn),
+        *(ListedDomain(domain, where.a.dn) for domain in also_a),
     ]
     kept = [each for each in entries if each.domain not in without]
     path.write_bytes(encode(kept, at or datetime.now(UTC)))

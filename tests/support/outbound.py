@@ -1,7 +1,7 @@
 """The outbound worker of a test's mail site, and what it is given to send."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from certs.addresses import parse_addr_spec
 from certs.tls import operator_context, server_context
@@ -14,15 +14,19 @@ from tests.support.mail_site import DR, A, B, MailSite, Party, message
 TO = f"service@{A}"
 
 
-def worker(site: MailSite, port: int, *, b: int = 0, **changes: object) -> OutboundWorker:
-    """Make a worker whose only routes are A, and B when its port is given."""
+def worker(
+    site: MailSite, port: int, *, b: int = 0, also_a: Iterable[str] = (), **changes: object
+) -> OutboundWorker:
+    """Make a worker whose only routes are A and its other domains, and B when its port is given."""
     tls = operator_context(
         site.world.client_ca,
         site.world.ours.cert,
         site.world.ours.key,
         crls=site.world.root / "pki",
     )
-    routes = {A: ("127.0.0.1", port)} | ({B: ("127.0.0.1", b)} if b else {})
+    routes = dict.fromkeys((A, *also_a), ("127.0.0.1", port)) | (
+        {B: ("127.0.0.1", b)} if b else {}
+    )
     settings = OutboundSettings(
         routes,
         tls,
