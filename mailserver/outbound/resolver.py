@@ -8,6 +8,7 @@ Source: RFC 5321 §5.1, RFC 7505 §3, RFC 2782 §Usage.
 """
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -106,7 +107,9 @@ class DnsResolver:
     async def _addresses(self, host: str) -> list[str]:
         found = []
         for kind in ("AAAA", "A"):
-            found += [each.address for each in await self._ask(host, kind)]
+            # Name servers that answer nothing for one kind are about; the other will do.
+            with suppress(LookupFailedError):
+                found += [each.address for each in await self._ask(host, kind)]
         if not found:
             raise LookupFailedError
         return found[:MAX_ADDRESSES]

@@ -137,6 +137,16 @@ async def test_one_server_without_address_does_not_hide_the_others() -> None:
         assert [each.host for each in await dns.servers("loin.test")] == ["mx1.loin.test"]
 
 
+@pytest.mark.parametrize(("failing", "left"), [("AAAA", "192.0.2.2"), ("A", "2001:db8::2")])
+async def test_a_failure_for_one_kind_of_address_leaves_the_other(failing: str, left: str) -> None:
+    zone = Zone(
+        {**ADDRESSES, ("loin.test", "MX"): ("10 mx2.loin.test.",)},
+        failing=frozenset({f"mx2.loin.test {failing}"}),
+    )
+    async with asking(zone) as dns:
+        assert await dns.servers("loin.test") == (Route("mx2.loin.test", 25, left),)
+
+
 async def test_an_answer_too_long_for_udp_is_read_over_tcp() -> None:
     hosts = [f"mx{number}.loin.test" for number in range(MAX_SERVERS + 1)]
     records: dict[tuple[str, str], tuple[str, ...]] = {

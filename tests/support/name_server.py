@@ -24,7 +24,7 @@ class Zone:
 
     Attributes:
         records: a name that is in no key does not exist (NXDOMAIN).
-        failing: names answered SERVFAIL; names in ``silent`` are not answered at all.
+        failing: names, or ``name type``, answered SERVFAIL; names in ``silent`` are not answered at all.
         truncated: over UDP every answer is cut, so the client must come back over TCP.
         asked: the questions that came.
     """
@@ -46,7 +46,7 @@ class Zone:
             return None
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
-        if name in self.failing:
+        if self.failing & {name, f"{name} {kind}"}:
             response.set_rcode(dns.rcode.SERVFAIL)
         elif self.truncated and not stream:
             response.flags |= dns.flags.TC
