@@ -30,12 +30,13 @@ _BY_MESSAGE = (
     "SELECT id, transport, verdict, code, displayed FROM sent_recipient"
     " WHERE mailbox_id = :mailbox_id AND message_id = :message_id AND address = :address"
 )
-_BY_QUEUE = (
-    "SELECT s.id, s.transport, s.verdict, s.code, s.displayed FROM outbox_recipient AS r"
-    " JOIN outbox_message AS m ON m.id = r.message_id"
-    " JOIN sent_recipient AS s ON s.receipt_id = m.receipt_id"
-    " AND s.address = lower(r.forward_path)"
-    " WHERE r.id = :id"
+_QUEUED = (
+    "SELECT m.receipt_id, r.forward_path FROM outbox_recipient AS r"
+    " JOIN outbox_message AS m ON m.id = r.message_id WHERE r.id = :id"
+)
+_BY_ADDRESS = (
+    "SELECT id, transport, verdict, code, displayed FROM sent_recipient"
+    " WHERE receipt_id = :receipt_id AND address = :address"
 )
 _BY_RECEIPT = (
     "SELECT s.id, s.transport, s.verdict, s.code, s.displayed FROM sent_recipient AS s"
@@ -155,8 +156,12 @@ def track(connection: sqlite3.Connection, delivery: Delivery) -> None:
 
 def move_queued(connection: sqlite3.Connection, recipient_id: int, event: Event, at: int) -> None:
     """Move the recipient that a row of the queue is about."""
-    found = connection.execute(_BY_QUEUE, {"id": recipient_id}).fetchall()
-    _move(connection, found, event, at)
+    queued = connection.execute(_QUEUED, {"id": recipient_id}).fetchone()
+    if queued is None:
+        return
+    # Not SQL's lower(), which knows ASCII only.
+    values = {"receipt_id": queued[0], "address": queued[1].lower()}
+    _move(connection, connection.execute(_BY_ADDRESS, values).fetchall(), event, at)
 
 
 def move_filed(

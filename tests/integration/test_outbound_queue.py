@@ -117,6 +117,21 @@ async def test_each_recipient_has_its_own_fate(site: MailSite) -> None:
     assert (fields["Action"], fields["Status"]) == ("failed", "5.1.1")
 
 
+async def test_what_becomes_of_a_recipient_in_utf8_is_known_whatever_its_case(
+    site: MailSite,
+) -> None:
+    peer = CapturePeer(offer=(*OFFER, "SMTPUTF8"), rcpt=refusing(Élise="550 5.1.1 no"))
+    async with at_a(site, peer) as port:
+        sent = await submit(
+            site,
+            to=(f"Émile@{A}", f"Élise@{A}"),
+            options=MailOptions(smtputf8=True),
+        )
+        await worker(site, port).send_due()
+
+    assert await states(site, sent) == {"émile": "relayed", "élise": "failed"}
+
+
 async def test_recipients_that_are_too_many_go_in_the_next_transaction(site: MailSite) -> None:
     peer = CapturePeer()
     count = 0
