@@ -1,8 +1,9 @@
 """Which trust list is in use, across restarts, and what persons have to say about it.
 
-Invariants: what is adopted is kept with the alarms it raised in one transaction; a list that lost
-more than it may comes into use only when two different persons give the very same file, each
-with a reason, within a day; nothing else that is wrong with a list can be forced.
+Invariants: what is adopted is kept with the alarms it raised, in one transaction, before it is
+used, so that no alarm is lost to a write that fails; a list that lost more than it may comes into
+use only when two different persons give the very same file, each with a reason, within a day;
+nothing else that is wrong with a list can be forced.
 
 Source: MSS-OP §3.2.
 """
@@ -12,6 +13,7 @@ import hashlib
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
@@ -22,6 +24,7 @@ from directory.refresh import Adopted, Refresh, Refused, TrustSource, Unchanged
 from directory.schema import TRUST_ALARM, TRUST_COPY, TRUST_PROPOSAL
 
 AGREE_WITHIN = timedelta(hours=24)
+R = TypeVar("R", bound=Refresh)
 
 _KEEP_COPY = compiled(insert(TRUST_COPY)).replace("INSERT", "INSERT OR REPLACE", 1)
 _PROPOSE = compiled(insert(TRUST_PROPOSAL)).replace("INSERT", "INSERT OR REPLACE", 1)
@@ -35,7 +38,7 @@ _ACKNOWLEDGE = compiled(
     .values(seen_at=bindparam("seen_at"), seen_by=bindparam("seen_by"))
 )
 _OPEN = select(TRUST_ALARM).where(TRUST_ALARM.c.seen_at.is_(None)).order_by(TRUST_ALARM.c.id)
-_KEPT = select(TRUST_COPY.c.content)
+_KEPT = select(TRUST_COPY.c.content, TRUST_COPY.c.adopted_at)
 _PROPOSAL = select(TRUST_PROPOSAL)
 
 
@@ -99,25 +102,26 @@ class Adoption:
         self._turn = asyncio.Lock()
 
     async def start(self, at: datetime) -> None:
-        """Use the list that was last in use, then the file if that is newer."""
+        """Use the list that was last in use, then the file if that is newer.
+
+        A signer whose certificate ran out since signs nothing new, and what it signed before
+        serves until its own time is over: a restart closes no door that stood open.
+        """
         kept = await self._database.first(_KEPT)
         if kept is not None:
-            await asyncio.to_thread(self.source.restore, kept[0], at)
+            await asyncio.to_thread(self.source.restore, kept.content, _instant(kept.adopted_at))
         await self.refresh(at)
 
     async def refresh(self, at: datetime) -> Refresh:
         """Read the list's file if it changed."""
         async with self._turn:
-            self.outcome = await asyncio.to_thread(self.source.refresh, at)
-            await self._keep(self.outcome, at)
+            self.outcome = await self._use(await asyncio.to_thread(self.source.look, at), at)
             return self.outcome
 
     async def offer(self, content: bytes, at: datetime) -> Adopted | Refused:
         """Adopt a list from elsewhere if it may replace the one in use."""
         async with self._turn:
-            outcome = await asyncio.to_thread(self.source.offer, content, at)
-            await self._keep(outcome, at)
-            return outcome
+            return await self._use(await asyncio.to_thread(self.source.judge, content, at), at)
 
     async def judge(self, content: bytes, at: datetime) -> Adopted | Refused:
         """Say what ``offer`` would do, and do nothing."""
@@ -134,9 +138,8 @@ class Adoption:
                 if not await self._agreed(digest, force, at):
                     await self._database.write(_propose, _Proposal(digest, force, at))
                     return Proposed(await asyncio.to_thread(self.source.loss, content, at))
-            outcome = await asyncio.to_thread(self.source.offer_despite_loss, content, at)
-            await self._keep(outcome, at)
-            return outcome
+            forced = await asyncio.to_thread(self.source.judge_despite_loss, content, at)
+            return await self._use(forced, at)
 
     async def _agreed(self, digest: bytes, force: Force, at: datetime) -> bool:
         row = await self._database.first(_PROPOSAL)
@@ -156,9 +159,13 @@ class Adoption:
         """Say that a person has seen the open alarms; give how many there were."""
         return await self._database.write(_acknowledge, (_micros(at), actor))
 
-    async def _keep(self, outcome: Refresh, at: datetime) -> None:
-        if isinstance(outcome, Adopted) and not self._read_only:
-            await self._database.write(_keep, _Kept(outcome, at), octets=len(outcome.content))
+    async def _use(self, outcome: R, at: datetime) -> R:
+        """Keep what may be used, then use it."""
+        if isinstance(outcome, Adopted):
+            if not self._read_only:
+                await self._database.write(_keep, _Kept(outcome, at), octets=len(outcome.content))
+            self.source.use(outcome)
+        return outcome
 
 
 # What follows runs on the writer's thread, inside its transaction.

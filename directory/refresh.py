@@ -2,16 +2,15 @@
 
 The list in use is swapped as one reference. It comes from the site's file (looked at every half
 minute), from the address where it is published (``directory.fetch``) or from a person; each is
-judged alike. A refused file is told once per version of the file and the last good list stays,
-until its age makes it stale and then expired (fail closed).
+judged alike, and used by ``directory.adoption`` once it is kept. A refused file is told once per
+version of the file and the last good list stays, until its age makes it stale and then expired
+(fail closed).
 Source: MSS-OP §3.2.
 """
 
-import asyncio
 import hashlib
 import re
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,8 +83,11 @@ class TrustSource:
         except TrustListError as error:
             self.last_refusal = error.reason
 
-    def refresh(self, at: datetime) -> Refresh:
-        """Read the file if it changed and adopt it if it may replace the one in use. Blocking."""
+    def look(self, at: datetime) -> Refresh:
+        """Read the file if it changed, and judge it. Blocking.
+
+        What may be used counts as read once it is in use: until then each look finds it anew.
+        """
         try:
             status = self._path.stat()
             version = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -94,22 +96,21 @@ class TrustSource:
             if status.st_size > MAX_LIST_BYTES:
                 return self._refused(TrustListReason.TOO_LARGE)
             content = self._path.read_bytes()
-            self._seen = version
         except FileNotFoundError:
             if self.last_refusal is TrustListReason.ABSENT:
                 return Unchanged()
             return self._refused(TrustListReason.ABSENT)
         except OSError:
             return self._refused(TrustListReason.UNREADABLE)
-        if hashlib.sha256(content).digest() == self._digest:
-            self.last_refusal = None
-            return Unchanged()
-        outcome = self.offer(content, at)
+        known = hashlib.sha256(content).digest() == self._digest
+        outcome: Refresh = Unchanged() if known else self.judge(content, at)
         self.last_refusal = outcome.reason if isinstance(outcome, Refused) else None
+        if not isinstance(outcome, Adopted):
+            self._seen = version
         return outcome
 
     def judge(self, content: bytes, at: datetime) -> Adopted | Refused:
-        """Say what ``offer`` would do, and do nothing. Blocking."""
+        """Say whether a list may replace the one in use. Blocking."""
         try:
             newer = self._read(content, at)
             self.current.check_age(newer, at)
@@ -122,28 +123,23 @@ class TrustSource:
         """Count the domains that a readable list leaves out. Blocking."""
         return self.current.lost(self._read(content, at))
 
-    def offer(self, content: bytes, at: datetime) -> Adopted | Refused:
-        """Adopt a list if it may replace the one in use. Blocking."""
-        return self._take(self.judge(content, at))
-
-    def offer_despite_loss(self, content: bytes, at: datetime) -> Adopted | Refused:
-        """Adopt a list whose loss of domains persons vouch for; all else is held against it."""
+    def judge_despite_loss(self, content: bytes, at: datetime) -> Adopted | Refused:
+        """Judge a list whose loss of domains persons vouch for; all else is held against it."""
         try:
             newer = self._read(content, at)
             self.current.check_age(newer, at)
         except TrustListError as error:
             return Refused(error.reason)
-        return self._take(self._succession(newer, content))
+        return self._succession(newer, content)
+
+    def use(self, outcome: Adopted) -> None:
+        """Take a judged list into use."""
+        self.current = outcome.trust
+        self._digest = hashlib.sha256(outcome.content).digest()
 
     def _succession(self, newer: TrustList, content: bytes) -> Adopted:
         known = self.current
         return Adopted(newer, content, known.new_names(newer), known.lost(newer))
-
-    def _take(self, outcome: Adopted | Refused) -> Adopted | Refused:
-        if isinstance(outcome, Adopted):
-            self.current = outcome.trust
-            self._digest = hashlib.sha256(outcome.content).digest()
-        return outcome
 
     def _refused(self, reason: TrustListReason) -> Refused:
         self.last_refusal = reason
@@ -183,14 +179,3 @@ def tell(outcome: Refresh) -> None:
             log.warning("trust_list_refused", code=reason.value)
         case Unchanged():
             pass
-
-
-async def keep_fresh(
-    refresh: Callable[[datetime], Awaitable[Refresh]],
-    clock: Callable[[], datetime],
-    interval_s: float = REFRESH_INTERVAL_S,
-) -> None:
-    """Call ``Directory.refresh_trust`` for ever; run it in the process's TaskGroup."""
-    while True:
-        await asyncio.sleep(interval_s)
-        tell(await refresh(clock()))

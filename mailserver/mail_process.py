@@ -26,7 +26,7 @@ from certs.smime import Trust
 from certs.tls import client_context, operator_context, server_context
 from certs.verdict import SignatureVerdict
 from directory.lookup import Directory
-from directory.refresh import keep_fresh, tell
+from directory.refresh import REFRESH_INTERVAL_S, tell
 from mailserver.background import Background, every
 from mailserver.certificates import CertificateJudge
 from mailserver.commands import MailCommands
@@ -238,7 +238,7 @@ async def _build(
     )
     tasks = await stack.enter_async_context(Background())
     tell(directory.adoption.outcome)
-    tasks.start(keep_fresh(directory.refresh_trust, now))
+    tasks.start(every(REFRESH_INTERVAL_S, partial(_refresh_trust, directory), "trust"))
     sealer = Sealer(
         lambda sealing: store.audit.seal(sealing.at, sealing.sign),
         site.trail_key,
@@ -256,6 +256,10 @@ async def _build(
     )
     tasks.start(SearchIndexer(store, readers.run).run())
     return parts, tasks
+
+
+async def _refresh_trust(directory: Directory) -> None:
+    tell(await directory.refresh_trust(now()))
 
 
 def _notify(parts: _Parts, tasks: Background) -> None:

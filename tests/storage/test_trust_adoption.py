@@ -47,8 +47,8 @@ class Site:
         by = signer or self.signer
         return sign(encode(entries, LIST_AT + timedelta(minutes=minutes)), by.key, by.certificate)
 
-    async def open(self, **more):
-        return await Directory.open(self.path, self.list, self.signer_path, at=LIST_AT, **more)
+    async def open(self, *, at=LIST_AT, **more):
+        return await Directory.open(self.path, self.list, self.signer_path, at=at, **more)
 
 
 @pytest.fixture
@@ -145,6 +145,41 @@ async def test_a_new_name_for_a_known_domain_is_an_alarm_until_somebody_looked(s
         assert await directory.adoption.acknowledge("cli:one", LIST_AT) == 1
         assert await directory.adoption.alarms() == ()
         assert await directory.adoption.acknowledge("cli:one", LIST_AT) == 0
+
+
+@pytest.mark.parametrize("way", ["from its file", "offered", "forced"])
+async def test_a_list_that_cannot_be_kept_is_not_used_and_loses_no_alarm(site, monkeypatch, way):
+    newer = site.made(range(10), minutes=1, others=(2,))
+
+    async def bring(directory):
+        if way == "from its file":
+            site.list.write_bytes(newer)
+            return await directory.refresh_trust(LIST_AT)
+        if way == "offered":
+            return await directory.adoption.offer(newer, LIST_AT)
+        return await directory.adoption.force(newer, ONE, LIST_AT)
+
+    async with await site.open() as directory:
+        with monkeypatch.context() as full:
+            full.setattr("directory.adoption._keep", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await bring(directory)
+        assert not directory.trust.allows("d2.mssante.test", OTHER)
+
+        assert isinstance(await bring(directory), Adopted)
+        assert directory.trust.allows("d2.mssante.test", OTHER)
+        assert [each.domain for each in await directory.adoption.alarms()] == ["d2.mssante.test"]
+
+
+async def test_a_restart_keeps_the_last_good_list_although_its_signer_ran_out(site, signer):
+    async with await site.open() as directory:
+        assert directory.trust.lists("d1.mssante.test")
+    after = signer.certificate.not_valid_after_utc + timedelta(seconds=1)
+
+    async with await site.open(at=after) as directory:
+        assert directory.trust.lists("d1.mssante.test")
+        newer = await directory.adoption.offer(site.made(range(9), minutes=1), after)
+        assert newer == Refused(TrustListReason.SIGNATURE)
 
 
 async def test_a_list_is_judged_without_being_taken(site):
