@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from certs.addresses import Address, parse_address_list, parse_utf8_addr_spec, single_from
+from certs.addresses import Address, parse_utf8_addr_spec, single_from
 from certs.errors import MalformedAddressError
 from certs.mime import Anomaly, Outline
+from certs.mime_words import unfold
 from certs.verdict import SignatureVerdict
 from directory.codes import MailboxType
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
+from mailserver.message.headers import list_addresses
 from mailserver.store.model import INBOX, Mailbox
 
 MAX_HOPS: Final = 100  # RFC 5321 §6.3
@@ -155,7 +157,8 @@ def of_two_patients(
     """Say whether a message goes to, or shows the address of, more than one patient.
 
     The address is the INS: by To or Cc one patient would learn another's (RULES §11). One number
-    in two structures is one person. A field that is no list of addresses names nobody.
+    in two structures is one person. The fields are read as clients show them, groups included:
+    what a strict reader refuses is seen all the same.
 
     Args:
         recipients: forward paths that were read before, without brackets.
@@ -164,10 +167,13 @@ def of_two_patients(
     """
     named = [parse_utf8_addr_spec(path) for path in recipients]
     for each in (*outline.fields("to"), *outline.fields("cc")):
-        try:
-            named.extend(mailbox.address for mailbox in parse_address_list(each.value))
-        except MalformedAddressError:
-            continue
+        for shown in list_addresses(unfold(each.value)):
+            try:
+                named.append(
+                    parse_utf8_addr_spec(b"%b@%b" % (shown.mailbox or b"", shown.host or b""))
+                )
+            except MalformedAddressError:
+                continue
     return len({each.local.upper() for each in named if is_a_patients(each)}) > 1
 
 

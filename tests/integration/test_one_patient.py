@@ -90,6 +90,10 @@ def headed(to: str, *more: str) -> bytes:
         (headed(PATIENT, f"Cc: Jumelle <{TWIN}>"), (PATIENT,), REFUSED),
         (headed(f"{BOB}, {TWIN}"), (PATIENT,), REFUSED),
         (headed(f"{PATIENT.upper()}, {TWIN}"), (BOB,), REFUSED),
+        (headed(f"Famille: {PATIENT}, {TWIN};"), (PATIENT,), REFUSED),
+        (headed(f"Famille:\r\n <{TWIN}>;"), (PATIENT,), REFUSED),
+        (headed(f"Mme Martin (mère {PATIENT} <{TWIN}>"), (PATIENT,), REFUSED),
+        (headed(f"Famille: {PATIENT};"), (PATIENT,), "250"),
     ],
 )
 async def test_a_message_goes_to_one_patient_and_shows_no_other(
