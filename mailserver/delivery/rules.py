@@ -21,6 +21,7 @@ from directory.codes import MailboxType
 from mailserver.delivery import errors
 from mailserver.delivery.errors import Refused
 from mailserver.message.headers import list_addresses
+from mailserver.message.reports import is_report
 from mailserver.store.model import INBOX, Mailbox
 
 MAX_HOPS: Final = 100  # RFC 5321 §6.3
@@ -190,12 +191,13 @@ def judge_from(outline: Outline, reverse_path: str, peer: Peer) -> Refused | Non
 
     The space is closed and knows no mailing lists: who writes is who the peer answers for. The
     reports of mail servers, which have the null reverse path, may bear a host's name instead;
-    never a domain of somebody else.
+    never a domain of somebody else, and nothing but a report.
     """
     try:
         domain = single_from(outline).domain
     except MalformedAddressError:
         return Refused(errors.ONE_FROM)
-    if peer.speaks_for(domain) or (not reverse_path and not peer.is_in_the_space(domain)):
+    of_a_host = not reverse_path and is_report(outline) and not peer.is_in_the_space(domain)
+    if peer.speaks_for(domain) or of_a_host:
         return None
     return Refused(errors.NOT_THE_PEERS)

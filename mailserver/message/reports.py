@@ -72,10 +72,7 @@ def read_report(raw: bytes, outline: Outline) -> DeliveryReport | DispositionRep
 
     Source: RFC 3462 §1, RFC 3464 §2, RFC 8098 §3.
     """
-    root = outline.root
-    if root.type != "multipart/report" and not root.children:
-        return None
-    report = root if root.type == "multipart/report" else _signed_report(root)
+    report = _report(outline.root)
     if report is None:
         return None
     for part in report.children:
@@ -92,11 +89,16 @@ def read_report(raw: bytes, outline: Outline) -> DeliveryReport | DispositionRep
     return None
 
 
-def _signed_report(root: Part) -> Part | None:
-    """Give the report inside a multipart/signed."""
-    if root.type == "multipart/signed" and root.children[0].type == "multipart/report":
-        return root.children[0]
-    return None
+def is_report(outline: Outline) -> bool:
+    """Say whether a message has the form of a report. Source: RFC 3462 §1."""
+    return _report(outline.root) is not None
+
+
+def _report(root: Part) -> Part | None:
+    """Give the report that a message is, signed or not."""
+    if root.type == "multipart/signed" and root.children:
+        root = root.children[0]
+    return root if root.type == "multipart/report" else None
 
 
 def _original_id(raw: bytes, report: Part) -> str:

@@ -41,6 +41,14 @@ async def send(line: Line, path: str, body: bytes) -> str:
     return await line.reply()
 
 
+def report(value: str) -> bytes:
+    return under(value).replace(
+        b"Subject: Essai\r\n",
+        b"MIME-Version: 1.0\r\nSubject: Essai\r\n"
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n",
+    )
+
+
 def under(value: str) -> bytes:
     return message("x@x.test", DR).replace(b"From: <x@x.test>", b"From: " + value.encode())
 
@@ -117,7 +125,14 @@ async def test_a_mail_servers_report_may_bear_its_hosts_name_but_nobody_elses(
 ) -> None:
     line = await operator_line(site, site.world.a)
 
-    assert (await send(line, "", under(author))).startswith(reply)
+    assert (await send(line, "", report(author))).startswith(reply)
+
+
+async def test_nothing_but_a_report_bears_a_name_outside_the_space(site: MailSite) -> None:
+    line = await operator_line(site, site.world.a)
+
+    assert (await send(line, "", under("<dr@evil.test>"))).startswith("550 5.7.1")
+    assert (await send(line, "", under(f"<dr@{A}>"))).startswith("250")
 
 
 async def test_the_certificate_of_one_operator_does_not_serve_another(site: MailSite) -> None:
