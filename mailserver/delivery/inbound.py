@@ -32,6 +32,7 @@ from mailserver.delivery.rules import (
     MessageFacts,
     Peer,
     PlannedEntry,
+    claimed_domain,
     judge_from,
     plan,
 )
@@ -181,12 +182,15 @@ class Inbound:
             was stored: the caller answers 451.
         """
         ready = await prepared(message.body, message.octets, self._settings.authserv_id)
-        if not isinstance(ready, Refused):
-            path = bare_path(message.reverse_path)
-            ready = judge_from(ready.outline, path, self._peer(message.peer)) or ready
         if isinstance(ready, Refused):
             await self._store.audit.record([_refusal_event(message, ready)])
             return ready
+        path = bare_path(message.reverse_path)
+        refused = judge_from(ready.outline, path, self._peer(message.peer))
+        if refused is not None:
+            claimed = claimed_domain(ready.outline)
+            await self._store.audit.record([_refusal_event(message, refused, claimed)])
+            return refused
         ready, verdict, occurrences = await self._workers.judged(ready, message.at)
         recipients = tuple({mailbox.id: mailbox for mailbox in message.recipients}.values())
         planned = plan(
@@ -310,7 +314,8 @@ def _events(
     )
 
 
-def _refusal_event(message: InboundMessage, refused: Refused) -> AuditEvent:
+def _refusal_event(message: InboundMessage, refused: Refused, claimed: str = "") -> AuditEvent:
+    """Write down a refusal; ``claimed`` is the domain that another spoke for (S14)."""
     return AuditEvent(
         kind="message_refused",
         at=message.at,
@@ -319,5 +324,6 @@ def _refusal_event(message: InboundMessage, refused: Refused) -> AuditEvent:
             "code": refused.reply.code,
             "enhanced": refused.reply.enhanced,
             "octets": message.octets,
+            **({"claimed": claimed} if claimed else {}),
         },
     )

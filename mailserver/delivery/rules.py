@@ -186,6 +186,14 @@ class Peer:
     is_in_the_space: Callable[[str], bool]
 
 
+def claimed_domain(outline: Outline) -> str:
+    """Give the domain in whose name a message is written; "" when it names no one author."""
+    try:
+        return single_from(outline).domain
+    except MalformedAddressError:
+        return ""
+
+
 def judge_from(outline: Outline, reverse_path: str, peer: Peer) -> Refused | None:
     """Say why a peer may not hand over a message under this From (S14).
 
@@ -193,9 +201,8 @@ def judge_from(outline: Outline, reverse_path: str, peer: Peer) -> Refused | Non
     reports of mail servers, which have the null reverse path, may bear a host's name instead;
     never a domain of somebody else, and nothing but a report.
     """
-    try:
-        domain = single_from(outline).domain
-    except MalformedAddressError:
+    domain = claimed_domain(outline)
+    if not domain:
         return Refused(errors.ONE_FROM)
     of_a_host = not reverse_path and is_report(outline) and not peer.is_in_the_space(domain)
     if peer.speaks_for(domain) or of_a_host:

@@ -140,7 +140,10 @@ class InboundTransaction:
             command.reverse_path,
         )
         if refusal is not None:
-            return await self._refuse(caller, refusal, "mail")
+            claimed = ""
+            if refusal is replies.NOT_LISTED_FOR_DOMAIN and command.reverse_path is not None:
+                claimed = command.reverse_path.domain
+            return await self._refuse(caller, refusal, "mail", claimed)
         if not self._services.fairness.operator_message(_name(caller)):
             return await self._refuse(caller, replies.TOO_MANY_MESSAGES, "mail")
         self._command = command
@@ -199,14 +202,13 @@ class InboundTransaction:
         )
         return replies.accepted(outcome.receipt_id)
 
-    async def _refuse(self, caller: Caller, reply: Reply, phase: str) -> Reply:
+    async def _refuse(self, caller: Caller, reply: Reply, phase: str, claimed: str = "") -> Reply:
         # The peer caused it: debug (STYLE §1).
         log.debug("message_refused", reply=reply.code, phase=phase)
         if caller.identity is not None and reply not in self._told:
             self._told.add(reply)
-            await record_refusal(
-                self._services, f"operator:{caller.identity.fingerprint}", reply, phase
-            )
+            actor = f"operator:{caller.identity.fingerprint}"
+            await record_refusal(self._services, actor, reply, phase, claimed)
         return reply
 
 
@@ -215,12 +217,24 @@ def _name(caller: Caller) -> str:
     return "" if caller.identity is None else caller.identity.dn
 
 
-async def record_refusal(services: SmtpServices, actor: str, reply: Reply, phase: str) -> None:
-    """Write one trail event for a refusal; it names no address."""
-    event = AuditEvent(
-        kind="smtp_refused",
-        at=services.clock(),
-        actor=actor,
-        facts={"reply": reply.code, "status": reply.enhanced, "phase": phase},
-    )
+async def record_refusal(
+    services: SmtpServices, actor: str, reply: Reply, phase: str, claimed: str = ""
+) -> None:
+    """Write one trail event for a refusal; it names no address.
+
+    Args:
+        services: of the site.
+        actor: who was refused.
+        reply: what was said.
+        phase: of the conversation.
+        claimed: the domain that somebody spoke for without being listed for it (S14).
+    """
+    facts: dict[str, str | int | bool] = {
+        "reply": reply.code,
+        "status": reply.enhanced,
+        "phase": phase,
+    }
+    if claimed:
+        facts["claimed"] = claimed
+    event = AuditEvent(kind="smtp_refused", at=services.clock(), actor=actor, facts=facts)
     await services.store.audit.record((event,))

@@ -1,9 +1,13 @@
 """A listed operator speaks for its own domains only, in the envelope and in From (S13, S14)."""
 
+import json
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from tests.support.mail_site import (
     BOB,
@@ -133,6 +137,19 @@ async def test_nothing_but_a_report_bears_a_name_outside_the_space(site: MailSit
 
     assert (await send(line, "", under("<dr@evil.test>"))).startswith("550 5.7.1")
     assert (await send(line, "", under(f"<dr@{A}>"))).startswith("250")
+
+
+@pytest.mark.parametrize("path", [f"dr@{B}", f"x@{A}"])
+async def test_the_trail_names_who_spoke_and_for_whom(site: MailSite, path: str) -> None:
+    line = await operator_line(site, site.world.a)
+    assert (await send(line, path, under(f"<dr@{B}>"))).startswith("550 5.7.1")
+
+    with sqlite3.connect(site.root / "mail.sqlite3") as database:
+        rows = database.execute("SELECT actor, facts FROM trail_event").fetchall()
+    ((actor, facts),) = [(who, json.loads(what)) for who, what in rows]
+    certificate = x509.load_pem_x509_certificate(site.world.a.cert.read_bytes())
+    assert actor == f"operator:{certificate.fingerprint(hashes.SHA256()).hex()}"
+    assert facts["claimed"] == B
 
 
 async def test_the_certificate_of_one_operator_does_not_serve_another(site: MailSite) -> None:
