@@ -69,8 +69,8 @@ async def test_a_greedy_operator_waits_and_another_does_not(where: World, tmp_pa
         said = [await deliver(greedy, f"x@{A}", str(n)) for n in range(5)]
         again = await operator_line(site, where.a)
 
-        assert [reply[:9] for reply in said] == ["250 2.0.0"] * 3 + ["451 4.7.1"] * 2
-        assert (await deliver(again, f"x@{A}", "9")).startswith("451 4.7.1")
+        assert [reply[:9] for reply in said] == ["250 2.0.0"] * 3 + ["450 4.7.1"] * 2
+        assert (await deliver(again, f"x@{A}", "9")).startswith("450 4.7.1")
         assert (await deliver(other, f"x@{B}")).startswith("250")
         assert len(await site.inbox(DR)) == 4
 
@@ -87,7 +87,7 @@ async def test_recipients_of_an_operator_are_counted_even_when_they_are_nobody(
 
         said = [await line.say(f"RCPT TO:<{each}>") for each in (nobody, DR, BOB)]
 
-    assert [reply[:9] for reply in said] == ["550 5.1.1", "250 2.1.5", "451 4.7.1"]
+    assert [reply[:9] for reply in said] == ["550 5.1.1", "250 2.1.5", "450 4.7.1"]
 
 
 async def test_connections_of_an_operator_are_counted_by_its_certificate(
@@ -137,7 +137,7 @@ async def test_an_account_has_a_share_and_the_sites_own_software_all(
         own, _ = await logged_in(site, APP)
         answers = [await deliver(own, APP, str(n), BOB) for n in range(4)]
 
-    assert [reply[:9] for reply in said] == ["250 2.0.0"] * 2 + ["451 4.7.1"]
+    assert [reply[:9] for reply in said] == ["250 2.0.0"] * 2 + ["450 4.7.1"]
     assert [reply[:3] for reply in answers] == ["250"] * 4
 
 
@@ -147,7 +147,7 @@ async def test_an_account_names_only_so_many_recipients(where: World, tmp_path: 
         await line.say(f"MAIL FROM:<{DR}>")
 
         assert (await line.say(f"RCPT TO:<{BOB}>")).startswith("250")
-        assert (await line.say(f"RCPT TO:<{BOB}>")).startswith("451 4.7.1")
+        assert (await line.say(f"RCPT TO:<{BOB}>")).startswith("450 4.7.1")
 
 
 async def test_failed_logins_end_in_a_temporary_refusal_even_of_the_right_secret(
