@@ -20,7 +20,7 @@ from record_bridge.formats.auth_results import AuthResults, encode, names_authse
 
 CUT_FIELDS: Final = frozenset({"return-path", "delivered-to"})
 _TRACE_FIELDS: Final = CUT_FIELDS | {"authentication-results", "received"}
-_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
+_HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)

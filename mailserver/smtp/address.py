@@ -147,7 +147,9 @@ def parse_rcpt(argument: str, mail: MailOptions = PLAIN_MAIL) -> RcptCommand:
 
 
 def is_helo_name(name: str) -> bool:
-    """Say whether a HELO name can stand in a trace field: a host name or an address literal.
+    """Say whether a HELO name is one: a host name or an address literal.
+
+    Windows machines have underscores in theirs, and mail programs say so.
 
     Source: RFC 5321 §4.1.1.1.
     """
@@ -155,7 +157,8 @@ def is_helo_name(name: str) -> bool:
         inner = name[1:-1]
         return bool(inner) and all(c.isalnum() or c in ".:-" for c in inner) and inner.isascii()
     try:
-        parse_domain(name if "." in name else name + ".invalid")
+        plain = name.replace("_", "x")
+        parse_domain(plain if "." in plain else plain + ".invalid")
     except MalformedAddressError:
         return False
     return True

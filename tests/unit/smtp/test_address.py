@@ -168,6 +168,8 @@ def test_what_a_sender_wishes_to_be_told_is_read() -> None:
     [
         ("mail.chu-a.mssante.test", True),
         ("localhost", True),
+        ("POSTE_1", True),
+        ("poste_1.cabinet.test", True),
         ("[127.0.0.1]", True),
         ("[IPv6:2001:db8::1]", True),
         ("", False),
