@@ -34,6 +34,8 @@ _KNOWN_KEYS = (
     "SELECT key, receipt_id FROM receipt_key WHERE key IN (SELECT value FROM json_each(:keys))"
     " AND kept_at > :since"
 )
+_FATES = "SELECT DISTINCT transport FROM sent_recipient WHERE receipt_id = :receipt_id"
+_FORGET_KEY = "DELETE FROM receipt_key WHERE key = :key"
 _ADDRESSES = "SELECT address FROM mailbox WHERE id IN (SELECT value FROM json_each(:ids))"
 _FOLDERS = (
     "SELECT f.id, f.mailbox_id, f.name, f.uidvalidity, f.uidnext, f.highestmodseq, m.type,"
@@ -86,6 +88,7 @@ def deliver(connection: sqlite3.Connection, delivery: Delivery) -> Delivered:
         NoSuchBlobError: the staged body is gone.
     """
     known = _known_keys(connection, delivery)
+    _forget_in_vain(connection, delivery, known)
     repeated = frozenset(
         mailbox_id for key, mailbox_id in delivery.retry_keys if key.hex() in known
     )
@@ -145,6 +148,22 @@ def _known_keys(connection: sqlite3.Connection, delivery: Delivery) -> dict[str,
     rows = connection.execute(_KNOWN_KEYS, {"keys": json.dumps(keys), "since": since})
     found = dict(map(tuple, rows))
     return {key: found[key] for key in keys if key in found}
+
+
+def _forget_in_vain(
+    connection: sqlite3.Connection, delivery: Delivery, known: dict[str, str]
+) -> None:
+    """Let a submission that reached nobody be sent again under its Message-ID.
+
+    Its sender was told that it failed: to absorb what they send then would be a 250 for nothing.
+    """
+    key = "" if delivery.whole_key is None else delivery.whole_key.hex()
+    if key not in known:
+        return
+    fates = connection.execute(_FATES, {"receipt_id": known[key]}).fetchall()
+    if [row[0] for row in fates] == ["failed"]:
+        connection.execute(_FORGET_KEY, {"key": key})
+        del known[key]
 
 
 def _served(connection: sqlite3.Connection, repeated: frozenset[int]) -> frozenset[bytes]:

@@ -5,6 +5,7 @@ Source: RFC 5321 §4.5.4, RFC 3461 §5, RFC 3464 §2, RFC 9422 §3, RULES §9.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,30 @@ async def test_what_becomes_of_a_recipient_in_utf8_is_known_whatever_its_case(
         await worker(site, port).send_due()
 
     assert await states(site, sent) == {"émile": "relayed", "élise": "failed"}
+
+
+async def test_what_reached_nobody_can_be_sent_again_and_what_reached_somebody_is_absorbed(
+    site: MailSite,
+) -> None:
+    peer = CapturePeer(rcpt=refusing(un="552 5.2.2 full"))
+    async with at_a(site, peer) as port:
+        sender = worker(site, port)
+        first = await submit(site, to=ONE)
+        assert await submit(site, to=ONE) == replace(first, new=False), "it is on its way"
+        await sender.send_due()
+        assert not peer.taken
+        peer.rcpt = refusing(deux="552 5.2.2 full")
+        again = await submit(site, to=ONE)
+        await sender.send_due()
+        assert await submit(site, to=ONE) == replace(again, new=False)
+        both = await submit(site, "other", to=(ONE, TWO))
+        await sender.send_due()
+        assert await submit(site, "other", to=(ONE, TWO)) == replace(both, new=False)
+
+    assert again.receipt_id != first.receipt_id
+    assert await states(site, first) == {"un": "failed"}
+    assert await states(site, again) == {"un": "relayed"}
+    assert len(peer.taken) == 2
 
 
 async def test_recipients_that_are_too_many_go_in_the_next_transaction(site: MailSite) -> None:
