@@ -330,6 +330,7 @@ async def _listen(
                 alsace_moselle=frozenset(settings.alsace_moselle),
             ),
             sandbox=parts.pool,
+            fairness=parts.fairness,
         )
     )
     ports["https"] = await stack.enter_async_context(

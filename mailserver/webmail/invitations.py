@@ -146,7 +146,8 @@ async def answer(request: Request, visitor: Visitor, where: Answered) -> Respons
     }
     await run(services, "invitation_answer", arguments)
     told = "non"
-    if given in _PARTSTAT and found.reachable:
+    may = services.fairness.account_message(where.mailbox.id)
+    if given in _PARTSTAT and found.reachable and may:
         sent = await services.submissions.submit(_reply(services, where, found, given))
         told = "oui" if isinstance(sent, Submitted) else "non"
     return RedirectResponse(f"{where.path}?invitation={told}", status_code=303)

@@ -387,6 +387,8 @@ async def _answer(request: Request, visitor: Visitor) -> Response:
         error = "Écrivez votre réponse avant de l'envoyer."
     elif len(text) > MAX_ANSWER:
         error = "Votre réponse est trop longue\u00a0: 20 000 caractères au plus."
+    elif not services.fairness.account_message(place.mailbox.id):
+        error = "Vous avez envoyé beaucoup de messages\u00a0: réessayez dans quelques minutes."
     elif len(nonce) != 32 or not nonce.isalnum():
         raise HTTPException(403)
     if not error:

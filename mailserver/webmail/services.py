@@ -1,13 +1,14 @@
 """What the pages are given to work with, built once by the composition root."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from certs.sandbox import SandboxPool
 from directory.lookup import Directory
 from mailserver.delivery.submission import Submissions
+from mailserver.fairness import Fairness, unlimited
 from mailserver.store.database import MailStore
 from record_bridge.queries import RecordQueries
 
@@ -64,6 +65,7 @@ class WebmailServices:
     Attributes:
         record: runs a bridge command by name.
         sandbox: where strangers' XML and CMS are opened; None opens them in a thread (tests).
+        fairness: what a mailbox may send, by whatever door.
     """
 
     store: MailStore
@@ -74,3 +76,4 @@ class WebmailServices:
     clock: Callable[[], datetime]
     settings: WebmailSettings
     sandbox: SandboxPool | None = None
+    fairness: Fairness = field(default_factory=unlimited)

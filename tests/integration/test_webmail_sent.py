@@ -1,11 +1,13 @@
 """Where a sent message stands, as the webmail tells its sender."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from certs.mime import scan
 from mailserver.delivery.submission import SubmissionMessage, Submitted
+from mailserver.fairness import FairLimits, Fairness, Rate
 from mailserver.message.progress import Event, Progress, Source, Transport, Verdict, advance
 from mailserver.webmail.text_fr import standing
 from tests.support.mailsite import AT, DOCTOR, PATIENT
@@ -60,6 +62,27 @@ async def test_the_list_and_the_page_of_a_sent_message_say_where_it_stands(site)
     assert re.search(r'class="meta">[^<]* · Remis</p>', listed)
     assert "Où en est ce message" in page
     assert f"<li>{DOCTOR}\u00a0: Remis</li>" in page
+
+
+async def test_the_webmail_takes_its_share_of_what_a_mailbox_may_send(site, monkeypatch):
+    services = replace(
+        site.app.state.services,
+        fairness=Fairness(FairLimits(account_messages=Rate(2, 600.0)), lambda: 0.0),
+    )
+    monkeypatch.setattr(site.app.state, "services", services)
+    async with site.signed_in() as client:
+        path = await deliver(site)
+        page = (await client.get(path)).text
+        form = {"csrf": token_of(page), "text": "Merci"}
+        said = [
+            await client.post(f"{path}/repondre", data={**form, "nonce": str(number) * 32})
+            for number in range(3)
+        ]
+
+    assert [each.status_code for each in said] == [303, 303, 422]
+    assert "Vous avez envoyé beaucoup de messages\u00a0:" in said[2].text
+    assert "Merci" in said[2].text
+    assert len(await site.mail.inbox(PATIENT, "Sent")) == 2
 
 
 async def test_the_page_says_the_code_of_what_was_set_aside(site):
