@@ -94,7 +94,7 @@ _UNTOLD = (
     " AND m.queued_at <= :before ORDER BY r.id LIMIT :limit"
 )
 _EXPIRED = (
-    f"SELECT {_COLUMNS} WHERE r.state = 'queued' AND m.queued_at <= :before"
+    f"SELECT {_COLUMNS} WHERE r.state IN ('queued', 'held') AND m.queued_at <= :before"
     " ORDER BY r.id LIMIT :limit"
 )
 _LEASE = "UPDATE outbox_recipient SET state = 'leased', next_at = :until WHERE id = :id"
@@ -115,7 +115,7 @@ _LATER = (
 )
 _FINISH = (
     "UPDATE outbox_recipient SET state = :state, attempts = attempts + 1, next_at = :at,"
-    " reply = :reply WHERE id = :id AND state IN ('queued', 'leased') RETURNING message_id"
+    " reply = :reply WHERE id = :id AND state IN ('queued', 'leased', 'held') RETURNING message_id"
 )
 _TOLD = "UPDATE outbox_recipient SET delayed_at = :at WHERE id = :id AND delayed_at IS NULL"
 _DOMAIN_WAITS = (
@@ -246,7 +246,7 @@ class Outbox:
         await self._database.write(_told, (recipient_id, to_micros(at)))
 
     async def expired(self, before: datetime, limit: int) -> list[Outgoing]:
-        """Give what has waited, and is not being sent, since before an instant."""
+        """Give what has waited, or is held, and is not being sent, since before an instant."""
         return await self._some(_EXPIRED, before, limit)
 
     async def _some(self, statement: str, before: datetime, limit: int) -> list[Outgoing]:

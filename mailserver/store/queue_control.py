@@ -64,7 +64,6 @@ _HOLD = "UPDATE outbox_recipient SET state = 'held' WHERE id = :id"
 _RELEASE = (
     "UPDATE outbox_recipient SET state = 'queued', next_at = :at, crashes = 0 WHERE id = :id"
 )
-_REQUEUE = "UPDATE outbox_recipient SET state = 'queued' WHERE id = :id"
 _FORGET_DOMAIN = "DELETE FROM outbox_domain WHERE domain = ?"
 
 
@@ -198,7 +197,6 @@ def _release(connection: sqlite3.Connection, act: _Act) -> tuple[int, ...]:
 
 def _delete(connection: sqlite3.Connection, act: _Act) -> tuple[int, ...]:
     rows = _chosen(connection, act.choice, ("queued", "held"))
-    connection.executemany(_REQUEUE, [{"id": row["id"]} for row in rows])
     for row in rows:
         finish(connection, (row["id"], OutboxState.FAILED, DELETED, to_micros(act.event.at)))
     _write_down(connection, act, rows)

@@ -542,6 +542,20 @@ async def test_what_is_held_stays_until_it_is_released(site: MailSite) -> None:
     assert len(peer.taken) == 1
 
 
+async def test_what_is_held_comes_back_like_the_rest_after_five_days(site: MailSite) -> None:
+    sent = await submit(site)
+    (line,) = await site.store.queue.items()
+    await site.store.queue.hold(Choice((line.id,)), act("queue_held", site))
+    sender = worker(site, 1)
+    for days in (4, 6, 7):
+        site.shift = timedelta(days=days)
+        await sender.upkeep()
+
+    assert [each.recipients[0]["Action"] for each in await notices(site)] == ["delayed", "failed"]
+    assert await states(site, sent) == {"service": "failed"}
+    assert await site.store.queue.items() == []
+
+
 async def test_retry_sends_now_what_would_wait(site: MailSite) -> None:
     async with at_a(site, CapturePeer()) as port:
         pass
