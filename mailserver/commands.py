@@ -8,7 +8,7 @@ holds no personal data.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,6 @@ from argon2 import PasswordHasher
 from certs.addresses import parse_addr_spec
 from certs.errors import CertsError
 from certs.keystore import KeyStore
-from directory.audit_event import AuditEvent
 from directory.errors import DirectoryError
 from directory.identifiers import Rpps
 from directory.lookup import Directory
@@ -29,6 +28,7 @@ from mailserver.control import Command
 from mailserver.encryption_commands import EncryptionCommands
 from mailserver.errors import CommandError
 from mailserver.login_authorities import client_certificate
+from mailserver.mailbox_commands import mailbox_event, named_mailbox
 from mailserver.offer_reading import OfferReading
 from mailserver.people_commands import PeopleCommands, checked_profession, new_password
 from mailserver.queue_commands import QueueCommands
@@ -38,7 +38,15 @@ from mailserver.settings import Environment, Settings, Site, write_private
 from mailserver.sharing_commands import SharingCommands, holder
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
-from mailserver.store.model import Bearer, DeviceKind, DevicePassword, Mailbox, NewMailbox
+from mailserver.store.model import (
+    Bearer,
+    DeviceKind,
+    DevicePassword,
+    Mailbox,
+    NewAccount,
+    NewDevice,
+    NewMailbox,
+)
 from mailserver.trust_commands import TrustCommands
 from mailserver.unread_commands import UnreadCommands
 
@@ -52,15 +60,6 @@ _TRUE = frozenset({"", "true", "yes", "1", "oui", "o"})
 _FALSE = frozenset({"false", "no", "0", "non", "n"})
 _LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{2,63}")
 _MATRICULE_DIGITS = re.compile(r"[0-9]{13,15}")
-
-
-@dataclass(frozen=True, slots=True)
-class _NewDevice:
-    """A mail client to let in; ``person_id`` says who holds it, on a team's mailbox."""
-
-    mailbox: Mailbox
-    name: str
-    person_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class MailCommands:
             structure.application_address, MailboxType.APP, structure.id, structure.name
         )
         device = await self.store.accounts.add_device(
-            mailbox.id, APPLICATION_DEVICE, None, self.clock(), None
+            NewDevice(mailbox.id, APPLICATION_DEVICE, self.clock(), None)
         )
         known = json.loads(self.site.applications.read_text())
         known[structure.id] = {"address": mailbox.address, "password": device.secret}
@@ -276,31 +275,24 @@ class MailCommands:
             if mailbox.type is not MailboxType.PAT
         ]
 
-    async def _mailbox(self, address: str) -> Mailbox:
-        mailbox = await self.store.accounts.mailbox(address)
-        if mailbox is None:
-            raise CommandError("no_mailbox", "No such mailbox; see 'pli account list DIR'.")
-        return mailbox
-
     async def device_add(self, args: Args) -> dict[str, Any]:
         """Let a device in: by a password, in this answer only, or by what it will show."""
-        mailbox = await self._mailbox(args["address"])
+        mailbox = await named_mailbox(self.store, args["address"])
         if mailbox.closed and mailbox.type is not MailboxType.PAT:
             raise CommandError("closed", "This mailbox is closed: see 'pli account reopen'.")
         now = self.clock()
         person_id = await holder(self.store, mailbox, args.get("person"))
-        new = _NewDevice(mailbox, args["name"], person_id)
+        event = mailbox_event("device_added", now, args, mailbox)
+        new = NewDevice(mailbox.id, args["name"], now, now + DEVICE_LIFE, person_id, event)
         if args.get("certificate") is not None:
             fingerprint, until = client_certificate(self.site, args["certificate"], now)
+            new = replace(new, expires_at=min(until, now + DEVICE_LIFE))
             bearer = Bearer(DeviceKind.CERTIFICATE, fingerprint)
-            device = await self._add_bearer(new, bearer, until)
+            device = await self.store.accounts.add_bearer(new, bearer)
         elif args.get("subject") is not None:
-            bearer = self._subject(args["subject"])
-            device = await self._add_bearer(new, bearer, now + DEVICE_LIFE)
+            device = await self.store.accounts.add_bearer(new, self._subject(args["subject"]))
         else:
             device = await self._add_password(new, args.get("secret"))
-        event = self._device_event("device_added", args, (mailbox, device.id))
-        await self.store.audit.record([event])
         return {
             "id": device.id,
             "login": mailbox.address,
@@ -308,26 +300,14 @@ class MailCommands:
             "expires_at": _date(device.expires_at),
         }
 
-    async def _add_password(self, new: _NewDevice, secret: str | None) -> DevicePassword:
-        now = self.clock()
+    async def _add_password(self, new: NewDevice, secret: str | None) -> DevicePassword:
         try:
-            return await self.store.accounts.add_device(
-                new.mailbox.id, new.name, secret, now, now + DEVICE_LIFE, person_id=new.person_id
-            )
+            return await self.store.accounts.add_device(new, secret)
         except StoreError as error:
             raise CommandError(
                 "weak_password",
                 "A device password needs 20 characters or more: give another, or let pli make it.",
             ) from error
-
-    async def _add_bearer(
-        self, new: _NewDevice, bearer: Bearer, until: datetime
-    ) -> DevicePassword:
-        now = self.clock()
-        ends = min(until, now + DEVICE_LIFE)
-        return await self.store.accounts.add_bearer(
-            new.mailbox.id, new.name, bearer, now, ends, person_id=new.person_id
-        )
 
     def _subject(self, subject: str) -> Bearer:
         if self.settings.tokens is None:
@@ -340,7 +320,7 @@ class MailCommands:
 
     async def device_list(self, args: Args) -> list[dict[str, Any]]:
         """List a mailbox's devices."""
-        mailbox = await self._mailbox(args["address"])
+        mailbox = await named_mailbox(self.store, args["address"])
         people = {each.id: each.address for each in await self.store.accounts.mailboxes()}
         return [
             {
@@ -357,22 +337,11 @@ class MailCommands:
 
     async def device_revoke(self, args: Args) -> None:
         """Take a device password away."""
-        mailbox = await self._mailbox(args["address"])
+        mailbox = await named_mailbox(self.store, args["address"])
         if args["id"] not in {d.id for d in await self.store.accounts.devices(mailbox.id)}:
             raise CommandError("no_device", "No such device; see 'pli device list DIR ADDRESS'.")
-        event = self._device_event("device_revoked", args, (mailbox, args["id"]))
-        await self.store.accounts.revoke_device(args["id"], self.clock(), event)
-
-    def _device_event(self, kind: str, args: Args, what: tuple[Mailbox, int]) -> AuditEvent:
-        mailbox, device_id = what
-        return AuditEvent(
-            kind,
-            self.clock(),
-            str(args.get("actor", "cli")),
-            mailbox.structure_id,
-            f"mailbox:{mailbox.id}",
-            {"device": device_id},
-        )
+        event = mailbox_event("device_revoked", self.clock(), args, mailbox, device=args["id"])
+        await self.store.accounts.revoke_device(args["id"], event)
 
     async def login_free(self, args: Args) -> None:
         """Refuse a webmail login that is taken or that is an INS (RULES §11)."""
@@ -410,7 +379,9 @@ class MailCommands:
             password = new_password()
             secret = pyotp.random_base32()
             await self.store.accounts.add_account(
-                login, PasswordHasher().hash(password), secret, (mailbox.id,), self.clock()
+                NewAccount(
+                    login, PasswordHasher().hash(password), secret, (mailbox.id,), self.clock()
+                )
             )
             result |= {
                 "webmail_login": login,

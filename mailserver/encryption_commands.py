@@ -23,6 +23,7 @@ from directory.trail import AuditEvent
 from mailserver.certificates import CertificateJudge
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.mailbox_commands import mailbox_event, named_mailbox
 from mailserver.store.database import MailStore
 from mailserver.store.encryption import RecipientCertificate, Recording
 
@@ -102,17 +103,10 @@ class EncryptionCommands:
 
     async def ask(self, args: Args) -> dict[str, Any]:
         """Note whether a mailbox asks for encryption."""
-        mailbox = await self.store.accounts.mailbox(_address(args))
-        if mailbox is None:
-            raise CommandError("no_mailbox", "No such mailbox here; see 'pli account list DIR'.")
+        mailbox = await named_mailbox(self.store, _address(args))
         wanted = bool(args["wanted"])
-        event = AuditEvent(
-            "encryption_asked" if wanted else "encryption_unasked",
-            self.clock(),
-            str(args.get("actor", "cli")),
-            mailbox.structure_id,
-            f"mailbox:{mailbox.id}",
-        )
+        kind = "encryption_asked" if wanted else "encryption_unasked"
+        event = mailbox_event(kind, self.clock(), args, mailbox)
         await self.store.encryption.ask(mailbox.id, event, wanted=wanted)
         return {"encrypts": wanted}
 

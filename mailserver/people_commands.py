@@ -15,7 +15,6 @@ from typing import Any, Final
 import pyotp
 from argon2 import PasswordHasher
 
-from directory.audit_event import AuditEvent
 from directory.codes import PROFESSIONS, MailboxType
 from directory.errors import DirectoryError
 from directory.identifiers import Rpps
@@ -23,9 +22,10 @@ from directory.lookup import Directory
 from directory.model import Practitioner
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.mailbox_commands import mailbox_event, professional_mailbox
 from mailserver.store.database import MailStore
 from mailserver.store.errors import StoreError
-from mailserver.store.model import Mailbox
+from mailserver.store.model import NewAccount
 
 Args = Mapping[str, Any]
 
@@ -69,16 +69,23 @@ class PeopleCommands:
 
     async def account_login(self, args: Args) -> dict[str, Any]:
         """Make the webmail account of a professional's mailbox; its secrets are given once."""
-        mailbox = await self._mailbox(args)
+        mailbox = await professional_mailbox(self.store, args["address"])
+        at = self.clock()
         password = new_password()
         secret = pyotp.random_base32()
         try:
             await self.store.accounts.add_account(
-                args["login"], PasswordHasher().hash(password), secret, (mailbox.id,), self.clock()
+                NewAccount(
+                    args["login"],
+                    PasswordHasher().hash(password),
+                    secret,
+                    (mailbox.id,),
+                    at,
+                    event=mailbox_event("account_login_made", at, args, mailbox),
+                )
             )
         except StoreError as error:
             raise CommandError("login_taken", "This login is taken.") from error
-        await self.store.audit.record([self._event("account_login_made", args, mailbox)])
         return {
             "address": mailbox.address,
             "webmail_login": args["login"],
@@ -88,33 +95,19 @@ class PeopleCommands:
 
     async def account_close(self, args: Args) -> dict[str, Any]:
         """Close a mailbox whose holder leaves, with every password and session that opened it."""
-        mailbox = await self._mailbox(args)
+        mailbox = await professional_mailbox(self.store, args["address"])
         if mailbox.type is MailboxType.APP:
             raise CommandError("application", "The bridge works in this mailbox: it stays open.")
-        await self.store.accounts.leave(mailbox.id, self._event("mailbox_closed", args, mailbox))
+        event = mailbox_event("mailbox_closed", self.clock(), args, mailbox)
+        await self.store.accounts.leave(mailbox.id, event)
         return {"address": mailbox.address, "closed": True}
 
     async def account_reopen(self, args: Args) -> dict[str, Any]:
         """Open a closed mailbox again; device passwords are to be made anew."""
-        mailbox = await self._mailbox(args)
-        await self.store.accounts.reopen_mailbox(mailbox.id)
-        await self.store.audit.record([self._event("mailbox_reopened", args, mailbox)])
+        mailbox = await professional_mailbox(self.store, args["address"])
+        event = mailbox_event("mailbox_reopened", self.clock(), args, mailbox)
+        await self.store.accounts.reopen_mailbox(mailbox.id, event)
         return {"address": mailbox.address, "closed": False}
-
-    async def _mailbox(self, args: Args) -> Mailbox:
-        mailbox = await self.store.accounts.mailbox(str(args["address"]).lower())
-        if mailbox is None or mailbox.type is MailboxType.PAT:
-            raise CommandError("no_mailbox", "No such mailbox; see 'pli account list DIR'.")
-        return mailbox
-
-    def _event(self, kind: str, args: Args, mailbox: Mailbox) -> AuditEvent:
-        return AuditEvent(
-            kind,
-            self.clock(),
-            str(args.get("actor", "cli")),
-            mailbox.structure_id,
-            f"mailbox:{mailbox.id}",
-        )
 
 
 def new_password() -> str:

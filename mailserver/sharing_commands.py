@@ -13,6 +13,7 @@ from directory.audit_event import AuditEvent
 from directory.model import MailboxType
 from mailserver.control import Command
 from mailserver.errors import CommandError
+from mailserver.mailbox_commands import mailbox_event, professional_mailbox
 from mailserver.store.database import MailStore
 from mailserver.store.errors import NotSharableError, UnknownRightError
 from mailserver.store.model import Mailbox
@@ -47,7 +48,7 @@ class SharingCommands:
 
     async def share(self, args: Args) -> dict[str, Any]:
         """Let a person into a team's mailbox, or change what they may do there."""
-        mailbox, person = await self._mailbox(args["address"]), await self._mailbox(args["person"])
+        mailbox, person = await self._named(args)
         letters = args.get("rights")
         try:
             rights = COLLEAGUE if letters is None else parse_rights(letters)
@@ -68,14 +69,14 @@ class SharingCommands:
 
     async def unshare(self, args: Args) -> None:
         """Take a person out, with the device passwords that opened the mailbox for them."""
-        mailbox, person = await self._mailbox(args["address"]), await self._mailbox(args["person"])
+        mailbox, person = await self._named(args)
         event = self._event("mailbox_unshared", args, (mailbox, person), "")
         if not await self.store.sharing.unshare(mailbox.id, person.id, event):
             raise CommandError("not_shared", "This mailbox is not shared with this person.")
 
     async def rights(self, args: Args) -> list[dict[str, Any]]:
         """Say who may do what in a mailbox, and who writes as it by delegation."""
-        mailbox = await self._mailbox(args["address"])
+        mailbox = await professional_mailbox(self.store, args["address"])
         rows = [
             {
                 "person": member.person.address,
@@ -113,7 +114,7 @@ class SharingCommands:
 
     async def delegate(self, args: Args) -> dict[str, Any]:
         """Record that a person may write as a mailbox; their messages say so (Sender)."""
-        mailbox, person = await self._mailbox(args["address"]), await self._mailbox(args["person"])
+        mailbox, person = await self._named(args)
         event = self._event("mailbox_delegated", args, (mailbox, person), "")
         try:
             await self.store.sharing.delegate(mailbox.id, person.id, event)
@@ -125,29 +126,24 @@ class SharingCommands:
 
     async def withdraw(self, args: Args) -> None:
         """End a delegation."""
-        mailbox, person = await self._mailbox(args["address"]), await self._mailbox(args["person"])
+        mailbox, person = await self._named(args)
         event = self._event("mailbox_delegation_ended", args, (mailbox, person), "")
         if not await self.store.sharing.withdraw(mailbox.id, person.id, event):
             raise CommandError("not_delegated", "This person does not write for this mailbox.")
 
-    async def _mailbox(self, address: str) -> Mailbox:
-        found = await self.store.accounts.mailbox(str(address))
-        if found is None or found.type is MailboxType.PAT:
-            raise CommandError("no_mailbox", "No such mailbox; see 'pli account list DIR'.")
-        return found
+    async def _named(self, args: Args) -> tuple[Mailbox, Mailbox]:
+        """Give the mailbox and the person's own."""
+        return (
+            await professional_mailbox(self.store, args["address"]),
+            await professional_mailbox(self.store, args["person"]),
+        )
 
     def _event(
         self, kind: str, args: Args, who: tuple[Mailbox, Mailbox], rights: str
     ) -> AuditEvent:
         mailbox, person = who
-        return AuditEvent(
-            kind,
-            self.clock(),
-            str(args.get("actor", "cli")),
-            mailbox.structure_id,
-            f"mailbox:{mailbox.id}",
-            {"person": f"mailbox:{person.id}", "rights": rights},
-        )
+        facts = {"person": f"mailbox:{person.id}", "rights": rights}
+        return mailbox_event(kind, self.clock(), args, mailbox, **facts)
 
 
 async def holder(store: MailStore, mailbox: Mailbox, address: str | None) -> int | None:

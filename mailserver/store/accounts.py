@@ -8,7 +8,7 @@ session's token as a digest; an unknown login costs the same statement and diges
 import hashlib
 import hmac
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,16 +20,15 @@ from directory.database import Database
 from mailserver.sasl import scram
 from mailserver.sasl.scram import ScramKeys
 from mailserver.sasl.steps import ScramClaim
-from mailserver.store import devices, logins
+from mailserver.store import devices, leaving, logins
 from mailserver.store.changes import Commits
-from mailserver.store.devices import MAILBOX_COLUMNS, AliveDevice, Revoked, mailbox_of
+from mailserver.store.devices import MAILBOX_COLUMNS, AliveDevice, KnownDevice, Revoked, mailbox_of
 from mailserver.store.errors import (
     MailboxExistsError,
     NoSuchMailboxError,
     WeakSecretError,
 )
 from mailserver.store.folders import insert_folder
-from mailserver.store.leaving import leave
 from mailserver.store.model import (
     SPECIAL_FOLDERS,
     Account,
@@ -38,6 +37,7 @@ from mailserver.store.model import (
     Login,
     Mailbox,
     NewAccount,
+    NewDevice,
     NewMailbox,
     from_micros,
     to_micros,
@@ -62,8 +62,6 @@ _INSERT_MAILBOX = (
     " next_uidvalidity, created_at) VALUES (:address, :type, :structure_id, :display_name, :rpps,"
     " :filing, :uidvalidity, :at)"
 )
-_CLOSE = "UPDATE mailbox SET closed_at = coalesce(closed_at, :at) WHERE id = :id"
-_REOPEN = "UPDATE mailbox SET closed_at = NULL WHERE id = :id"
 _SET_FILING = "UPDATE mailbox SET filing = :filing WHERE id = :id"
 
 
@@ -144,15 +142,19 @@ class Accounts:
         Raises:
             NoSuchMailboxError: there is no such mailbox.
         """
-        await self._commits.run(_close_mailbox, (mailbox_id, to_micros(at)), self._forget)
+        await self._commits.run(leaving.close, (mailbox_id, to_micros(at)), self._forget)
 
-    async def reopen_mailbox(self, mailbox_id: int) -> None:
-        """Undo ``close_mailbox``; an open one stays open.
+    async def reopen_mailbox(self, mailbox_id: int, event: AuditEvent | None = None) -> None:
+        """Undo ``close_mailbox`` or ``leave``; an open one stays open.
+
+        Args:
+            mailbox_id: which.
+            event: of who did so; a patient's address opens with an event in the record.
 
         Raises:
             NoSuchMailboxError: there is no such mailbox.
         """
-        await self._commits.run(_reopen_mailbox, mailbox_id, self._forget)
+        await self._commits.run(leaving.reopen, (mailbox_id, event), self._forget)
 
     async def leave(self, mailbox_id: int, event: AuditEvent) -> None:
         """Close a professional's mailbox and take away what opened it, or others for them.
@@ -162,7 +164,7 @@ class Accounts:
         Raises:
             NoSuchMailboxError: there is no such mailbox.
         """
-        await self._commits.run(leave, (mailbox_id, event), self.shut_out)
+        await self._commits.run(leaving.leave, (mailbox_id, event), self.shut_out)
 
     async def is_professional_of(self, structure_id: str, rpps: str) -> bool:
         """Say whether a professional has an open mailbox in a structure."""
@@ -171,25 +173,12 @@ class Accounts:
 
     # Device passwords
 
-    async def add_device(
-        self,
-        mailbox_id: int,
-        name: str,
-        secret: str | None,
-        at: datetime,
-        expires_at: datetime | None,
-        *,
-        person_id: int | None = None,
-    ) -> DevicePassword:
+    async def add_device(self, new: NewDevice, secret: str | None = None) -> DevicePassword:
         """Make a device password.
 
         Args:
-            mailbox_id: the one mailbox it opens.
-            name: what its owner calls the device.
+            new: for which device.
             secret: None to have one made (the rule); else at least MIN_GIVEN_SECRET characters.
-            at: aware UTC instant of its making.
-            expires_at: aware UTC instant from which it is refused; None for never.
-            person_id: the mailbox of who holds it, on one that several share.
 
         Returns:
             The only value that ever bears the secret.
@@ -202,55 +191,33 @@ class Accounts:
             secret = devices.new_secret()
         elif len(secret) < devices.MIN_GIVEN_SECRET:
             raise WeakSecretError
-        mailbox = await self._wanted(mailbox_id)
+        mailbox = await self._wanted(new.mailbox_id)
         keys = scram.derive(secret, self.scram_salt(mailbox.address))
-        expiry = None if expires_at is None else to_micros(expires_at)
-        device = devices.NewDevice(
-            mailbox_id, name, self._mac(secret), to_micros(at), expiry, person_id, keys=keys
-        )
-        device_id = await self._database.write(devices.add, device)
-        return DevicePassword(
-            device_id,
-            mailbox_id,
-            name,
-            secret,
-            at,
-            expires_at,
-            None,
-            person_id,
-            scram=keys is not None,
-        )
+        device = KnownDevice(new, self._mac(secret), keys=keys)
+        return await self._let_in(device, secret)
 
-    async def add_bearer(
-        self,
-        mailbox_id: int,
-        name: str,
-        bearer: Bearer,
-        at: datetime,
-        expires_at: datetime,
-        *,
-        person_id: int | None = None,
-    ) -> DevicePassword:
+    async def add_bearer(self, new: NewDevice, bearer: Bearer) -> DevicePassword:
         """Let a certificate or a provider's subject open a mailbox.
-
-        Args:
-            mailbox_id: the one mailbox it opens.
-            name: what its owner calls the device.
-            bearer: what it will be known by.
-            at: aware UTC instant of its making.
-            expires_at: aware UTC instant from which it is refused.
-            person_id: as for ``add_device``.
 
         Raises:
             NoSuchMailboxError: there is no such mailbox.
         """
-        mac, expiry = self._bearer_mac(bearer), to_micros(expires_at)
-        device = devices.NewDevice(
-            mailbox_id, name, mac, to_micros(at), expiry, person_id, bearer.kind
-        )
+        return await self._let_in(KnownDevice(new, self._bearer_mac(bearer), bearer.kind), None)
+
+    async def _let_in(self, device: KnownDevice, secret: str | None) -> DevicePassword:
         device_id = await self._database.write(devices.add, device)
+        new = device.new
         return DevicePassword(
-            device_id, mailbox_id, name, None, at, expires_at, None, person_id, bearer.kind
+            device_id,
+            new.mailbox_id,
+            new.name,
+            secret,
+            new.at,
+            new.expires_at,
+            None,
+            new.person_id,
+            device.kind,
+            scram=device.keys is not None,
         )
 
     async def check_device(self, login: str, secret: str, at: datetime) -> Login | None:
@@ -315,15 +282,13 @@ class Accounts:
         rows = await fetch_all(self._database, devices.OF_MAILBOX, {"mailbox_id": mailbox_id})
         return [devices.device_of(row) for row in rows]
 
-    async def revoke_device(
-        self, device_id: int, at: datetime, event: AuditEvent | None = None
-    ) -> bool:
-        """Refuse a device password from now on; what it has open ends at its next command.
+    async def revoke_device(self, device_id: int, event: AuditEvent) -> bool:
+        """Refuse a device from now on; what it has open ends at its next command.
 
         Returns:
             False when there was none of this id to revoke.
         """
-        value = (device_id, to_micros(at), event)
+        value = (device_id, event)
         return await self._commits.run(devices.revoke, value, self.shut_out) is not None
 
     def is_over(self, login: Login, at: datetime) -> bool:
@@ -347,31 +312,13 @@ class Accounts:
 
     # Accounts of the webmail
 
-    async def add_account(
-        self,
-        login: str,
-        password_hash: str,
-        totp_secret: str | None,
-        mailbox_ids: Sequence[int],
-        at: datetime,
-        *,
-        patient_ref: str | None = None,
-    ) -> int:
+    async def add_account(self, new: NewAccount) -> int:
         """Make an account and give its id.
-
-        Args:
-            login: compared in any case.
-            password_hash: the argon2 text.
-            totp_secret: the second factor's secret, None without.
-            mailbox_ids: the mailboxes it opens.
-            at: aware UTC now.
-            patient_ref: what names a patient's record, for a patient.
 
         Raises:
             AccountExistsError: the login is taken.
             NoSuchMailboxError: one of the mailboxes does not exist.
         """
-        new = NewAccount(login, password_hash, totp_secret, tuple(mailbox_ids), at, patient_ref)
         return await self._database.write(logins.add_account, new)
 
     async def account(self, login: str) -> Account | None:
@@ -517,19 +464,6 @@ def _add_mailbox(connection: sqlite3.Connection, new: NewMailbox) -> int:
         raise NoSuchMailboxError
     for name, special_use in SPECIAL_FOLDERS:
         insert_folder(connection, mailbox_id, name, special_use)
-    return mailbox_id
-
-
-def _close_mailbox(connection: sqlite3.Connection, value: tuple[int, int]) -> int:
-    mailbox_id, at = value
-    if connection.execute(_CLOSE, {"id": mailbox_id, "at": at}).rowcount != 1:
-        raise NoSuchMailboxError
-    return mailbox_id
-
-
-def _reopen_mailbox(connection: sqlite3.Connection, mailbox_id: int) -> int:
-    if connection.execute(_REOPEN, {"id": mailbox_id}).rowcount != 1:
-        raise NoSuchMailboxError
     return mailbox_id
 
 

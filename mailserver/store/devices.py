@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 from base64 import b32encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,7 +21,15 @@ from directory.audit_event import AuditEvent
 from directory.model import MailboxType
 from mailserver.sasl.scram import ScramKeys
 from mailserver.store.errors import NoSuchMailboxError
-from mailserver.store.model import DeviceKind, DevicePassword, Login, Mailbox, from_micros
+from mailserver.store.model import (
+    DeviceKind,
+    DevicePassword,
+    Login,
+    Mailbox,
+    NewDevice,
+    from_micros,
+    to_micros,
+)
 from mailserver.store.schema import DEVICE_PASSWORD, MAILBOX, TRAIL
 
 SECRET_BYTES: Final = 15
@@ -115,15 +123,11 @@ _REVOKE_ALL = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class NewDevice:
-    """A device to keep; instants in microseconds."""
+class KnownDevice:
+    """A device to keep, with what it will be known by."""
 
-    mailbox_id: int
-    name: str
+    new: NewDevice
     mac: bytes
-    at: int
-    expires_at: int | None
-    person_id: int | None
     kind: DeviceKind = DeviceKind.PASSWORD
     keys: ScramKeys | None = None
 
@@ -196,19 +200,20 @@ def canonical_secret(secret: str) -> str:
 # What follows runs on the writer's thread, inside its transaction.
 
 
-def add(connection: sqlite3.Connection, device: NewDevice) -> int:
+def add(connection: sqlite3.Connection, device: KnownDevice) -> int:
     """Insert a device and give its id.
 
     Raises:
         NoSuchMailboxError: there is no such mailbox, or no such person.
     """
+    new = device.new
     value = {
-        "mailbox_id": device.mailbox_id,
-        "name": device.name,
+        "mailbox_id": new.mailbox_id,
+        "name": new.name,
         "mac": device.mac,
-        "at": device.at,
-        "expires_at": device.expires_at,
-        "person_id": device.person_id,
+        "at": to_micros(new.at),
+        "expires_at": None if new.expires_at is None else to_micros(new.expires_at),
+        "person_id": new.person_id,
         "kind": device.kind.value,
         "stored_key": None if device.keys is None else device.keys.stored,
         "server_key": None if device.keys is None else device.keys.server,
@@ -219,6 +224,9 @@ def add(connection: sqlite3.Connection, device: NewDevice) -> int:
         raise NoSuchMailboxError from error
     if device_id is None:
         raise NoSuchMailboxError
+    if new.event is not None:
+        event = replace(new.event, facts={**new.event.facts, "device": device_id})
+        trail.append(connection, TRAIL, [event])
     return device_id
 
 
@@ -236,16 +244,14 @@ class Revoked:
     device_ids: tuple[int, ...]
 
 
-def revoke(
-    connection: sqlite3.Connection, value: tuple[int, int, AuditEvent | None]
-) -> Revoked | None:
+def revoke(connection: sqlite3.Connection, value: tuple[int, AuditEvent]) -> Revoked | None:
     """Refuse a device from now on, with the event of who did so; None when it was already."""
-    device_id, at, event = value
-    row = connection.execute(_REVOKE, {"id": device_id, "at": at}).fetchone()
+    device_id, event = value
+    parameters = {"id": device_id, "at": to_micros(event.at)}
+    row = connection.execute(_REVOKE, parameters).fetchone()
     if row is None:
         return None
-    if event is not None:
-        trail.append(connection, TRAIL, [event])
+    trail.append(connection, TRAIL, [event])
     return Revoked(int(row[0]), (device_id,))
 
 

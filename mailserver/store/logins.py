@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
+from directory import trail
 from mailserver.store.errors import AccountExistsError, NoSuchMailboxError
 from mailserver.store.model import Account, NewAccount, to_micros
-from mailserver.store.schema import ACCOUNT, ACCOUNT_MAILBOX, LOGIN_FAILURE, WEB_SESSION
+from mailserver.store.schema import ACCOUNT, ACCOUNT_MAILBOX, LOGIN_FAILURE, TRAIL, WEB_SESSION
 
 FREE_FAILURES: Final = 5
 FIRST_WAIT: Final = timedelta(seconds=30)
@@ -133,6 +134,8 @@ def add_account(connection: sqlite3.Connection, new: NewAccount) -> int:
         )
     except sqlite3.IntegrityError as error:
         raise NoSuchMailboxError from error
+    if new.event is not None:
+        trail.append(connection, TRAIL, [new.event])
     return account_id
 
 

@@ -165,6 +165,27 @@ class DevicePassword:
 
 
 @dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device to let in.
+
+    Attributes:
+        mailbox_id: the one mailbox it opens.
+        name: what its owner calls it.
+        at: aware UTC instant of its making.
+        expires_at: aware UTC instant from which it is refused; None for never.
+        person_id: the mailbox of who holds it, on one that several share.
+        event: of who let it in; the device's id is added to its facts.
+    """
+
+    mailbox_id: int
+    name: str
+    at: datetime
+    expires_at: datetime | None
+    person_id: int | None = None
+    event: AuditEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """Whom a device lets in.
 
@@ -200,7 +221,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to make; ``password_hash`` is the argon2 text its caller computed."""
+    """An account to make.
+
+    Attributes:
+        login: compared in any case.
+        password_hash: the argon2 text its caller computed.
+        totp_secret: the second factor's secret, None without.
+        mailbox_ids: the mailboxes it opens.
+        at: aware UTC now.
+        patient_ref: what names a patient's record, for a patient.
+    """
 
     login: str
     password_hash: str
@@ -208,6 +238,8 @@ class NewAccount:
     mailbox_ids: tuple[int, ...]
     at: datetime
     patient_ref: str | None = None
+    event: AuditEvent | None = None
+    """Of who made it."""
 
 
 @dataclass(frozen=True, slots=True)

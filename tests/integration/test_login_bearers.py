@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs.issue import Branch, Issued, KeyKind, PracticePki
 from certs.tls import add_crls, client_context, server_context
+from directory.audit_event import AuditEvent
 from mailserver.authentication import subject_bearer
 from mailserver.fairness import FairLimits, Fairness, Rate
 from mailserver.sasl.tokens import TokenIssuer
-from mailserver.store.model import Bearer, DeviceKind
+from mailserver.store.model import Bearer, DeviceKind, NewDevice
 from tests.support.imap_site import AT as IMAP_NOW
 from tests.support.login_line import FRONTS, Door, LoginLine, doors
 from tests.support.tokens import AUDIENCE, ISSUER, mint, public_pem
@@ -75,7 +76,7 @@ class Certified:
         assert mailbox is not None
         at = moment(self.door.front)
         device = await self.door.store.accounts.add_bearer(
-            mailbox.id, "poste", Bearer(DeviceKind.CERTIFICATE, value), at, at + until
+            NewDevice(mailbox.id, "poste", at, at + until), Bearer(DeviceKind.CERTIFICATE, value)
         )
         return device.id
 
@@ -163,7 +164,8 @@ async def test_a_mapping_that_was_revoked_or_is_over_opens_nothing(
         device = await site.record(value)
         await site.record(value, until=timedelta())
         line = await site.door.line(tls)
-        assert await site.door.store.accounts.revoke_device(device, datetime.now(UTC))
+        event = AuditEvent("device_revoked", datetime.now(UTC), "cli:test")
+        assert await site.door.store.accounts.revoke_device(device, event)
         assert line.refused(str(await line.begin("EXTERNAL", b"")))
         assert line.refused(str(await line.begin("EXTERNAL", site.door.login.encode())))
         assert not await line.is_in()
@@ -231,7 +233,8 @@ async def provided(front: str, root: Path, **more: Any) -> AsyncIterator[Door]:
         assert mailbox is not None
         at = moment(front)
         await door.store.accounts.add_bearer(
-            mailbox.id, "portail", subject_bearer(ISSUER, SUBJECT), at, at + timedelta(days=1)
+            NewDevice(mailbox.id, "portail", at, at + timedelta(days=1)),
+            subject_bearer(ISSUER, SUBJECT),
         )
         yield door
 

@@ -10,6 +10,7 @@ import pytest
 from markupsafe import escape
 from sqlalchemy import select
 
+from mailserver.store.model import NewAccount
 from mailserver.webmail.offering import REFUSALS
 from record_bridge import life
 from record_bridge.schema import document
@@ -181,7 +182,9 @@ async def test_it_is_not_offered(site, raw, address, login):
 
 async def test_a_professional_files_from_the_mailbox_of_their_team(site):
     opened = [(await site.mail.mailbox(each)).id for each in (SECRETARY, DOCTOR)]
-    await site.mail.store.accounts.add_account("team", _HASH, SECRET, opened, AT)
+    await site.mail.store.accounts.add_account(
+        NewAccount("team", _HASH, SECRET, tuple(opened), AT)
+    )
     page = await came(site, mail(), SECRETARY)
     async with site.signed_in("team") as client:
         await decide(client, f"{page}/piece/1/ranger", ins=INS)

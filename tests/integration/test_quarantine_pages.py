@@ -5,7 +5,7 @@ import re
 import pytest
 
 from directory.codes import MailboxType
-from mailserver.store.model import NewMailbox
+from mailserver.store.model import NewAccount, NewMailbox
 from mailserver.webmail.quarantine_pages import REFUSALS
 from record_bridge import progress
 from record_bridge.filing import FilingBatch, file_batch
@@ -73,7 +73,9 @@ async def test_a_professional_of_two_structures_finds_what_waits_in_either(site)
     assert known is not None
     assert first.id < second.id
     both = (first.id, second.id)
-    await accounts.add_account("both", known.password_hash, known.totp_secret, both, AT)
+    await accounts.add_account(
+        NewAccount("both", known.password_hash, known.totp_secret, tuple(both), AT)
+    )
     await waits(site, to=address)
     async with site.signed_in("both") as client:
         assert (await client.get("/quarantaine/1")).status_code == 200

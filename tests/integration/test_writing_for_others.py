@@ -12,6 +12,7 @@ import pytest
 
 from certs.mime import scan
 from directory.audit_event import AuditEvent
+from mailserver.store.model import NewDevice
 from mailserver.store.rights import ALL, COLLEAGUE
 from tests.support import submitting
 from tests.support.mail_site import BOB, DR, OURS, SECRET, Line, MailSite, World, mail_site, world
@@ -177,7 +178,7 @@ async def test_a_persons_own_password_of_a_team_opens_that_address_alone(site: M
     desk, dr = site.mailboxes[DESK], site.mailboxes[DR]
     secret = SECRET[::-1]
     await site.store.accounts.add_device(
-        desk.id, "poste", secret, site.now(), None, person_id=dr.id
+        NewDevice(desk.id, "poste", site.now(), None, dr.id), secret
     )
     line = await client(site, "465", DESK, secret)
 

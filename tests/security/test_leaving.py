@@ -14,7 +14,7 @@ import pytest
 from directory.audit_event import AuditEvent
 from directory.codes import MailboxType
 from mailserver.people_commands import PeopleCommands
-from mailserver.store.model import NewMailbox
+from mailserver.store.model import NewDevice, NewMailbox
 from tests.support.imap_peer import ImapPeer
 from tests.support.imap_site import ALICE, AT, BOB, SECRET, ImapSite, serve
 from tests.support.mail_site import BOB as BOB_HERE
@@ -62,7 +62,7 @@ def closing(mailbox_id: int) -> AuditEvent:
 
 async def revoke(site: ImapSite) -> None:
     (device,) = await site.store.accounts.devices(site.alice.id)
-    assert await site.store.accounts.revoke_device(device.id, AT)
+    assert await site.store.accounts.revoke_device(device.id, closing(device.mailbox_id))
 
 
 async def test_a_revoked_device_reads_nothing_more_on_the_connection_it_has() -> None:
@@ -94,7 +94,7 @@ async def test_a_device_past_its_time_reads_nothing_more_on_the_connection_it_ha
     async with serve() as site:
         site.now = AT - timedelta(days=2)
         await site.store.accounts.add_device(
-            site.alice.id, "short", SHORT, site.now, AT - timedelta(days=1)
+            NewDevice(site.alice.id, "short", site.now, AT - timedelta(days=1)), SHORT
         )
         peer = await ImapPeer.connect(site.tls_port, site.client_tls)
         await peer.ok(f'LOGIN {ALICE} "{SHORT}"')
@@ -116,7 +116,7 @@ async def test_whoever_a_mailbox_is_shared_with_no_more_is_out_of_it_for_good() 
             NewMailbox(DESK, MailboxType.ORG, "chu-a", "Accueil", None, False, AT)
         )
         await sharing.share(desk.id, site.alice.id, frozenset("lr"), closing(desk.id))
-        await accounts.add_device(desk.id, "x", SECRET, AT, None, person_id=site.alice.id)
+        await accounts.add_device(NewDevice(desk.id, "x", AT, None, site.alice.id), SECRET)
         peer, idle = await ImapPeer.login(site, DESK), await ImapPeer.login(site, DESK)
         idle.send(b"x IDLE\r\n")
         assert (await idle.line()).startswith(b"+")
@@ -135,14 +135,14 @@ async def test_a_device_that_is_shut_out_sends_nothing_more(smtp: MailSite, how:
     mailbox = await accounts.mailbox(DR)
     assert mailbox is not None
     device = await accounts.add_device(
-        mailbox.id, "short", SHORT, smtp.now(), smtp.now() + timedelta(days=1)
+        NewDevice(mailbox.id, "short", smtp.now(), smtp.now() + timedelta(days=1)), SHORT
     )
     line = await Line.open(smtp.submissions, smtp.world.client_tls(None))
     await line.say("EHLO poste.test")
     given = b64encode(f"\0{DR}\0{SHORT}".encode()).decode()
     assert (await line.say(f"AUTH PLAIN {given}")).startswith("235")
     if how == "revoked":
-        await accounts.revoke_device(device.id, AT)
+        await accounts.revoke_device(device.id, closing(device.mailbox_id))
     elif how == "closed":
         await accounts.leave(mailbox.id, closing(mailbox.id))
     else:
@@ -162,7 +162,7 @@ async def test_a_closed_mailbox_lets_nobody_in_and_says_who_closed_it() -> None:
         assert await peer.line() == GONE
         again = await ImapPeer.connect(site.tls_port, site.client_tls)
         assert (await again.do(f'LOGIN {ALICE} "{SECRET}"'))[1].startswith(b"NO")
-        device = await site.store.accounts.add_device(site.alice.id, "new", None, AT, None)
+        device = await site.store.accounts.add_device(NewDevice(site.alice.id, "new", AT, None))
         assert await site.store.accounts.check_device(ALICE, device.secret or "", AT) is None
         await site.store.accounts.reopen_mailbox(site.alice.id)
         assert await site.store.accounts.check_device(ALICE, device.secret or "", AT) is not None

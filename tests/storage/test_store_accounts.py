@@ -1,11 +1,13 @@
 """Mailboxes, device passwords, the webmail's accounts."""
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
+from directory.audit_event import AuditEvent
 from directory.errors import DatabaseClosedError
 from directory.model import MailboxType
 from mailserver.store.database import MailStore
@@ -17,10 +19,11 @@ from mailserver.store.errors import (
     WeakSecretError,
 )
 from mailserver.store.logins import FORGOTTEN_AFTER, FREE_FAILURES, LONGEST_WAIT
-from mailserver.store.model import Login, NewMailbox, to_micros
+from mailserver.store.model import Login, NewAccount, NewDevice, NewMailbox, to_micros
 from tests.support.mailstore import AT, HASH_KEY, days, interpose, open_practice
 
 SECOND = timedelta(seconds=1)
+EVENT = AuditEvent("told", AT, "cli:test", facts={"why": "test"})
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ async def test_a_store_opened_for_reading_sees_what_the_server_changed(practice)
 async def test_a_made_secret_has_a_hundred_bits_and_is_kept_nowhere(practice):
     accounts = practice.store.accounts
     made = [
-        (await accounts.add_device(practice.doctor.id, "x", None, AT, None)).secret or ""
+        (await accounts.add_device(NewDevice(practice.doctor.id, "x", AT, None))).secret or ""
         for _ in range(20)
     ]
 
@@ -122,7 +125,7 @@ async def test_a_made_secret_has_a_hundred_bits_and_is_kept_nowhere(practice):
 )
 async def test_a_made_secret_opens_its_mailbox_as_people_type_it(practice, spell):
     accounts = practice.store.accounts
-    device = await accounts.add_device(practice.doctor.id, "Téléphone", None, AT, None)
+    device = await accounts.add_device(NewDevice(practice.doctor.id, "Téléphone", AT, None))
 
     assert await accounts.check_device("DR@cab.test", spell(device.secret), AT) == Login(
         practice.doctor
@@ -133,7 +136,7 @@ async def test_a_made_secret_opens_its_mailbox_as_people_type_it(practice, spell
 
 @pytest.mark.parametrize("wrong", ["", "x", "a" * 24, "\ud800", "é" * 300])
 async def test_a_wrong_secret_opens_nothing(practice, wrong):
-    await practice.store.accounts.add_device(practice.doctor.id, "x", None, AT, None)
+    await practice.store.accounts.add_device(NewDevice(practice.doctor.id, "x", AT, None))
     assert await practice.store.accounts.check_device("dr@cab.test", wrong, AT) is None
 
 
@@ -146,16 +149,16 @@ async def test_a_given_secret_is_long_enough_and_kept_as_it_is(practice, length,
     accounts = practice.store.accounts
     if not strong:
         with pytest.raises(WeakSecretError):
-            await accounts.add_device(practice.doctor.id, "x", secret, AT, None)
+            await accounts.add_device(NewDevice(practice.doctor.id, "x", AT, None), secret)
         return
-    await accounts.add_device(practice.doctor.id, "x", secret, AT, None)
+    await accounts.add_device(NewDevice(practice.doctor.id, "x", AT, None), secret)
     assert await accounts.check_device("dr@cab.test", secret, AT) == Login(practice.doctor)
     assert await accounts.check_device("dr@cab.test", secret.upper(), AT) is None
 
 
 async def test_a_device_password_ends(practice):
     accounts = practice.store.accounts
-    device = await accounts.add_device(practice.doctor.id, "x", None, AT, AT + days(1))
+    device = await accounts.add_device(NewDevice(practice.doctor.id, "x", AT, AT + days(1)))
 
     just_before = AT + days(1) - timedelta(microseconds=1)
     assert await accounts.check_device("dr@cab.test", device.secret or "", just_before)
@@ -164,12 +167,12 @@ async def test_a_device_password_ends(practice):
 
 async def test_a_revoked_device_password_opens_nothing_and_is_not_listed(practice):
     accounts = practice.store.accounts
-    first = await accounts.add_device(practice.doctor.id, "un", None, AT, None)
-    second = await accounts.add_device(practice.doctor.id, "deux", None, AT, None)
+    first = await accounts.add_device(NewDevice(practice.doctor.id, "un", AT, None))
+    second = await accounts.add_device(NewDevice(practice.doctor.id, "deux", AT, None))
 
-    assert await accounts.revoke_device(first.id, AT) is True
-    assert await accounts.revoke_device(first.id, AT) is False
-    assert await accounts.revoke_device(999, AT) is False
+    assert await accounts.revoke_device(first.id, EVENT) is True
+    assert await accounts.revoke_device(first.id, EVENT) is False
+    assert await accounts.revoke_device(999, EVENT) is False
     assert await accounts.check_device("dr@cab.test", first.secret or "", AT) is None
     assert await accounts.check_device("dr@cab.test", second.secret or "", AT) == Login(
         practice.doctor
@@ -179,12 +182,12 @@ async def test_a_revoked_device_password_opens_nothing_and_is_not_listed(practic
 
 async def test_a_device_password_needs_a_mailbox(practice):
     with pytest.raises(NoSuchMailboxError):
-        await practice.store.accounts.add_device(999, "x", None, AT, None)
+        await practice.store.accounts.add_device(NewDevice(999, "x", AT, None))
 
 
 async def test_many_logins_write_their_last_use_once_an_hour(practice):
     accounts = practice.store.accounts
-    device = await accounts.add_device(practice.doctor.id, "x", None, AT, None)
+    device = await accounts.add_device(NewDevice(practice.doctor.id, "x", AT, None))
     counter = interpose(practice.store)
     for at in (AT, AT + SECOND, AT + LAST_USED_STEP - SECOND, AT + LAST_USED_STEP):
         await accounts.check_device("dr@cab.test", device.secret or "", at)
@@ -195,7 +198,7 @@ async def test_many_logins_write_their_last_use_once_an_hour(practice):
 
 
 async def test_another_hash_key_opens_nothing(practice):
-    device = await practice.store.accounts.add_device(practice.doctor.id, "x", None, AT, None)
+    device = await practice.store.accounts.add_device(NewDevice(practice.doctor.id, "x", AT, None))
     opened = await MailStore.open(practice.path, hash_key=b"another key" * 3, read_only=True)
     async with opened as other:
         assert await other.accounts.check_device("dr@cab.test", device.secret or "", AT) is None
@@ -208,13 +211,15 @@ async def test_a_short_hash_key_is_refused(practice, octets):
 
 
 async def account(practice, login="dupont", mailboxes=()):
-    return await practice.store.accounts.add_account(login, "$argon2", "SECRET", mailboxes, AT)
+    return await practice.store.accounts.add_account(
+        NewAccount(login, "$argon2", "SECRET", tuple(mailboxes), AT)
+    )
 
 
 async def test_an_account_is_read_back_with_its_mailboxes(practice):
     mailboxes = (practice.doctor.id, practice.patient.id)
     account_id = await practice.store.accounts.add_account(
-        "Dupont", "$argon2", None, mailboxes, AT, patient_ref="7"
+        NewAccount("Dupont", "$argon2", None, tuple(mailboxes), AT, patient_ref="7")
     )
     found = await practice.store.accounts.account("DUPONT")
 
@@ -223,6 +228,42 @@ async def test_an_account_is_read_back_with_its_mailboxes(practice):
     assert (found.login, found.mailbox_ids, found.patient_ref) == ("dupont", mailboxes, "7")
     assert found.totp_secret is None
     assert await practice.store.accounts.account("durand") is None
+
+
+async def test_what_is_done_to_a_mailbox_and_its_event_are_one_transaction(practice, monkeypatch):
+    accounts, doctor = practice.store.accounts, practice.doctor.id
+    await accounts.close_mailbox(doctor, AT)
+    before = practice.rows()
+
+    def acts():
+        new = NewAccount("dupont", "$argon2", None, (doctor,), AT, event=EVENT)
+        return (
+            accounts.add_device(NewDevice(doctor, "x", AT, None, event=EVENT)),
+            accounts.add_account(new),
+            accounts.reopen_mailbox(doctor, EVENT),
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr("directory.trail.append", interrupted)
+        for act in acts():
+            with pytest.raises(OSError, match="interrupted"):
+                await act
+    assert practice.rows() == before
+
+    for act in acts():
+        await act
+    (device,) = await accounts.devices(doctor)
+    with closing(sqlite3.connect(practice.path)) as connection:
+        found = connection.execute("SELECT kind, facts FROM trail_event").fetchall()
+    assert [(kind, json.loads(facts)) for kind, facts in found] == [
+        ("told", {"why": "test", "device": device.id}),
+        ("told", {"why": "test"}),
+        ("told", {"why": "test"}),
+    ]
+
+
+def interrupted(*_arguments):
+    raise OSError("interrupted")
 
 
 async def test_a_login_is_given_once_and_its_mailboxes_exist(practice):

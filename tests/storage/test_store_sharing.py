@@ -11,7 +11,7 @@ from directory.audit_event import AuditEvent
 from directory.model import MailboxType
 from mailserver.store.database import MailStore
 from mailserver.store.errors import NoSuchFolderError, NotSharableError
-from mailserver.store.model import Login, Mailbox, NewMailbox
+from mailserver.store.model import Login, Mailbox, NewDevice, NewMailbox
 from mailserver.store.rights import ALL, COLLEAGUE, NONE, RightsMode
 from mailserver.store.sharing import NO_GRANTS, FolderWord, Member, Sharing
 from tests.support.mailstore import AT, HASH_KEY, Practice, open_practice
@@ -156,11 +156,9 @@ async def test_who_leaves_takes_no_password_along(team: Team) -> None:
     await team.sharing.share(team.desk.id, doctor.id, ALL, EVENT)
     inbox = await team.practice.inbox(team.desk)
     await team.sharing.subscribe(inbox.id, doctor.id, subscribed=True)
-    device = await store.accounts.add_device(
-        team.desk.id, "poste", None, AT, None, person_id=doctor.id
-    )
+    device = await store.accounts.add_device(NewDevice(team.desk.id, "poste", AT, None, doctor.id))
     other = await store.accounts.add_device(
-        team.desk.id, "x", None, AT, None, person_id=team.practice.colleague.id
+        NewDevice(team.desk.id, "x", AT, None, team.practice.colleague.id)
     )
     opened = await store.accounts.check_device(team.desk.address, device.secret or "", AT)
     assert opened == Login(team.desk, doctor)

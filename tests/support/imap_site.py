@@ -23,7 +23,7 @@ from mailserver.imap.server import ImapBind, ImapLimits, ImapServices, serve_ima
 from mailserver.message.index import index
 from mailserver.sasl.tokens import TokenIssuer
 from mailserver.store.database import MailStore, migrate
-from mailserver.store.model import NO_FLAGS, Flag, Mailbox, NewMailbox, NewMessage
+from mailserver.store.model import NO_FLAGS, Flag, Mailbox, NewDevice, NewMailbox, NewMessage
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 ALICE = "alice@chu-a.mssante.test"
@@ -115,7 +115,7 @@ async def open_store(path: Path) -> AsyncIterator[tuple[MailStore, dict[str, Mai
             mailbox = await store.accounts.add_mailbox(
                 NewMailbox(address, kind, "chu-a", "Test", None, filing=True, at=AT)
             )
-            await store.accounts.add_device(mailbox.id, "test", SECRET, AT, None)
+            await store.accounts.add_device(NewDevice(mailbox.id, "test", AT, None), SECRET)
             mailboxes[address] = mailbox
         yield store, mailboxes
 

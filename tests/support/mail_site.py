@@ -37,7 +37,7 @@ from mailserver.seal_desk import SealDesk
 from mailserver.smtp.handler import SmtpServices
 from mailserver.smtp.listener import SmtpBind, serve_smtp, serve_submission
 from mailserver.store.database import MailStore, migrate
-from mailserver.store.model import EntryDetail, Mailbox, NewMailbox
+from mailserver.store.model import EntryDetail, Mailbox, NewDevice, NewMailbox
 from record_bridge.formats.marks import PackageMarks, package_marks
 from record_bridge.opening import count_occurrences
 
@@ -288,7 +288,9 @@ async def mail_site(where: World, root: Path, **bind: Any) -> AsyncIterator[Mail
             new = NewMailbox(address, kind, "cabinet", address, None, filing, datetime.now(UTC))
             mailbox = await store.accounts.add_mailbox(new)
             site.mailboxes[address] = mailbox
-            await store.accounts.add_device(mailbox.id, "test", SECRET, datetime.now(UTC), None)
+            await store.accounts.add_device(
+                NewDevice(mailbox.id, "test", datetime.now(UTC), None), SECRET
+            )
         plain = bind.pop("tls", None) or server_context(where.ours.cert, where.ours.key)
 
         def at(tls: ssl.SSLContext) -> SmtpBind:

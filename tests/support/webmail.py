@@ -16,7 +16,7 @@ from sqlalchemy import Table, Text
 from directory.codes import MailboxType
 from directory.database import Database
 from directory.model import DirectoryMailbox, Practitioner
-from mailserver.store.model import NewMailbox
+from mailserver.store.model import NewAccount, NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
 from record_bridge import repository, schema, storing
@@ -309,7 +309,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
         ):
             mailbox = await mail.mailbox(address)
             site.accounts[login] = await mail.store.accounts.add_account(
-                login, _HASH, SECRET, (mailbox.id,), AT
+                NewAccount(login, _HASH, SECRET, (mailbox.id,), AT)
             )
             if mailbox.type is MailboxType.PAT:
                 added = await table["patient_add"](

@@ -16,7 +16,7 @@ from directory.codes import MailboxType
 from mailserver.imap import commands as c
 from mailserver.imap.machine import ALLOWED, State
 from mailserver.imap.permissions import NAMED, OPEN
-from mailserver.store.model import Flag, NewMailbox
+from mailserver.store.model import Flag, NewDevice, NewMailbox
 from mailserver.store.rights import ALL, LETTERS
 from mailserver.store.rights import RightsMode as Mode
 from mailserver.store.sharing import FolderWord
@@ -291,7 +291,7 @@ async def test_a_password_of_the_teams_mailbox_is_its_holders(site: ImapSite) ->
     desk = site.mailboxes[DESK]
     await share(site, "lrs")
     await site.store.accounts.add_device(
-        desk.id, "poste", SECRET, AT, None, person_id=site.alice.id
+        NewDevice(desk.id, "poste", AT, None, site.alice.id), SECRET
     )
     sent = await site.store.folders.get(desk.id, "Sent")
     assert sent is not None
