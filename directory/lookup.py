@@ -135,17 +135,17 @@ class Directory:
         return tuple(PractitionerRole(row.rpps, row.structure_id) for row in rows)
 
     async def mailbox(self, address: str) -> DirectoryMailbox | None:
-        """Give one published mailbox, red-listed ones included."""
+        """Give one mailbox, red-listed and closed ones included: mail they sent is still read."""
         row = await self._database.first(repository.mailbox_by_address(address))
         return None if row is None else repository.to_mailbox(row)
 
     async def mailboxes(self, structure_id: str | None = None) -> tuple[DirectoryMailbox, ...]:
-        """Give the mailboxes of a structure, or all."""
+        """Give the open mailboxes of a structure, or all of them."""
         rows = await self._database.all(repository.mailboxes_of(structure_id))
         return tuple(map(repository.to_mailbox, rows))
 
     async def search(self, text: str) -> tuple[DirectoryMailbox, ...]:
-        """Find mailboxes by a piece of a name or an address; at most 50, never a red-listed one.
+        """Find open mailboxes by a piece of a name or an address; at most 50, none red-listed.
 
         Fewer than three characters find nothing (threat D1).
         """
@@ -188,3 +188,11 @@ class Directory:
             UnknownStructureError: its structure is not there.
         """
         await self._database.write(repository.insert_mailbox, mailbox)
+
+    async def close_mailbox(self, address: str) -> None:
+        """Offer an address to nobody from now on."""
+        await self._database.write(repository.set_closed, (address, True))
+
+    async def reopen_mailbox(self, address: str) -> None:
+        """Undo ``close_mailbox``."""
+        await self._database.write(repository.set_closed, (address, False))

@@ -114,12 +114,21 @@ def insert_mailbox(connection: sqlite3.Connection, value: DirectoryMailbox) -> N
                 "display_name": value.display_name,
                 "rpps": value.rpps,
                 "unlisted": value.unlisted,
+                "closed": False,
             },
         )
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
             raise UnknownStructureError from error
         raise AlreadyListedError from error
+
+
+def set_closed(connection: sqlite3.Connection, value: tuple[str, bool]) -> None:
+    """Note whether a mailbox is closed; nothing happens to one that is not there."""
+    address, closed = value
+    connection.execute(
+        "UPDATE mailbox SET closed = ? WHERE address = ?", (closed, address.lower())
+    )
 
 
 def structures() -> Select[Any]:
@@ -153,15 +162,15 @@ def mailbox_by_address(address: str) -> Select[Any]:
 
 
 def mailboxes_of(structure_id: str | None) -> Select[Any]:
-    """Select the mailboxes of a structure, or all."""
-    statement = select(MAILBOX).order_by(MAILBOX.c.address)
+    """Select the open mailboxes of a structure, or all of them."""
+    statement = select(MAILBOX).where(MAILBOX.c.closed.is_(False)).order_by(MAILBOX.c.address)
     if structure_id is None:
         return statement
     return statement.where(MAILBOX.c.structure_id == structure_id)
 
 
 def mailboxes_named(text: str) -> Select[Any]:
-    """Select published mailboxes by a piece of their name or address; never a red-listed one."""
+    """Select open mailboxes by a piece of their name or address; never a red-listed one."""
     pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     matches: ColumnElement[bool] = or_(
         MAILBOX.c.display_name.like(pattern, escape="\\"),
@@ -169,7 +178,7 @@ def mailboxes_named(text: str) -> Select[Any]:
     )
     return (
         select(MAILBOX)
-        .where(matches, MAILBOX.c.unlisted.is_(False))
+        .where(matches, MAILBOX.c.unlisted.is_(False), MAILBOX.c.closed.is_(False))
         .order_by(MAILBOX.c.address)
         .limit(SEARCH_LIMIT)
     )

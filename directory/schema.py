@@ -59,6 +59,7 @@ MAILBOX = Table(
     Column("display_name", Text, nullable=False),
     Column("rpps", Text),
     Column("unlisted", Boolean, nullable=False),
+    Column("closed", Boolean, nullable=False, server_default="0"),
 )
 Index("mailbox_structure", MAILBOX.c.structure_id)
 Index("mailbox_rpps", MAILBOX.c.rpps)

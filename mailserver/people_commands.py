@@ -100,6 +100,7 @@ class PeopleCommands:
             raise CommandError("application", "The bridge works in this mailbox: it stays open.")
         event = mailbox_event("mailbox_closed", self.clock(), args, mailbox)
         await self.store.accounts.leave(mailbox.id, event)
+        await self.directory.close_mailbox(mailbox.address)
         return {"address": mailbox.address, "closed": True}
 
     async def account_reopen(self, args: Args) -> dict[str, Any]:
@@ -107,6 +108,7 @@ class PeopleCommands:
         mailbox = await professional_mailbox(self.store, args["address"])
         event = mailbox_event("mailbox_reopened", self.clock(), args, mailbox)
         await self.store.accounts.reopen_mailbox(mailbox.id, event)
+        await self.directory.reopen_mailbox(mailbox.address)
         return {"address": mailbox.address, "closed": False}
 
 

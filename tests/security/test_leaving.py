@@ -202,6 +202,24 @@ async def test_the_software_of_whoever_left_reads_nothing(site: Webmail) -> None
         assert (await software.get(asked, headers=headers)).status_code == 200
 
 
+async def test_the_annuaire_offers_nobody_who_left(site: Webmail) -> None:
+    directory = site.mail.directory
+    commands = PeopleCommands(site.mail.store, directory, site.clock)
+
+    async def offered() -> set[bool]:
+        found = (await directory.search(DOCTOR), await directory.mailboxes("cabinet"))
+        return {DOCTOR in {each.address for each in those} for those in found}
+
+    assert await offered() == {True}
+
+    await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
+
+    assert await offered() == {False}
+    assert await directory.mailbox(DOCTOR) is not None, "mail they sent still shows their name"
+    await commands.account_reopen({"address": DOCTOR, "actor": "cli:test"})
+    assert await offered() == {True}
+
+
 async def test_every_session_of_the_one_who_left_is_told(site: Webmail) -> None:
     mailbox = await site.mail.mailbox(DOCTOR)
     subscription = site.mail.store.changes.subscribe(mailbox.id)

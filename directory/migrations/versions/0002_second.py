@@ -9,6 +9,12 @@ depends_on = None
 
 STATEMENTS = (
     """
+DROP INDEX mailbox_rpps
+""",
+    """
+DROP INDEX mailbox_structure
+""",
+    """
 CREATE TABLE trust_alarm (
     id INTEGER NOT NULL,
     at BIGINT NOT NULL,
@@ -28,6 +34,49 @@ CREATE TABLE trust_proposal (
     at BIGINT NOT NULL,
     PRIMARY KEY (id)
 )
+""",
+    """
+CREATE TABLE mailbox_next (
+    address TEXT NOT NULL,
+    type TEXT NOT NULL,
+    structure_id TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    rpps TEXT,
+    unlisted BOOLEAN NOT NULL,
+    closed BOOLEAN DEFAULT '0' NOT NULL,
+    PRIMARY KEY (address),
+    FOREIGN KEY(structure_id) REFERENCES structure (id)
+)
+""",
+    """
+INSERT INTO mailbox_next (
+    address,
+    type,
+    structure_id,
+    display_name,
+    rpps,
+    unlisted
+)
+SELECT
+    address,
+    type,
+    structure_id,
+    display_name,
+    rpps,
+    unlisted
+FROM mailbox
+""",
+    """
+DROP TABLE mailbox
+""",
+    """
+ALTER TABLE mailbox_next RENAME TO mailbox
+""",
+    """
+CREATE INDEX mailbox_rpps ON mailbox (rpps)
+""",
+    """
+CREATE INDEX mailbox_structure ON mailbox (structure_id)
 """,
 )
 
