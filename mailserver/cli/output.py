@@ -55,6 +55,11 @@ def complain(text: str) -> None:
     _errors.print("[bold red]error:[/]", escape(text), soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Say on stderr what is no answer and no error."""
+    _errors.print(text, soft_wrap=True, markup=False)
+
+
 def say(text: str) -> None:
     """Print one line for a person."""
     _out.print(text, soft_wrap=True, markup=False)

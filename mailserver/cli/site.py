@@ -18,6 +18,7 @@ from mailserver.cli.output import (
     SiteArgument,
     fail,
     guarded,
+    note,
     opened,
     print_json,
     run,
@@ -126,24 +127,36 @@ def _sole_server(place: Site) -> ExitStack:
     """
     stack = ExitStack()
     served = f"{place.root} is served already: see 'pli status {place.root}'"
-    stack.enter_context(_held_when_free(place.run / "serve.lock", _PASSING_COMMAND_S, served))
+    began = time.monotonic()
+    until = began + _PASSING_COMMAND_S
+    stack.enter_context(_held_when_free(place.run / "serve.lock", until, served))
+    until = began + _ENDING_SERVER_S
     for owner in Owner:
-        with _held_when_free(place.run / f"{owner.value}.lock", _ENDING_SERVER_S, served):
+        with _held_when_free(place.run / f"{owner.value}.lock", until, served):
             pass
     return stack
 
 
 @contextmanager
-def _held_when_free(path: Path, patience_s: float, served: str) -> Iterator[None]:
-    until = time.monotonic() + patience_s
+def _held_when_free(path: Path, until: float, served: str) -> Iterator[None]:
+    """Hold a lock, once whoever has it ends, before an instant of the monotonic clock.
+
+    Raises:
+        SiteError: ``served``, when it is still held then.
+    """
     with ExitStack() as stack:
+        told = False
         while True:
             try:
                 stack.enter_context(sole_owner(path))
                 break
             except SiteError as error:
-                if time.monotonic() > until:
+                left_s = until - time.monotonic()
+                if left_s < 0:
                     raise SiteError(served) from error
+                if not told:
+                    told = True
+                    note(f"{path} is held: waiting for its process, {left_s:.0f} s at most")
                 time.sleep(_POLL_S)
             except OSError as error:
                 raise SiteError(

@@ -113,7 +113,9 @@ def test_a_second_server_on_the_same_site_is_refused_with_a_sentence(site):
         assert first.stdout is not None
         assert first.stdout.readline().startswith(b"ready ")
         try:
-            assert "is served already" in refused("serve", str(site))
+            told = pli_result("serve", str(site))[2]
+            assert "serve.lock is held: waiting" in told
+            assert "is served already" in told
             assert "mail: running; " in pli("status", str(site))
         finally:
             os.kill(first.pid, signal.SIGTERM)
