@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from mailserver.settings import write_whole
-from mailserver.store.business_acks import GIVE_UP_AFTER, RECEPTION, BusinessAcks, DueAck
+from mailserver.store.business_acks import RECEPTION, BusinessAcks, DueAck
 from record_bridge.errors import MalformedHl7Error
 from record_bridge.formats.hl7v2 import Parties
 from record_bridge.formats.hl7v2_zam import (
@@ -100,26 +100,20 @@ class Acknowledging:
                 self._said(each, "written")
 
     async def _over_mllp(self, due: list[DueAck], address: tuple[str, int]) -> None:
-        begun = False
-        try:
-            async with MllpClient.connect(address, self._target.tls) as software:
-                for each in due:
-                    control_id, raw = zam(each)
-                    begun = True
+        async with MllpClient.connect(address, self._target.tls) as software:
+            for each in due:
+                control_id, raw = zam(each)
+                try:
                     answer = await software.say(raw, control_id)
-                    begun = False
-                    if answer.accepted:
-                        await self._acks.done(each.id)
-                        self._said(each, "accepted")
-                    else:
-                        await self._again(each, refused=True)
-        except EXPECTED:
-            if begun:
-                # It may be this one that it dies on: the others come before it next time.
-                await self._again(each, refused=False)
-            elif self._clock() - due[0].since > GIVE_UP_AFTER:
-                await self._again(due[0], refused=False)
-            raise
+                except EXPECTED:
+                    # It may be this one that it dies on: the others come before it next time.
+                    await self._again(each, refused=False)
+                    raise
+                if answer.accepted:
+                    await self._acks.done(each.id)
+                    self._said(each, "accepted")
+                else:
+                    await self._again(each, refused=True)
 
     async def _again(self, due: DueAck, *, refused: bool) -> None:
         last = await self._acks.again(due.id, self._clock(), refused=refused)

@@ -452,12 +452,15 @@ def _smtp_bind(
 
 
 async def _forget(store: MailStore) -> None:
-    """Let go of what is over: old retry keys, queue rows and expunges."""
+    """Let go of what is over: old retry keys, queue rows, expunges, acknowledgements."""
     await store.messages.forget_keys(now())
     await store.messages.forget_expunged()
     await store.outbox.forget(now() - FORGET_SENT_AFTER)
     await store.seal_requests.forget(now() - FORGET_SENT_AFTER)
     await store.notify.forget(now())
+    given_up = await store.business_acks.give_up_old(now())
+    if given_up:
+        log.warning("business_acks_given_up", count=given_up)
 
 
 async def watch_bridge(store: MailStore, at: datetime) -> None:

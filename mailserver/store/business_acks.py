@@ -53,6 +53,9 @@ _DUE = (
     " WHERE a.state = 'waiting' AND a.next_at <= :at AND o.structure_id = :structure_id"
     " ORDER BY a.next_at, a.id LIMIT :many"
 )
+_GIVE_UP_OLD = (
+    "UPDATE business_ack SET state = 'given_up' WHERE state = 'waiting' AND created_at < ?"
+)
 _SETTLE = "UPDATE business_ack SET state = ? WHERE id = ? AND state = 'waiting'"
 _LATER = (
     "UPDATE business_ack SET attempts = attempts + 1, next_at = ? WHERE id = ?"
@@ -126,6 +129,10 @@ class BusinessAcks:
     async def again(self, ack_id: int, at: datetime, *, refused: bool) -> bool:
         """Note that a try failed (``refused``: by its answer); True when it was the last."""
         return await self._database.write(_again, (ack_id, to_micros(at), refused))
+
+    async def give_up_old(self, at: datetime) -> int:
+        """Give up what waited too long, whose software is gone too; say how many."""
+        return await self._database.write(_give_up_old, to_micros(at - GIVE_UP_AFTER))
 
 
 # What follows runs on the writer's thread, inside its transaction.
@@ -225,3 +232,7 @@ def _again(connection: sqlite3.Connection, value: tuple[int, int, bool]) -> bool
         return False
     connection.execute(_SETTLE, ("given_up", ack_id))
     return True
+
+
+def _give_up_old(connection: sqlite3.Connection, before: int) -> int:
+    return connection.execute(_GIVE_UP_OLD, (before,)).rowcount
