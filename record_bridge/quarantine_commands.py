@@ -127,6 +127,7 @@ class QuarantineCommands:
             rows = await self._file(arguments, row, closing)
         else:
             rows = await self._commands.write(_close, (row["structure_id"], row["id"], closing))
+        await self._follow(row)
         self._commands.wake()
         return {"decision": decision, "rows": rows, "answered": await self._answered(row)}
 
@@ -225,6 +226,18 @@ class QuarantineCommands:
         if result is None or result.outcome in (ItemOutcome.QUARANTINED, ItemOutcome.FAILED):
             raise RecordStateError("not_for_a_person")
         return len(result.filed)
+
+    async def _follow(self, row: Mapping[str, Any]) -> None:
+        """Judge again what waited for the documents of a message that waits no longer."""
+        rows = await self._commands.read(
+            select(rows_of.c.unique_id).where(
+                rows_of.c.structure_id == row["structure_id"],
+                rows_of.c.receipt == row["receipt"],
+                rows_of.c.state != "open",
+            )
+        )
+        structure = self._commands.structure(str(row["structure_id"]))
+        await self._rematcher.follow(structure, [each.unique_id for each in rows])
 
     async def _put_back(
         self, row: Mapping[str, Any], document_id: int, patient_id: int, closing: Closing

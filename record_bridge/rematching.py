@@ -6,7 +6,7 @@ RULES §9). What is filed may be what others wait for: they follow.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,7 +40,23 @@ class Rematcher:
         Returns:
             How many documents were filed.
         """
-        waiting = await self.record.write(_waiting_for, (structure.id, ins))
+        return await self._judge_all(
+            structure, await self.record.write(_waiting_for, (structure.id, ins))
+        )
+
+    async def follow(self, structure: Structure, unique_ids: Sequence[str]) -> int:
+        """Judge what waits for documents that wait no longer, filed or not.
+
+        Returns:
+            How many documents were filed.
+        """
+        following = (structure.id, tuple(unique_ids))
+        return await self._judge_all(
+            structure, await self.record.write(_waiting_for_parents, following)
+        )
+
+    async def _judge_all(self, structure: Structure, waiting: Sequence[WaitingItem]) -> int:
+        """Judge these, then what waits for what was filed."""
         count = 0
         done: set[int] = set()
         while waiting:

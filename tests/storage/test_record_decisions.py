@@ -194,6 +194,23 @@ async def test_what_is_not_filed_closes_with_a_reason_and_opens_again(
 
 
 @pytest.mark.parametrize(
+    ("decision", "marks"), [("filed", []), ("set_aside", ["replaces_unknown"])]
+)
+async def test_what_waited_for_a_document_is_judged_when_a_person_decided_on_it(
+    record: Record, decision: str, marks: list[str]
+) -> None:
+    item = await waiting(record)
+    await record.one(message(2, report(2, replaces=DOCUMENT)))
+
+    await decide(record, item, decision, ins=PATIENT.ins, oid=PATIENT.oid)
+
+    assert await record.commands.quarantine_list({"actor": "test"}) == []
+    (newer,) = [row for row in await record.records() if row["status"] == "current"]
+    assert newer["unique_id"] == "1.2.250.1.213.999.2"
+    assert newer["marks"] == sorted(["filed_after_registration", *marks])
+
+
+@pytest.mark.parametrize(
     ("changes", "spec", "reason"),
     [
         ({}, OTHER, "not_for_a_person"),  # another number than the document's
