@@ -158,6 +158,7 @@ async def _declare(request: Request, visitor: Visitor) -> Response:
     if not refused:
         refused = await _give(request, found, kind, reason)
     if refused:
+        await note_care(request, found, ("access_refused", None))
         return await _closed_page(request, visitor, found, refused)
     return RedirectResponse(f"/patients/{found.patient.id}", status_code=303)
 

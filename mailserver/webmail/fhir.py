@@ -75,6 +75,11 @@ class Asked:
             return f"practitioner:{self.token.rpps}"
         return f"application:{self.token.id}"
 
+    @property
+    def missing(self) -> str:
+        """What is noted when there is no such document for them: a refusal, but to its patient."""
+        return "refused" if self.token.patient_id is None else "DocumentReference"
+
 
 async def serve(request: Request) -> Response:
     """Answer one request."""
@@ -176,9 +181,9 @@ async def _read(request: Request, asked: Asked, kind: str, resource_id: str) -> 
         raise HTTPException(404)
     if kind == "Binary":
         return await _binary(request, asked, person, resource_id)
-    await _note(asked, person, kind)
     if kind == "DocumentReference":
         detail = await _document(asked, person, resource_id)
+        await _note(asked, person, kind if detail is not None else asked.missing)
         if detail is None:
             raise HTTPException(404)
         visible = {each.unique_id for each in detail.versions}
@@ -186,6 +191,7 @@ async def _read(request: Request, asked: Asked, kind: str, resource_id: str) -> 
             request,
             resources.document_reference(detail.document, person.id, asked.base, visible),
         )
+    await _note(asked, person, kind)
     for each in await _LISTS[kind](asked, person):
         if each["id"] == resource_id:
             return _tagged(request, each)
@@ -208,7 +214,7 @@ async def _binary(
     """Give a document as it came, or as a Binary to who asks for FHIR. Source: IHE-MHD §3.68."""
     detail = await _document(asked, person, resource_id)
     if detail is None:
-        await _note(asked, person, "DocumentReference")
+        await _note(asked, person, asked.missing)
         raise HTTPException(404)
     view = detail.document
     await _note(asked, person, "Binary", view.id)

@@ -241,6 +241,24 @@ async def test_a_software_that_is_refused_a_record_is_in_its_journal(site: Webma
     assert told.count(("access_refused", f"practitioner:{RPPS}")) == 2
 
 
+async def test_a_software_that_is_refused_a_document_is_in_the_journal(site: Webmail) -> None:
+    masked = "1.2.250.1.213.999.9"
+    await site.file(CdaSpec(unique_id=masked), visibility="masked_ps")
+    mine = site.patients["patient"]
+    await site.mail.directory.add_practitioner(Practitioner(RPPS, "Martin", "Alice", "10"))
+    await site.commands_table["right_give"](
+        {"patient_id": mine, "kind": "care_team", "holder": RPPS, "actor": "test"}
+    )
+    token = await make_token(site, structure="cabinet", rpps=RPPS)
+    async with application(site, token) as app:
+        for kind in ("DocumentReference", "Binary"):
+            answer = await app.get(f"{kind}/{_id_of(site, masked)}")
+            assert refused(answer) == (404, "not-found")
+
+    told = [each.kind for each in await site.queries.accesses(mine)]
+    assert told.count("access_refused") == 2
+
+
 async def test_a_professionals_software_sees_what_that_professional_sees(site: Webmail) -> None:
     ids = await furnish(site)
     masked = CdaSpec(unique_id="1.2.250.1.213.999.9", title="ZZCANARYTITRE masqué")

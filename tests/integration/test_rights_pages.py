@@ -201,7 +201,10 @@ async def test_a_blocked_professional_reads_nothing_on_any_page_and_cannot_decla
         data = {"csrf": token_of(closed.text), "ins": INS, "statement": "oui", "reason": "x"}
         for kind in ("care_team", "consent", "break_glass", "samu"):
             assert f"acces={kind}" not in closed.text
+            before = len(await site.queries.accesses(site.patients["patient"]))
             await client.post(f"/patients/ouvrir?acces={kind}", data=data)
+            told = await site.queries.accesses(site.patients["patient"])
+            assert (len(told) - before, told[0].kind) == (1, "access_refused")
         for path in (record_page(site), f"{record_page(site)}/document/{document}"):
             assert (await client.get(path)).status_code == 404
         assert "ZZCANARY" not in (await client.get("/patients")).text
