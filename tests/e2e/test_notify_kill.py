@@ -106,7 +106,7 @@ def test_a_kill_while_the_relay_hangs_loses_no_notification_and_no_mail(site: De
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)  # the server starts three times
 def test_kills_lose_no_reminder_and_tell_none_twice(site: DemoSite) -> None:
     place, port = Site(site.root), free_base() + 25
     one, two = site.demo["patients"][:2]
