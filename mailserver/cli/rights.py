@@ -291,7 +291,7 @@ def mask_document(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Hide a document; the version that replaces it is hidden too."""
+    """Hide a document in all its versions, those to come too."""
     place, given = opened_for_reading(site, reason)
     wanted = {"document": document, "structure": structure, "reason": given, "mask": mask.value}
     result = run(ask(place, Owner.BRIDGE, "record_mask", wanted))
@@ -308,7 +308,7 @@ def unmask_document(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Lift a mask of a document."""
+    """Lift a mask of a document, from every version."""
     place, given = opened_for_reading(site, reason)
     wanted = {"document": document, "structure": structure, "reason": given, "mask": mask.value}
     result = run(ask(place, Owner.BRIDGE, "record_unmask", wanted))
