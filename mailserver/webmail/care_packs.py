@@ -9,6 +9,7 @@ Source: RULES §7, RULES §13, MSS-FACTS §7.1.
 
 import base64
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -20,7 +21,7 @@ from mailserver.webmail.care_pages import CareRecord, note_care, wanted_care
 from mailserver.webmail.commanding import ask, run
 from mailserver.webmail.files import download, uploaded
 from mailserver.webmail.life_text import PACK_REFUSALS
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import today
 from record_bridge.life import ENDINGS, MAX_TITLE
@@ -33,28 +34,32 @@ _TOLD: Final = frozenset({"pack_send", "pack_remind"})
 
 
 async def _packs(request: Request, visitor: Visitor) -> Response:
-    found = await _wanted(request, visitor)
+    return await _page(request, visitor, await _wanted(request, visitor))
+
+
+async def _page(request: Request, visitor: Visitor, found: CareRecord) -> Response:
     await note_care(request, found, ("pack_read", None))
     values = {
         "section": "care",
         "found": found,
         "packs": await _given(request, found),
-        "refusal": PACK_REFUSALS.get(request.query_params.get("refus", ""), ""),
+        "refusal": PACK_REFUSALS.get(refusal_of(request), ""),
         "done": request.query_params.get("fait") == "1",
         "today": today(services_of(request).clock()),
         "max_title": MAX_TITLE,
+        "typed": typed_in(request),
     }
     return render("care_admission.html", visitor, values)
 
 
 async def _create(request: Request, visitor: Visitor) -> Response:
     found = await _wanted(request, visitor)
-    arguments = {
-        "patient_id": found.patient.id,
+    typed = {
         "title": await field_of(request, "title", MAX_TITLE),
         "due": await field_of(request, "due", 10),
     }
-    return await _tried(request, found, "pack_create", arguments)
+    answer = await _tried(request, found, "pack_create", {"patient_id": found.patient.id, **typed})
+    return await again(request, visitor, answer, typed, partial(_page, found=found))
 
 
 async def _add(request: Request, visitor: Visitor) -> Response:
@@ -65,15 +70,17 @@ async def _add(request: Request, visitor: Visitor) -> Response:
         raise HTTPException(404)
     found = await _wanted(request, visitor, int(number))
     pack = await _pack(request, found, int(key))
-    file, refused = await uploaded(request)
-    if refused:
-        return _back(found, f"refus={refused}")
-    arguments = file | {
-        "id": pack.id,
+    typed = {
         "kind": await field_of(request, "kind", 20),
         "title": await field_of(request, "title", MAX_TITLE),
     }
-    return await _tried(request, found, "pack_add", arguments)
+    file, refused = await uploaded(request)
+    if refused:
+        answer = _back(found, f"refus={refused}")
+    else:
+        answer = await _tried(request, found, "pack_add", {"id": pack.id, **typed, **file})
+    typed["pack"] = str(pack.id)
+    return await again(request, visitor, answer, typed, partial(_page, found=found))
 
 
 async def _step(request: Request, visitor: Visitor) -> Response:

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
 from mailserver.webmail.commanding import ask
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.record_pages import OwnRecord, note_access
 from mailserver.webmail.rights_text import REFUSALS
 from mailserver.webmail.session import (
@@ -59,8 +59,9 @@ async def _family(request: Request, visitor: Visitor) -> Response:
     values = {
         "section": "family",
         "members": members,
-        "refusal": REFUSALS.get(request.query_params.get("refus", ""), ""),
+        "refusal": REFUSALS.get(refusal_of(request), ""),
         "done": request.query_params.get("fait") == "1",
+        "typed": typed_in(request),
     }
     return render("family.html", visitor, values)
 
@@ -98,15 +99,16 @@ async def _code(request: Request, visitor: Visitor) -> Response:
     own = await own_patient(services, visitor.mailboxes)
     if own is None:
         raise HTTPException(404)
+    typed = {"code": await field_of(request, "code", MAX_CODE)}
     arguments = {
-        "code": await field_of(request, "code", MAX_CODE),
+        **typed,
         "holder": own[1].id,
         "actor": f"delegate:{own[1].id}",
     }
     _, refused = await ask(services, "delegation_take", arguments)
-    if refused:
-        return RedirectResponse("/famille?refus=no_such_code", status_code=303)
-    return RedirectResponse("/famille?fait=1", status_code=303)
+    said = "refus=no_such_code" if refused else "fait=1"
+    answer = RedirectResponse(f"/famille?{said}", status_code=303)
+    return await again(request, visitor, answer, typed, _family)
 
 
 family = signed_in(_family)

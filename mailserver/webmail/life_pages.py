@@ -182,14 +182,17 @@ async def _deposit(request: Request, visitor: Visitor) -> Response:
     form = await field_of(request, "form", MAX_KEY)
     page = "/dossier/admission" if form else "/dossier/fichiers"
     file, refused = await uploaded(request)
-    if refused:
-        return RedirectResponse(f"{page}?refus={refused}", status_code=303)
-    arguments = file | {"title": await field_of(request, "title", MAX_FIELD)}
-    if not form:
-        return await tried(request, visitor, page, ("deposit_add", arguments))
-    if not form.isdecimal():
+    if form and not form.isdecimal():
         raise HTTPException(404)
-    return await tried(request, visitor, page, ("pack_form_return", arguments | {"id": int(form)}))
+    typed = {"title": await field_of(request, "title", MAX_FIELD)}
+    if refused:
+        answer: Response = RedirectResponse(f"{page}?refus={refused}", status_code=303)
+    elif form:
+        command = ("pack_form_return", {**file, "id": int(form)})
+        answer = await tried(request, visitor, page, command)
+    else:
+        answer = await tried(request, visitor, page, ("deposit_add", file | typed))
+    return answer if form else await again(request, visitor, answer, typed, _deposits)
 
 
 async def _deposit_file(request: Request, visitor: Visitor) -> Response:

@@ -29,7 +29,7 @@ from mailserver.notify.texts import (
 from mailserver.store.database import MailStore
 from mailserver.store.model import Mailbox
 from mailserver.store.notify import Choice, Confirmation, Marks, Registration
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from record_bridge.queries import PatientView, RecordQueries, Viewer, ViewerKind
@@ -38,15 +38,17 @@ from record_bridge.reminders import Line
 
 PATH: Final = "/prevenir"
 _SAID: Final = {
-    "envoye": ("good", "Un code part vers cette adresse. Il est bon vingt-quatre heures."),
-    "adresse": ("unsure", "Cette adresse ne convient pas. Donnez votre adresse personnelle."),
-    "trop": ("unsure", "Trop d'adresses ont été demandées aujourd'hui. Réessayez demain."),
-    "confirme": ("good", "C'est confirmé\u00a0: vous serez prévenu à cette adresse."),
-    "code": ("unsure", "Ce code n'est pas le bon, ou n'est plus bon. Vérifiez le dernier reçu."),
-    "arrete": ("good", "C'est arrêté\u00a0: votre adresse est effacée."),
-    "rappels": ("good", "C'est noté\u00a0: vous recevrez un rappel la veille."),
-    "sans-rappel": ("good", "C'est noté\u00a0: vous ne recevrez plus de rappel."),
-    "rien": ("unsure", "Donnez et confirmez d'abord votre adresse."),
+    "envoye": "Un code part vers cette adresse. Il est bon vingt-quatre heures.",
+    "confirme": "C'est confirmé\u00a0: vous serez prévenu à cette adresse.",
+    "arrete": "C'est arrêté\u00a0: votre adresse est effacée.",
+    "rappels": "C'est noté\u00a0: vous recevrez un rappel la veille.",
+    "sans-rappel": "C'est noté\u00a0: vous ne recevrez plus de rappel.",
+}
+REFUSALS: Final = {
+    "adresse": "Cette adresse ne convient pas. Donnez votre adresse personnelle.",
+    "trop": "Trop d'adresses ont été demandées aujourd'hui. Réessayez demain.",
+    "code": "Ce code n'est pas le bon, ou n'est plus bon. Vérifiez le dernier reçu.",
+    "rien": "Donnez et confirmez d'abord votre adresse.",
 }
 
 
@@ -114,7 +116,8 @@ def _event(kind: str, at: datetime, visitor: Visitor, mailbox: Mailbox) -> Audit
 
 
 def _back(said: str) -> Response:
-    return RedirectResponse(f"{PATH}?dit={said}", status_code=303)
+    name = "refus" if said in REFUSALS else "dit"
+    return RedirectResponse(f"{PATH}?{name}={said}", status_code=303)
 
 
 async def _notify(request: Request, visitor: Visitor) -> Response:
@@ -123,7 +126,9 @@ async def _notify(request: Request, visitor: Visitor) -> Response:
     values = {
         "section": "mail",
         "kept": await services.store.notify.find(mailbox.id),
-        "said": _SAID.get(request.query_params.get("dit", "")),
+        "said": _SAID.get(request.query_params.get("dit", ""), ""),
+        "refusal": REFUSALS.get(refusal_of(request), ""),
+        "typed": typed_in(request),
         "has_record": mailbox.type is MailboxType.PAT,
         "longest": MAX_ADDRESS,
     }
@@ -131,32 +136,41 @@ async def _notify(request: Request, visitor: Visitor) -> Response:
 
 
 async def _register(request: Request, visitor: Visitor) -> Response:
+    # one sign more than is allowed is read, so that nothing is cut into another address
+    address = await field_of(request, "address", MAX_ADDRESS + 1)
+    answer = _back(await _registered(request, visitor, address))
+    return await again(request, visitor, answer, {"address": address}, _notify)
+
+
+async def _registered(request: Request, visitor: Visitor, typed: str) -> str:
+    """Have a code sent to an address; give what is said of it."""
     services = services_of(request)
     mailbox = _own_mailbox(services, visitor)
     hosted = services.directory.structures()
     ours = {each.domain for each in hosted} | {each.patient_domain for each in hosted}
     try:
-        # one sign more than is allowed is read, so that nothing is cut into another address
-        address = personal_address(await field_of(request, "address", MAX_ADDRESS + 1), ours)
+        address = personal_address(typed, ours)
     except NotPersonalAddressError:
-        return _back("adresse")
+        return "adresse"
     event = _event("notify_asked", services.clock(), visitor, mailbox)
     taken = await services.store.notify.register(Registration(mailbox.id, address, ASKS, event))
-    return _back("envoye" if taken else "trop")
+    return "envoye" if taken else "trop"
 
 
 async def _confirm(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     mailbox = _own_mailbox(services, visitor)
     uid, _ = await services.store.notify.inbox(mailbox.id, 0)
-    typed = Confirmation(
+    code = await field_of(request, "code", 40)
+    given = Confirmation(
         mailbox.id,
-        code_digest(await field_of(request, "code", 40)),
+        code_digest(code),
         TRIES,
         Marks(uid, await shown_documents(services.store, services.queries, mailbox.id)),
         _event("notify_confirmed", services.clock(), visitor, mailbox),
     )
-    return _back("confirme" if await services.store.notify.confirm(typed) else "code")
+    answer = _back("confirme" if await services.store.notify.confirm(given) else "code")
+    return await again(request, visitor, answer, {"code": code}, _notify)
 
 
 async def _withdraw(request: Request, visitor: Visitor) -> Response:

@@ -89,7 +89,8 @@ async def _undo(request: Request, visitor: Visitor) -> Response:
         "actor": professional.actor,
         "reason": await field_of(request, "reason", MAX_REASON),
     }
-    return await _tried(request, item, "quarantine_undo", arguments)
+    answer = await _tried(request, item, "quarantine_undo", arguments)
+    return await again(request, visitor, answer, {"reason": arguments["reason"]}, _item)
 
 
 async def _tried(

@@ -3,8 +3,10 @@
 Source: RULES §7, RULES §13, MSS-FACTS §7.1.
 """
 
+import markupsafe
 import pytest
 
+from mailserver.webmail.life_text import PACK_REFUSALS
 from record_bridge.errors import RecordStateError
 from record_bridge.life import MAX_FILE
 from tests.support.mailsite import DOCTOR, PATIENT, RPPS, UNFILED
@@ -189,12 +191,12 @@ async def test_who_opposes_deposits_is_sent_no_pack_and_ends_those_that_were(sit
         await add(client, site, draft)
         await site.tell("opposition_set", scope="deposit", opposed=True)
 
-        for answer in (
-            await step(client, site, draft, "envoyer"),
-            await post(client, page_of(site), title="Encore", due=DUE),
-        ):
-            assert answer.headers["location"].endswith("?refus=opposed")
+        answer = await step(client, site, draft, "envoyer")
+        assert answer.headers["location"].endswith("?refus=opposed")
         assert "s&#39;oppose" in (await client.get(answer.headers["location"])).text
+        answer = await post(client, page_of(site), title="Encore", due=DUE)
+        assert answer.status_code == 422
+        assert "s&#39;oppose" in answer.text
     async with site.signed_in() as patient:  # what was sent before stays theirs to finish
         _, form = [item.id for pack in packs if pack.id == sent for item in pack.items]
         answer = await post(patient, "/dossier/fichiers", {"file": ("r.pdf", PDF)}, form=str(form))
@@ -234,9 +236,21 @@ async def test_what_cannot_go_into_a_pack_is_refused_in_words(site, fields, reas
     async with site.signed_in("doctor") as client:
         pack = await begun(client, site)
         answer = await add(client, site, pack, **fields)
-        assert answer.headers["location"] == f"{page_of(site)}?refus={reason}"
-        assert 'role="alert"' in (await client.get(answer.headers["location"])).text
+        assert answer.status_code == 422
+        assert f'role="alert">{markupsafe.escape(PACK_REFUSALS[reason])}<' in answer.text
+        assert answer.text.count('value="Livret"') == 1
+        assert ('value="form" selected' in answer.text) == (fields.get("kind") == "form")
     assert len(await items_of(site)) == 2
+
+
+async def test_a_pack_that_is_not_begun_leaves_what_was_typed(site):
+    async with site.signed_in("doctor") as client:
+        await begun(client, site)
+        answer = await post(client, page_of(site), title="Opération du genou", due="2020-01-01")
+    assert answer.status_code == 422
+    assert f'role="alert">{markupsafe.escape(PACK_REFUSALS["no_such_due"])}<' in answer.text
+    assert answer.text.count('value="Opération du genou"') == 1
+    assert 'value="2020-01-01"' in answer.text
 
 
 async def test_a_file_at_the_limit_goes_in_and_a_body_far_over_is_not_read(site):

@@ -2,6 +2,7 @@
 
 import re
 
+import markupsafe
 import pytest
 
 from directory.codes import MailboxType
@@ -117,6 +118,22 @@ async def test_a_decision_that_says_too_little_is_told_so(site, fields, told):
         assert answer.status_code == 422
         assert f'role="alert">{REFUSALS[told]}' in answer.text
         assert f'value="{fields["reason"]}"' in answer.text
+
+
+async def test_an_undoing_that_is_refused_leaves_what_was_typed(site):
+    await waits(site)
+    async with site.signed_in("doctor") as client:
+        await decide(client, "/quarantaine/1", decision="set_aside", reason="doublon")
+        undo = "/quarantaine/1/annuler"
+        answer = await decide(client, "/quarantaine/1", undo, reason=" ")
+        assert answer.status_code == 422
+        assert f'role="alert">{REFUSALS["no_reason"]}' in answer.text
+        assert "Annuler cette décision" in answer.text
+        await decide(client, "/quarantaine/1", undo, reason="erreur")
+        again = await decide(client, "/quarantaine/1", undo, reason="une autre erreur")
+        assert again.status_code == 422
+        assert f'role="alert">{markupsafe.escape(REFUSALS["nothing_to_undo"])}' in again.text
+        assert 'value="une autre erreur"' in again.text
 
 
 async def test_who_opened_a_document_that_leaves_is_told_until_they_know(site):

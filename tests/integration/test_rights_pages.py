@@ -513,7 +513,9 @@ async def helped(site):
         code = re.search(r'class="secret"><strong>([0-9a-f ]+)<', made.text)[1]
     async with site.signed_in() as client:
         wrong = await post(client, "/famille", "/famille/code", code="0" * 30)
-        assert wrong.headers["location"] == "/famille?refus=no_such_code"
+        assert wrong.status_code == 422
+        assert 'role="alert"' in wrong.text
+        assert f'value="{"0" * 30}"' in wrong.text
         taken = await post(client, "/famille", "/famille/code", code=code)
         assert taken.headers["location"] == "/famille?fait=1"
     return site.patients["other"]

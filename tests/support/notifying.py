@@ -1,5 +1,6 @@
 """Being told outside, in tests: a relay that takes mail over TLS, a site's worker, its pages."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from mailserver.notify.worker import Notifier, NotifierSettings, Views
 from mailserver.store.database import MailStore
 from mailserver.store.model import NewMailbox
 from mailserver.store.notify import Confirmation, Marks, Registration, SentCode
-from mailserver.webmail.notify_pages import reminded_lines, shown_documents
+from mailserver.webmail.notify_pages import REFUSALS, reminded_lines, shown_documents
 from tests.support.capture_peer import CapturePeer, capture
 from tests.support.mailsite import AT, PATIENT
 from tests.support.webmail import Webmail, token_of
@@ -95,8 +96,14 @@ async def post(client: Any, path: str, **fields: str) -> str:
     """Send a form of the page, and give what it says then."""
     data = {"csrf": token_of((await client.get("/prevenir")).text)} | fields
     answer = await client.post(path, data=data)
+    if answer.status_code == 422:
+        shown = html.unescape(answer.text)
+        assert 'role="alert"' in shown
+        for name, typed in fields.items():  # an address that is confirmed asks for no code
+            assert f'value="{typed}"' in shown or f'name="{name}"' not in shown
+        return next(word for word, text in REFUSALS.items() if text in shown)
     assert answer.status_code == 303
-    return str(answer.headers["location"]).partition("?dit=")[2]
+    return re.split(r"\?(?:dit|refus)=", answer.headers["location"])[1]
 
 
 def code_in(text: str) -> str:
