@@ -1,4 +1,4 @@
-"""What the command line asks about mailboxes that several people share, and who writes as whom.
+"""What the command line asks about mailboxes: who shares one, writes as whom, has read there.
 
 Every command takes JSON-able arguments and gives a JSON-able result, like the others of the
 process that owns the mail database.
@@ -13,7 +13,7 @@ from directory.audit_event import AuditEvent
 from directory.model import MailboxType
 from mailserver.control import Command
 from mailserver.errors import CommandError
-from mailserver.mailbox_commands import mailbox_event, professional_mailbox
+from mailserver.mailbox_commands import mailbox_event, named_mailbox, professional_mailbox
 from mailserver.store.database import MailStore
 from mailserver.store.errors import NotSharableError, UnknownRightError
 from mailserver.store.model import Mailbox
@@ -30,7 +30,7 @@ _NOT_SHARED = CommandError(
 
 @dataclass(frozen=True, slots=True)
 class SharingCommands:
-    """Shares and delegations."""
+    """Shares, delegations, and who read."""
 
     store: MailStore
     clock: Callable[[], datetime]
@@ -41,6 +41,7 @@ class SharingCommands:
             "mailbox_share": self.share,
             "mailbox_unshare": self.unshare,
             "mailbox_rights": self.rights,
+            "mailbox_readings": self.readings,
             "mailbox_list": self.list,
             "mailbox_delegate": self.delegate,
             "mailbox_withdraw": self.withdraw,
@@ -90,6 +91,20 @@ class SharingCommands:
         return rows + [
             {"person": each.address, "folder": None, "rights": "", "delegate": True}
             for each in delegates
+        ]
+
+    async def readings(self, args: Args) -> list[dict[str, Any]]:
+        """Say who read messages of a mailbox, a patient's too, the newest first."""
+        mailbox = await named_mailbox(self.store, args["address"])
+        people = {f"mailbox:{each.id}": each for each in await self.store.accounts.mailboxes()}
+        return [
+            {
+                "at": each.at.isoformat(timespec="seconds"),
+                "who": people[each.actor].address if each.actor in people else each.actor,
+                "via": each.via,
+                "messages": each.messages,
+            }
+            for each in await self.store.audit.readings(mailbox.id)
         ]
 
     async def list(self, _args: Args) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``pli mailbox``: who shares the mailbox of a team, and who writes as whom."""
+"""``pli mailbox``: who shares the mailbox of a team, who writes as whom, who read."""
 
 from typing import Annotated, Any
 
@@ -70,6 +70,14 @@ def rights(site: SiteArgument, address: AddressArgument, *, as_json: JsonOption 
             }
             for row in rows
         ]
+    show_rows(rows, columns, as_json=as_json)
+
+
+@mailboxes.command("readings")
+def readings(site: SiteArgument, address: AddressArgument, *, as_json: JsonOption = False) -> None:
+    """Say who read messages of a mailbox, a patient's too: when, how, and how many."""
+    rows = run(ask(opened(site), Owner.MAIL, "mailbox_readings", {"address": address}))
+    columns = {"at": "when", "who": "who", "via": "by", "messages": "messages"}
     show_rows(rows, columns, as_json=as_json)
 
 

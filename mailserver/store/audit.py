@@ -7,7 +7,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import bindparam, func, select
@@ -35,7 +37,24 @@ _EVENTS = (
     .order_by(_EVENT.c.event_id.desc())
     .limit(bindparam("limit"))
 )
+_READINGS: Final = _EVENTS.where(_EVENT.c.kind.in_(("imap_read", "message_read")))
 _UNSEALED = select(func.count()).select_from(_EVENT).where(_EVENT.c.sequence.is_(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Somebody read messages of a mailbox, by one command or one page.
+
+    Attributes:
+        actor: as the trail names them.
+        via: ``imap``, ``webmail`` or ``cli``.
+        messages: how many.
+    """
+
+    at: datetime
+    actor: str
+    via: str
+    messages: int
 
 
 class Audit:
@@ -68,16 +87,13 @@ class Audit:
     async def events(self, *, subject: str, limit: int = 500) -> list[StoredEvent]:
         """Give the events about one subject, the newest first; erased ones are left out."""
         rows = await fetch_all(self._database, _EVENTS, {"subject": subject, "limit": limit})
-        return [
-            StoredEvent(
-                row[0],
-                row[1],
-                AuditEvent(
-                    row[2], from_micros(row[3]), row[4], row[5], row[6], json.loads(row[7])
-                ),
-            )
-            for row in rows
-        ]
+        return [_stored(row) for row in rows]
+
+    async def readings(self, mailbox_id: int, limit: int = 500) -> list[Reading]:
+        """Give who read the content of a mailbox's messages, the newest first (RULES §13)."""
+        wanted = {"subject": f"mailbox:{mailbox_id}", "limit": limit}
+        rows = await fetch_all(self._database, _READINGS, wanted)
+        return [_reading(_stored(row).event) for row in rows]
 
     def verify(
         self, public_key: Ed25519PublicKey, outside: Iterable[SignedRoot] = ()
@@ -86,6 +102,18 @@ class Audit:
         with closing(sqlite3.connect(self._database.path)) as connection:
             connection.execute("PRAGMA query_only=1")
             return trail.verify(connection, public_key, outside)
+
+
+def _stored(row: Any) -> StoredEvent:
+    event = AuditEvent(row[2], from_micros(row[3]), row[4], row[5], row[6], json.loads(row[7]))
+    return StoredEvent(row[0], row[1], event)
+
+
+def _reading(event: AuditEvent) -> Reading:
+    via = "imap" if event.kind == "imap_read" else str(event.facts["via"])
+    ends = (each.partition(":") for each in str(event.facts["uids"]).split(","))
+    messages = sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+    return Reading(event.at, event.actor, via, messages)
 
 
 def _append(connection: sqlite3.Connection, events: tuple[AuditEvent, ...]) -> None:

@@ -57,6 +57,7 @@ _ENVIRONMENT.filters.update(
     agenda_kind=text_fr.agenda_kind,
     agenda_status=text_fr.agenda_status,
     access_kind=text_fr.access_kind,
+    reading_way=text_fr.reading_way,
     sex=text_fr.sex,
     spaced=text_fr.spaced,
     trait=text_fr.trait,
@@ -77,7 +78,11 @@ _ENVIRONMENT.tests.update(
     answered=lambda summary: bool(summary.row.flags & Flag.ANSWERED),
 )
 _ENVIRONMENT.globals.update(
-    accepted=ACCEPTED, plural=text_fr.plural, actor=text_fr.actor, standing=text_fr.standing
+    accepted=ACCEPTED,
+    actor=text_fr.actor,
+    plural=text_fr.plural,
+    reader=text_fr.reader,
+    standing=text_fr.standing,
 )
 
 

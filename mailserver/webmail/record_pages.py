@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 
 from certs.errors import CertsError
 from mailserver.errors import MailServerError
+from mailserver.store.audit import Reading
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
 from mailserver.webmail.commanding import run
 from mailserver.webmail.files import download
@@ -313,6 +314,14 @@ async def _journal_of(request: Request, visitor: Visitor) -> OwnRecord:
     return record
 
 
+async def _readings(services: WebmailServices, visitor: Visitor) -> Sequence[Reading]:
+    """Give who read the visitor's own messages; nothing while they read another's record."""
+    own = await own_patient(services, visitor.mailboxes)
+    if own is None or visitor.chosen is not None:
+        return ()
+    return await services.store.audit.readings(own[0].id)
+
+
 async def _accesses(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await _journal_of(request, visitor)
@@ -322,6 +331,7 @@ async def _accesses(request: Request, visitor: Visitor) -> Response:
         "record": record,
         "accesses": accesses,
         "own_actor": record.actor,
+        "readings": await _readings(services, visitor),
         "names": await names_of(services, practitioners_in(each.actor for each in accesses)),
     }
     return render("accesses.html", visitor, values)

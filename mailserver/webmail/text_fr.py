@@ -355,6 +355,28 @@ def actor(code: str, own: str, names: Mapping[str, str] | None = None) -> str:
     }.get(kind, "Le rangement automatique")
 
 
+def reader(code: str, own: str) -> str:
+    """Give who read messages of a patient's mailbox, as the mail's trail names them.
+
+    Args:
+        code: ``account:<id>`` in the webmail, ``mailbox:<id>`` with a device password.
+        own: the account of who looks.
+    """
+    if code == own:
+        return "Vous"
+    return {
+        "account": "Un autre compte de votre messagerie",
+        "mailbox": "Un de vos appareils",
+        "cli": "L'administration du site",
+    }.get(code.partition(":")[0], "L'administration du site")
+
+
+def reading_way(code: str) -> str:
+    """Give by which way messages were read."""
+    ways = {"imap": "par un logiciel de messagerie", "webmail": "sur ce site"}
+    return ways.get(code, "par une commande")
+
+
 def sex(code: str) -> str:
     """Give a sex as the record shows it."""
     return {"M": "Masculin", "F": "Féminin"}.get(code, "Indéterminé")

@@ -1,12 +1,17 @@
 """``pli mailbox`` and the passwords of a team's mailbox, on a site that nothing serves."""
 
+import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from directory.audit_event import AuditEvent
 from mailserver.cli.main import app
+from mailserver.databases import open_store
+from mailserver.settings import Site
 from tests.support.site import DemoSite
 
 
@@ -59,6 +64,35 @@ def test_a_delegation_is_recorded_and_ends(site: DemoSite) -> None:
     assert [(row["person"], row["delegate"]) for row in rows] == [(BRUNO, True)]
     assert pli(site.root, "mailbox", "undelegate", ALICE, BRUNO).exit_code == 0
     assert told(site.root, "mailbox", "rights", ALICE) == []
+
+
+def test_who_read_the_messages_of_a_mailbox_is_told(site: DemoSite) -> None:
+    patient = site.demo["patients"][0]["address"]
+    at = datetime(2026, 11, 22, 8, tzinfo=UTC)
+
+    async def read() -> None:
+        async with await open_store(Site(site.root), read_only=False) as store:
+            mailbox = await store.accounts.mailbox(patient)
+            assert mailbox is not None
+            subject = f"mailbox:{mailbox.id}"
+            found = (
+                ("imap_read", subject, {"folder": 1, "uids": "2:4,9"}),
+                ("imap_copied", subject, {"folder": 1, "uids": "2:4,9"}),
+                ("message_read", "account:7", {"folder": 1, "uids": "9", "via": "webmail"}),
+            )
+            await store.audit.record(
+                [AuditEvent(kind, at, who, None, subject, facts) for kind, who, facts in found]
+            )
+
+    asyncio.run(read())
+
+    assert told(site.root, "mailbox", "readings", patient) == [
+        {"at": at.isoformat(), "who": "account:7", "via": "webmail", "messages": 1},
+        {"at": at.isoformat(), "who": patient, "via": "imap", "messages": 4},
+    ]
+    assert "webmail" in pli(site.root, "mailbox", "readings", patient).stdout
+    assert told(site.root, "mailbox", "readings", BRUNO) == []
+    assert pli(site.root, "mailbox", "readings", "nobody@x.test").exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from directory import trail
+from directory.audit_event import AuditEvent
 from directory.trail import Sealing
 from mailserver.webmail.session import COOKIE
 from mailserver.webmail.whose import CHOSEN_COOKIE
 from tests.support.cda import PDF, CdaSpec
-from tests.support.mailsite import DOCTOR, PATIENT, RPPS, UNFILED
+from tests.support.mailsite import AT, DOCTOR, PATIENT, RPPS, UNFILED
 from tests.support.webmail import OTHER_PATIENT, TRAIL_KEY, token_of, webmail
 
 INS = PATIENT.partition("@")[0]
@@ -556,6 +557,45 @@ async def test_a_relative_reads_what_was_shared_and_changes_nothing(site, helped
         await post(client, "/dossier/droits", re.search(r"/dossier/droits/\d+/retirer", page)[0])
     async with site.signed_in() as client:
         assert "ZZCANARY" not in (await client.get("/famille")).text
+
+
+async def test_a_patient_reads_who_read_their_messages_and_nobody_else_does(site, child):
+    store = site.mail.store
+    mailbox, other = await site.mail.mailbox(PATIENT), await site.mail.mailbox(OTHER_PATIENT)
+    account = await store.accounts.account("patient")
+    second = await store.accounts.add_account(
+        "second", account.password_hash, account.totp_secret, (mailbox.id,), AT
+    )
+
+    def read(kind, actor, whose, **facts):
+        return AuditEvent(kind, AT, actor, "cabinet", f"mailbox:{whose.id}", {"folder": 1} | facts)
+
+    async with site.signed_in() as client:
+        await client.get("/dossier")
+        before = await events(site)
+        assert "Qui a lu mes messages" not in (await client.get("/dossier/acces")).text
+        await store.audit.record(
+            [
+                read("imap_read", f"mailbox:{mailbox.id}", mailbox, uids="1:3,7"),
+                read("imap_copied", f"mailbox:{mailbox.id}", mailbox, uids="1:9"),
+                read("message_read", f"account:{second}", mailbox, uids="7", via="webmail"),
+                read("imap_read", f"mailbox:{other.id}", other, uids="1:5"),
+            ]
+        )
+        await site.mail.receive(b"From: a@chu.test\r\nSubject: ZZ\r\n\r\nBonjour\r\n", PATIENT)
+        inbox = await store.folders.get(mailbox.id, "INBOX")
+        assert (await client.get(f"/messagerie/{mailbox.id}/{inbox.id}/1")).status_code == 200
+        page = (await client.get("/dossier/acces")).text
+        assert await events(site) == before
+        section = page.partition("Qui a lu mes messages")[2]
+        lines = re.findall(r"<strong>(.*?)</strong></td><td[^>]*>(.*?)</td>", section)
+        assert lines == [
+            ("Vous", "1 message lu sur ce site"),
+            ("Un autre compte de votre messagerie", "1 message lu sur ce site"),
+            ("Un de vos appareils", "4 messages lus par un logiciel de messagerie"),
+        ]
+        await post(client, "/famille", f"/famille/{child}/ouvrir")
+        assert "Qui a lu mes messages" not in (await client.get("/dossier/acces")).text
 
 
 @pytest.mark.parametrize(
