@@ -185,12 +185,6 @@ async def _refused(request: Request, error: Exception) -> Response:
     return error_page(request, status)
 
 
-async def _no_such_number(request: Request, error: Exception) -> Response:
-    """A number in an address that no row has: the database holds 63 bits."""
-    del error
-    return error_page(request, 404)
-
-
 async def _failed(request: Request, error: Exception) -> Response:
     # Starlette raises the error again behind us; uvicorn's logger is silent, so it is said here.
     log.error("web_failed", error_type=type(error).__name__, phase=_phase(request))
@@ -333,9 +327,7 @@ def build_app(services: WebmailServices) -> Starlette:
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Guard, metrics=metrics)],
-        exception_handlers={
-            HTTPException: _refused, OverflowError: _no_such_number, Exception: _failed,
-        },
+        exception_handlers={HTTPException: _refused, Exception: _failed},
     )  # fmt: skip
     app.state.services = services
     app.state.metrics = metrics
