@@ -83,16 +83,19 @@ class RetentionQueries:
         return await self._record(patient_id, at, _EVERYTHING)
 
     async def told_to(self, patient_id: int, at: datetime) -> KeptRecord | None:
-        """Give until when a record is kept at least, by what hides from nobody.
+        """Give until when a closed record is kept at least, by what hides from nobody.
 
-        A hidden document must not move a day that its patient reads (RULES §7).
+        A hidden document must not move a day that its patient reads (RULES §7). None for one that
+        is not closed: its patient is told of no day yet.
         """
         shown = document.c.visibility.in_(("", Visibility.VISIBLE.value))
         return await self._record(patient_id, at, shown)
 
     async def _record(self, patient_id: int, at: datetime, counted: Any) -> KeptRecord | None:
         row = await self._database.first(
-            select(patient.c.structure_id).where(patient.c.id == patient_id)
+            select(patient.c.structure_id).where(
+                patient.c.id == patient_id, patient.c.closed_at.is_not(None)
+            )
         )
         if row is None:
             return None

@@ -195,6 +195,10 @@ async def test_a_structure_s_own_policy_counts_and_the_one_before_stays(record: 
     assert record.count("retention_policy") == 2
 
 
+def _closed_at(connection: sqlite3.Connection, at: int) -> None:
+    connection.execute("UPDATE patient SET closed_at = ?", (at,))
+
+
 def _came_at(connection: sqlite3.Connection, at: int) -> None:
     connection.execute("UPDATE document SET received_at = ?", (at,))
 
@@ -203,8 +207,10 @@ async def test_a_hidden_document_does_not_move_the_day_that_the_patient_reads(
     record: Record,
 ) -> None:
     queries = RetentionQueries(record.database)
-    before = await queries.told_to(1, record.now)
+    assert await queries.told_to(1, record.now) is None, "it is open"
     await record.one(message(1, report(1)))
+    await record.database.write(_closed_at, micros(record.now))
+    before = await queries.told_to(1, record.now)
     record.now += timedelta(days=40)
     await record.database.write(_came_at, micros(record.now))
     (state,) = record.rows("SELECT visibility FROM document")
