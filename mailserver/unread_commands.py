@@ -58,8 +58,7 @@ class UnreadCommands:
         ]
 
     def _before(self) -> dict[str, datetime]:
-        structures = (each.id for each in self.directory.structures())
-        return unread_before(self.clock(), structures, self.alsace_moselle)
+        return unread_before(self.clock(), self.directory.structures(), self.alsace_moselle)
 
 
 def _responsible(

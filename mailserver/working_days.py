@@ -7,13 +7,15 @@ three when Thursday is over.
 Source: Code du travail L3133-1 (the eleven holidays), L3134-13 (two more in Alsace-Moselle).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from dateutil.easter import easter
+
+from directory.model import Structure
 
 UNREAD_AFTER: Final = 3
 """Whole working days after which an unread report is told of."""
@@ -67,17 +69,17 @@ def overdue_before(at: datetime, days: int, holidays: Holidays) -> datetime:
 
 
 def unread_before(
-    at: datetime, structures: Iterable[str], alsace_moselle: frozenset[str]
+    at: datetime, structures: Iterable[Structure], alsace_moselle: Collection[str]
 ) -> dict[str, datetime]:
     """Give, for each structure, what came so long ago that it should have been read.
 
     Args:
         at: aware now.
-        structures: ids.
-        alsace_moselle: those of them that have its holidays.
+        structures: hosted here.
+        alsace_moselle: ids of those that have its holidays.
     """
     ends = {each: overdue_before(at, UNREAD_AFTER, each) for each in Holidays}
     return {
-        each: ends[Holidays.ALSACE_MOSELLE if each in alsace_moselle else Holidays.NATIONAL]
+        each.id: ends[Holidays.ALSACE_MOSELLE if each.id in alsace_moselle else Holidays.NATIONAL]
         for each in structures
     }

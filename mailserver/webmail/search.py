@@ -8,7 +8,8 @@ from mailserver.webmail.session import field_of, services_of
 from record_bridge.queries import Cursor, Sought, Viewer
 from record_bridge.search_words import asked
 
-MAX_WORDS: Final = 100
+MAX_TYPED: Final = 100
+"""Characters of what is searched for, all words together; the form's field takes no more."""
 MAX_CURSOR: Final = 30
 
 
@@ -23,7 +24,7 @@ async def searched(request: Request, whose: tuple[int, Viewer]) -> dict[str, obj
         ``asked`` as it was typed, ``documents``, ``after`` for the next page, and
         whether this ``is_first``.
     """
-    typed = await field_of(request, "words", MAX_WORDS)
+    typed = await field_of(request, "words", MAX_TYPED)
     sought = Sought(asked(typed), Cursor.read(await field_of(request, "after", MAX_CURSOR)))
     found = await services_of(request).queries.search(*whose, sought)
     return {

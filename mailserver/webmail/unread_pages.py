@@ -29,7 +29,7 @@ SHOWN: Final = 100
 
 def overdue(services: WebmailServices) -> dict[str, datetime]:
     """Give, for each structure, what came so long ago that it should have been read."""
-    structures = (each.id for each in services.directory.structures())
+    structures = services.directory.structures()
     return unread_before(services.clock(), structures, services.settings.alsace_moselle)
 
 

@@ -1,6 +1,7 @@
 """Public holidays against a table written from the law, and three working days to the second."""
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mailserver.working_days import (
     public_holidays,
     unread_before,
 )
+from tests.support.mailsite import CABINET
 
 TABLE = tomllib.loads(
     (Path(__file__).parents[2] / "vectors" / "working_days" / "holidays.toml").read_text("utf-8")
@@ -95,7 +97,9 @@ def test_what_came_at_the_first_moment_of_a_day_has_had_that_day() -> None:
 def test_each_structure_has_the_holidays_of_its_place() -> None:
     at = datetime(2026, 4, 8, 10, tzinfo=UTC)  # the Wednesday after Easter
 
-    found = unread_before(at, ("lyon", "metz"), frozenset({"metz", "gone"}))
+    structures = [replace(CABINET, id="lyon"), replace(CABINET, id="metz")]
+
+    found = unread_before(at, structures, frozenset({"metz", "gone"}))
 
     assert found == {
         "lyon": datetime(2026, 4, 1, 22, tzinfo=UTC),
