@@ -35,12 +35,13 @@ PACK_REFUSALS: Final = {
     "too_many": "Le nombre possible est atteint.",
 }
 """What a professional reads when a pack does not go on."""
-PACK_SUBJECT: Final = "Votre admission : des documents vous attendent"
+PACK_SUBJECT: Final = "Des documents vous attendent avant votre admission"
 PACK_TEXT: Final = (
     "Bonjour,\n\n"
     "Des documents à lire, et peut-être à remplir et à rendre, vous attendent avant votre venue.\n"
-    "Ils sont dans votre dossier, à la page « Mon admission », avec la date à respecter.\n\n"
-    "Une question ? Répondez à ce message.\n"
+    "Ils sont dans votre dossier, à la page «\u00a0Mon admission\u00a0», avec la date à"
+    " respecter.\n\n"
+    "Une question\u00a0? Répondez à ce message.\n"
 )
 """No title, no place, no name: the page says the rest (RULES §14)."""
 PROFILE_KINDS: Final = {

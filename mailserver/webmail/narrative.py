@@ -173,10 +173,10 @@ class _Renderer:
             if name in self._enclosed.places
         ]
         if not numbers:
-            return "[Fichier joint : il ne peut pas être ouvert ici]"
+            return "[Fichier joint\u00a0: il ne peut pas être ouvert ici]"
         if len(self._enclosed.files) == 1:
-            return "[Fichier joint : il se télécharge plus haut]"
-        return f"[Fichier joint {', '.join(map(str, numbers))} : il se télécharge plus haut]"
+            return "[Fichier joint\u00a0: il se télécharge plus haut]"
+        return f"[Fichier joint {', '.join(map(str, numbers))}\u00a0: il se télécharge plus haut]"
 
     def _inline(self, element: etree._Element, inside: Callable[[], None]) -> None:
         tag = _emphasis(element) or "span"

@@ -110,7 +110,7 @@ def quantity(value: Decimal, unit: str) -> str:
 def result_text(result: Measured) -> str:
     """Give what a result says: ``13,2 g/dL``, ``< 0,5 mg/L``, or that it is no number."""
     if result.value is None:
-        return "résultat non chiffré : voir le document"
+        return "résultat non chiffré\u00a0: voir le document"
     return _SIGNS.get(result.sign, "") + quantity(result.value, result.unit)
 
 

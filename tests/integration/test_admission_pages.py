@@ -75,7 +75,7 @@ async def test_a_pack_is_prepared_sent_followed_reminded_read_and_closed(site):
         sent = await step(client, site, pack, "envoyer")
         assert sent.headers["location"] == f"{page_of(site)}?fait=1"
         (letter,) = await letters(site)
-        assert b"Votre admission" in letter
+        assert b"votre admission" in letter
         assert b"hanche" not in letter
         page = (await client.get(page_of(site))).text
         assert "0 sur 2" in page

@@ -123,7 +123,7 @@ def test_a_text_parts_the_line_and_what_has_no_day_does_not() -> None:
     (series,) = series_of([at(0, "2"), at(1, None), at(2, "3"), replace(ONE, day=None)])
 
     assert [len(run) for run in series.runs] == [1, 1]
-    assert result_text(series.results[1]) == "résultat non chiffré : voir le document"
+    assert result_text(series.results[1]) == "résultat non chiffré\u00a0: voir le document"
     assert series.results[-1].day is None
     (dated,) = series_of([at(0, "2"), replace(ONE, day=None), at(2, "3")])
     assert [len(run) for run in dated.runs] == [2]

@@ -402,14 +402,16 @@ def test_each_picture_is_named_by_the_number_of_its_button():
 
     assert [file.content for file in readable.files] == [PDF, LEFT, RIGHT]
     assert said(SHOW.format("od") + SHOW.format("og") + SHOW.format("#od copie"), inner) == [
-        " 3 : il se télécharge plus haut",
-        " 2 : il se télécharge plus haut",
-        " 3, 1 : il se télécharge plus haut",
+        " 3\u00a0: il se télécharge plus haut",
+        " 2\u00a0: il se télécharge plus haut",
+        " 3, 1\u00a0: il se télécharge plus haut",
     ]
 
 
 def test_the_only_picture_needs_no_number():
-    assert said(SHOW.format("og"), pictures(("og", LEFT))) == [" : il se télécharge plus haut"]
+    assert said(SHOW.format("og"), pictures(("og", LEFT))) == [
+        "\u00a0: il se télécharge plus haut"
+    ]
 
 
 def test_a_picture_that_did_not_come_out_is_not_promised():
@@ -417,7 +419,7 @@ def test_a_picture_that_did_not_come_out_is_not_promised():
 
     assert (
         said(SHOW.format("svg") + SHOW.format("none") + SHOW.format(""), inner)
-        == [" : il ne peut pas être ouvert ici"] * 3
+        == ["\u00a0: il ne peut pas être ouvert ici"] * 3
     )
 
 
@@ -428,7 +430,7 @@ def test_a_picture_is_known_by_its_region_too():
         + "</entryRelationship></regionOfInterest></entry>"
     )
 
-    assert said(SHOW.format("zone"), inner) == [" : il se télécharge plus haut"]
+    assert said(SHOW.format("zone"), inner) == ["\u00a0: il se télécharge plus haut"]
 
 
 def test_only_so_many_files_come_out():

@@ -1,10 +1,13 @@
 """What people read: dates in Paris, sizes, plurals."""
 
+import ast
+import re
 from datetime import UTC, date, datetime
 
 import pytest
 
 from mailserver.webmail import text_fr
+from mailserver.webmail.pages import HERE
 
 
 @pytest.mark.parametrize(
@@ -106,3 +109,16 @@ def test_no_line_begins_with_a_sign(written: str, spaced: str) -> None:
 )
 def test_a_trait_is_written_for_people(value: str, name: str, shown: str) -> None:
     assert text_fr.trait(value, name) == shown
+
+
+@pytest.mark.parametrize("module", sorted(HERE.glob("*.py")), ids=lambda path: path.stem)
+def test_a_sentence_in_python_keeps_its_signs_on_the_line_of_their_word(module):
+    tree = ast.parse(module.read_text("utf-8"))
+    comments = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    said = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in comments
+    ]
+    loose = re.compile(r"(^|\S) [:;?!»](\s|$)|« \w")
+    assert [each for each in said if loose.search(each)] == []
