@@ -72,6 +72,16 @@ async def test_a_professional_of_the_care_team_finds_opens_and_reads_a_record(si
         assert "consultation d&#39;un document\u00a0: Bilan ZZTITRE" in journal
 
 
+async def test_a_professional_is_warned_of_an_active_pdf_like_the_patient(site):
+    await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+    document = await site.file(CdaSpec(pdf=PDF + b"/JavaScript"))
+    for login, base in (("doctor", record_page(site)), ("patient", "/dossier")):
+        async with site.signed_in(login) as client:
+            page = (await client.get(f"{base}/document/{document}")).text
+            assert re.search(rf'href="{base}/document/\d+/fichier/0" download', page)
+            assert "Ce PDF contient des éléments actifs" in page
+
+
 async def test_outside_the_care_team_nothing_opens_and_the_refusal_is_shown_to_the_patient(site):
     document = await site.file(CdaSpec(title=HIDDEN))
     async with site.signed_in("doctor") as client:
