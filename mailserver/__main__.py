@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from certs.errors import SandboxCrashError
 from mailserver import logs
 from mailserver.cli.main import app
 from mailserver.cli.output import complain
@@ -37,6 +38,11 @@ def _explained(error: Exception) -> str:
         return (
             "a database cannot be opened or written: check the owner and the mode of DIR/data "
             "and the free disk"
+        )
+    if isinstance(error, SandboxCrashError):
+        return (
+            "a process that opens messages did not start, or ended: the machine has no memory "
+            "left, or too much to do; run this again"
         )
     return (
         f"unexpected {type(error).__name__} in {_place(error.__traceback__)}; "
