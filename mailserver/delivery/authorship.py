@@ -134,7 +134,7 @@ def may_send(
     try:
         address = single_from(outline)
     except MalformedAddressError:
-        return Refused(errors.ONE_FROM)
+        return Refused(errors.ONE_OF_YOURS)
     if not _is_plain(raw, outline):
         return Refused(errors.MALFORMED)
     found = speaker.under(address)

@@ -8,7 +8,7 @@ exists only when it stands here; everything unforeseen is ``TRY_LATER``, told by
 | malformed message | 554 5.6.0 | bare CR, LF, NUL; a header starting with a blank; no one From |
 | header too long | 552 5.3.4 | past what the scanner reads, a field could escape the cuts (S17) |
 | loop | 554 5.4.6 | a hundred Received fields |
-| not your address | 553 5.7.1 | the submitter is not who the message says wrote it (S16) |
+| not your address | 553 5.7.1 | the submitter is not the one who the message says wrote it (S16) |
 | two patients | 554 5.7.1 | its documents, or its recipients, are of two patients (RULES §5) |
 | patients stay here | 553 5.7.1 | RULES §11 |
 | no such mailbox | 550 5.1.1 | a recipient of this site that is not there, or closed (RULES §11) |
@@ -42,6 +42,7 @@ MALFORMED = Reply(554, "5.6.0", "Malformed message")
 HEADER_TOO_LONG = Reply(552, "5.3.4", "Message header too long")
 LOOP = Reply(554, "5.4.6", "Too many hops")
 ONE_FROM = Reply(554, "5.6.0", "Exactly one From field with one address is required")
+ONE_OF_YOURS = Reply(553, "5.7.1", "Exactly one From field with one address of yours is required")
 NOT_YOUR_ADDRESS = Reply(553, "5.7.1", "Not an address of yours")
 ONE_PATIENT = Reply(554, "5.7.1", "A message is about one patient only")
 PATIENTS_STAY = Reply(553, "5.7.1", "Patients write to mailboxes of this site only")

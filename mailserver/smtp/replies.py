@@ -50,7 +50,7 @@ AUTHENTICATE_FIRST = Reply(530, "5.7.0", "Authentication required")
 BAD_CREDENTIALS = Reply(535, "5.7.8", "Authentication credentials invalid")
 ENCRYPTION_REQUIRED = Reply(538, "5.7.11", "Encryption required for authentication")
 UNKNOWN_RECIPIENT = errors.NO_SUCH_MAILBOX
-CERTIFICATE_OVER = Reply(550, "5.7.1", "This certificate is revoked or out of date")
+CERTIFICATE_OVER = Reply(554, "5.7.1", "This certificate is revoked or out of date")
 NOT_LISTED = Reply(550, "5.7.1", "This certificate is not on the list of operators")
 NOT_LISTED_FOR_DOMAIN = Reply(
     550, "5.7.1", "This certificate is not on the list for the sender's domain"

@@ -208,7 +208,7 @@ async def test_each_mail_is_judged_again_on_revocations_that_came(site: MailSite
     assert site.smtp_tls is not None
     add_crls(site.smtp_tls, [x509.load_pem_x509_crl(revoked)])
 
-    assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("550 5.7.1 This certificate is re")
+    assert (await line.say(f"MAIL FROM:<{SENDER}>")).startswith("554 5.7.1 This certificate is re")
     assert (await line.say(f"RCPT TO:<{DR}>")).startswith("503")
     assert (await other.say(f"MAIL FROM:<x@{B}>")).startswith("250")
 

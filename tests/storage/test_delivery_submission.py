@@ -209,22 +209,24 @@ async def test_the_webmail_keeps_a_copy_in_sent(site):
             id="resent-from",
         ),
         pytest.param(message(extra=b"Sender: x\r\n"), errors.NOT_YOUR_ADDRESS, id="bad-sender"),
-        pytest.param(message(f"{DOCTOR}>, <bob@x.test"), errors.ONE_FROM, id="two-addresses"),
+        pytest.param(message(f"{DOCTOR}>, <bob@x.test"), errors.ONE_OF_YOURS, id="two-addresses"),
         pytest.param(
-            message(extra=b"From: %b\r\n" % DOCTOR.encode()), errors.ONE_FROM, id="two-from"
+            message(extra=b"From: %b\r\n" % DOCTOR.encode()), errors.ONE_OF_YOURS, id="two-from"
         ),
         pytest.param(
-            message(extra=b"from : %b\r\n" % DOCTOR.encode()), errors.ONE_FROM, id="spaced-from"
+            message(extra=b"from : %b\r\n" % DOCTOR.encode()),
+            errors.ONE_OF_YOURS,
+            id="spaced-from",
         ),
         pytest.param(
-            message().replace(b"Dr <", b"bob@x.test<"), errors.ONE_FROM, id="address-as-name"
+            message().replace(b"Dr <", b"bob@x.test<"), errors.ONE_OF_YOURS, id="address-as-name"
         ),
         pytest.param(
             message().replace(b"Dr <%b>" % DOCTOR.encode(), b"g: %b;" % DOCTOR.encode()),
-            errors.ONE_FROM,
+            errors.ONE_OF_YOURS,
             id="group",
         ),
-        pytest.param(b"Subject: x\r\n\r\nbody", errors.ONE_FROM, id="no-from"),
+        pytest.param(b"Subject: x\r\n\r\nbody", errors.ONE_OF_YOURS, id="no-from"),
         pytest.param(
             message(extra=b"Message-ID: <2@x.test>\r\n"), errors.MALFORMED, id="two-identifiers"
         ),

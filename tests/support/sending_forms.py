@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 
 NOT_YOURS = "553 5.7.1 Not an address of yours"
-ONE_FROM = "554 5.6.0 Exactly one From field with one address is required"
+ONE_FROM = "553 5.7.1 Exactly one From field with one address of yours is required"
 MALFORMED = "554 5.6.0 Malformed message"
 BAD_PATH = "553 5.1.7 Malformed sender address"
 ROUTED = "550 5.7.1 Source routes are refused"
