@@ -13,6 +13,7 @@ import pytest
 from directory import trail
 from directory.audit_event import AuditEvent
 from directory.trail import Sealing
+from mailserver.store.model import NewAccount
 from mailserver.webmail.session import COOKIE
 from mailserver.webmail.whose import CHOSEN_COOKIE
 from tests.support.cda import PDF, CdaSpec
@@ -574,7 +575,7 @@ async def test_a_patient_reads_who_read_their_messages_and_nobody_else_does(site
     mailbox, other = await site.mail.mailbox(PATIENT), await site.mail.mailbox(OTHER_PATIENT)
     account = await store.accounts.account("patient")
     second = await store.accounts.add_account(
-        "second", account.password_hash, account.totp_secret, (mailbox.id,), AT
+        NewAccount("second", account.password_hash, account.totp_secret, (mailbox.id,), AT)
     )
 
     def read(kind, actor, whose, **facts):
