@@ -164,7 +164,7 @@ class Handover:
             parties=Parties(
                 ("PLI", self._target.structure_id), ("LPS", self._target.structure_id)
             ),
-            at=due.filed_at,  # the same octets at every try
+            at=due.filed_at,  # the same octets at every try, but for who may see it by then
             control_id=due.control_id,
             action=due.action,
             ins=due.ins,
@@ -174,6 +174,7 @@ class Handover:
             unique_id=due.unique_id,
             parent_unique_id=due.parent_unique_id,
             document=document,
+            hidden=due.hidden,
         )
         return await asyncio.to_thread(encode_handover, facts)
 

@@ -12,12 +12,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from directory.codes import type_label
 from directory.trail import AuditEvent, append
 from record_bridge import handover_telling, replying
-from record_bridge.formats.hl7v2 import Action
-from record_bridge.model import ErrorCode
+from record_bridge.formats.hl7v2 import Action, Flag
+from record_bridge.model import ErrorCode, Visibility
 from record_bridge.repository import micros, moment
 from record_bridge.schema import TRAIL
 
@@ -35,6 +36,14 @@ _UNSETTLED = (
 """A refusal that something was told after is settled by it."""
 
 
+_FLAGS: Final = {
+    Visibility.MASKED_PS.value: Flag.MASKED,
+    Visibility.INVISIBLE_PATIENT.value: Flag.INVISIBLE_PATIENT,
+    Visibility.INVISIBLE_REPRESENTATIVES.value: Flag.INVISIBLE_REPRESENTATIVES,
+}
+"""What of a document's visibility the structure's software is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """One document to hand over now.
@@ -42,6 +51,7 @@ class Due:
     Attributes:
         control_id: MSH-10, the same at every try.
         traits: (birth name, first birth name, birth date AAAAMMJJ, sex).
+        hidden: from whom it is hidden now.
     """
 
     id: int
@@ -57,6 +67,7 @@ class Due:
     traits: tuple[str, str, str, str]
     filed_at: datetime
     queued_at: datetime
+    hidden: frozenset[Flag]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ def take_in(connection: sqlite3.Connection, value: tuple[str, datetime]) -> list
     rows = connection.execute(
         "SELECT h.id, h.action, h.control_id, d.id, coalesce(p.merged_into, p.id), d.unique_id,"
         " coalesce(d.parent_unique_id, ''), d.type_code, d.title, p.matricule, p.oid, p.family,"
-        " p.given, p.birth_date, p.sex, d.filed_at, h.created_at FROM handover AS h"
+        " p.given, p.birth_date, p.sex, d.filed_at, h.created_at, d.visibility FROM handover AS h"
         " JOIN document AS d ON d.id = h.document_id JOIN patient AS p ON p.id = h.identity_id"
         " WHERE h.structure_id = ? AND h.state = 'waiting' AND h.next_at <= ?"
         " AND NOT EXISTS (SELECT 1 FROM handover AS b JOIN document AS e ON e.id = b.document_id"
@@ -139,6 +150,7 @@ def take_in(connection: sqlite3.Connection, value: tuple[str, datetime]) -> list
             traits=(row[11], row[12], row[13], row[14]),
             filed_at=moment(row[15]),
             queued_at=moment(row[16]),
+            hidden=frozenset(_FLAGS[state] for state in row[17].split() if state in _FLAGS),
         )
         for row in rows
     ]

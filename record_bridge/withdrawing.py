@@ -85,12 +85,12 @@ def restore(connection: sqlite3.Connection, decision: Decision) -> Changed:
     """Undo a withdrawal.
 
     Raises:
-        RecordStateError: it is not withdrawn (``not_withdrawn``).
+        RecordStateError: it is not withdrawn (``not_withdrawn``), or in no record.
     """
     row = connection.execute(
         "UPDATE document SET withdrawn_at = NULL, moved = 1,"
         " status = CASE WHEN superseded_by IS NULL THEN 'current' ELSE 'superseded' END"
-        " WHERE id = ? AND status = 'withdrawn' RETURNING patient_id",
+        " WHERE id = ? AND status = 'withdrawn' AND patient_id IS NOT NULL RETURNING patient_id",
         (decision.document_id,),
     ).fetchone()
     if row is None:

@@ -52,6 +52,10 @@ ORDERS: Final = {"NW": Action.NEW, "RO": Action.REPLACE, "CA": Action.WITHDRAW}
 STATES: Final = {"F": Action.NEW, "C": Action.REPLACE, "D": Action.WITHDRAW}
 
 
+FLAG_SYSTEM: Final = "MetaDMPMSS"
+"""The coding system of ``Flag``."""
+
+
 class Flag(Enum):
     """Wishes told in OBX segments of coding system ``MetaDMPMSS``.
 

@@ -17,6 +17,7 @@ from record_bridge.formats.hl7v2 import (
     CHARSETS,
     ESCAPED,
     EVENTS,
+    FLAG_SYSTEM,
     ORDERS,
     STATES,
     Acknowledgement,
@@ -34,7 +35,6 @@ MAX_OCTETS: Final = 32 * 1024 * 1024
 MAX_SEGMENTS: Final = 2_000
 MAX_RECIPIENTS: Final = 50
 _LINE: Final = re.compile(rb"\r\n|\r|\n")
-_FLAG_SYSTEM: Final = "MetaDMPMSS"
 _OLD_NAMES: Final = {"ACK_LECTURE": Flag.ACKNOWLEDGE_READING.value}
 """Of a wish, in the profile's history; its tables say the new one."""
 
@@ -67,7 +67,7 @@ def parse_document(raw: bytes) -> DocumentMessage:
     documents = [
         segment
         for segment in _all(message, "OBX")
-        if _at(segment, 2) == "ED" and _at(segment, 3, 3) != _FLAG_SYSTEM
+        if _at(segment, 2) == "ED" and _at(segment, 3, 3) != FLAG_SYSTEM
     ]
     if len(documents) != (0 if action is Action.WITHDRAW and not documents else 1):
         raise MalformedHl7Error(Hl7Code.MISSING_SEGMENT.value, "one document is expected")
@@ -262,7 +262,7 @@ def _flags(message: hl7.Message) -> frozenset[Flag]:
     """Give the wishes said with Y; another word than Y or N is an error, not a no."""
     found = set()
     for segment in _all(message, "OBX"):
-        if _at(segment, 3, 3) != _FLAG_SYSTEM or _at(segment, 2) == "ED":
+        if _at(segment, 3, 3) != FLAG_SYSTEM or _at(segment, 2) == "ED":
             continue
         try:
             name = _at(segment, 3)
@@ -279,7 +279,7 @@ def _flags(message: hl7.Message) -> frozenset[Flag]:
 
 def _text(message: hl7.Message, name: str, charset: str) -> str:
     for segment in _all(message, "OBX"):
-        is_named = _at(segment, 3) == name and _at(segment, 3, 3) == _FLAG_SYSTEM
+        is_named = _at(segment, 3) == name and _at(segment, 3, 3) == FLAG_SYSTEM
         if is_named and _at(segment, 2) == "ED":
             return _content(segment).decode(charset, "replace")
     return ""

@@ -12,10 +12,12 @@ import pybase64
 from record_bridge.formats.hl7v2 import (
     CHARSETS,
     EVENTS,
+    FLAG_SYSTEM,
     HANDOVER_PROFILE,
     ORDERS,
     STATES,
     Action,
+    Flag,
     Hl7Code,
     MessageHeader,
     Parties,
@@ -83,6 +85,7 @@ class HandoverFacts:
         traits: (birth name, first birth name, birth date YYYYMMDD, sex), as in the document.
         type_code, type_label: of the document (LOINC or national).
         parent_unique_id: "" unless it replaces one.
+        hidden: from whom it is hidden at that moment.
     """
 
     parties: Parties
@@ -96,6 +99,7 @@ class HandoverFacts:
     unique_id: str
     parent_unique_id: str
     document: bytes
+    hidden: frozenset[Flag] = frozenset()
 
 
 def encode_handover(facts: HandoverFacts) -> bytes:
@@ -124,6 +128,11 @@ def encode_handover(facts: HandoverFacts) -> bytes:
         f"ORC|{_ORDER_OF[facts.action]}",
         "|".join(txa),
         "|".join(obx),
+        *(
+            f"OBX|{number}|CWE|{flag.value}^{flag.value}^{FLAG_SYSTEM}"
+            "||Y^^expandedYes-NoIndicator||||||F"
+            for number, flag in enumerate(sorted(facts.hidden, key=lambda each: each.value), 2)
+        ),
     ]
     return ("\r".join(lines) + "\r").encode("utf-8")
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from record_bridge import handover_queue
+from record_bridge.formats.hl7v2 import Flag
 from record_bridge.handover_queue import Due, Settled
+from record_bridge.masking import MaskingCommands
 from record_bridge.model import ErrorCode
 from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.record import (
@@ -87,6 +89,19 @@ async def test_a_move_is_taken_back_from_the_one_and_told_of_the_other(record: R
     ]  # fmt: skip
     assert await due(record) == []
     assert len({row[0] for row in record.rows("SELECT control_id FROM handover")}) == 3
+
+
+async def test_the_software_is_told_from_whom_a_document_is_hidden(record: Record) -> None:
+    await record.one(message(1, report(1)))
+    (open_to_all,) = await due(record)
+
+    await MaskingCommands(record.commands).table()["record_mask"](
+        {"document": name(1), "structure": "cabinet", "mask": "masked_ps", **WHY}
+    )
+    (masked,) = await due(record)
+
+    assert open_to_all.hidden == frozenset()
+    assert masked.hidden == {Flag.MASKED}
 
 
 async def test_what_goes_to_quarantine_is_taken_back_and_told_when_it_is_filed(

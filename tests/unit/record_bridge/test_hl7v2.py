@@ -245,6 +245,20 @@ def test_a_handed_over_document_is_what_another_reader_reads(action: Action) -> 
     assert str(theirs.segment("TXA")[17]) == "AU"
 
 
+def test_the_software_is_told_from_whom_a_document_is_hidden() -> None:
+    hidden = frozenset({Flag.MASKED, Flag.INVISIBLE_REPRESENTATIVES})
+
+    ours = parse_document(encode_handover(facts(hidden=hidden)))
+    theirs = hl7.parse(encode_handover(facts(hidden=hidden)).decode())
+
+    assert ours.flags == hidden
+    assert parse_document(encode_handover(facts())).flags == frozenset()
+    assert [str(each[3]) for each in theirs.segments("OBX")[1:]] == [
+        "INVISIBLE_REP_LEGAUX^INVISIBLE_REP_LEGAUX^MetaDMPMSS",
+        "MASQUE_PS^MASQUE_PS^MetaDMPMSS",
+    ]
+
+
 @given(st.text(max_size=60))
 def test_no_text_can_end_a_field_a_segment_or_a_message(text: str) -> None:
     raw = encode_handover(facts(traits=(text, text, "19790328", "F"), control_id="H1"))
