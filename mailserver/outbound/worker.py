@@ -84,6 +84,7 @@ class OutboundWorker:
         self._peers = Peers(directory, settings, clock)
         self._shares = Shares(settings, self._peers.names)
         self._in_hand: set[int] = set()
+        self._unnoted: list[Settled] = []
         self._answered: set[str] = set()
         self._idle_s = 0.0
         self._serving: set[asyncio.Task[None]] = set()
@@ -103,6 +104,7 @@ class OutboundWorker:
                     await self._drain()
                     raise
         except asyncio.CancelledError:
+            await self._note([])
             await self._store.outbox.give_back(self._clock())
             raise
 
@@ -152,6 +154,7 @@ class OutboundWorker:
     async def upkeep(self) -> None:
         """Tell the senders of what waits too long, and send back what waited for too long."""
         at = self._clock()
+        await self._note([])
         expired = await self._store.outbox.expired(at - self._schedule.give_up_after, UPKEEP_ROWS)
         for item in expired:
             with _apart():
@@ -240,6 +243,7 @@ class OutboundWorker:
                 except Exception:
                     # Its end could not even be noted: it is due again when its lease is over.
                     self._in_hand.difference_update(item.id for item in job.items)
+                    self._in_hand.update(each.id for each in self._unnoted)
                     raise
                 if not usable:
                     return True
@@ -349,11 +353,8 @@ class OutboundWorker:
             return
         at = self._clock()
         # Noted before anybody is told: a crash between the two costs a notice, not a second copy.
-        await self._store.outbox.settle(
-            [Settled(item.id, OutboxState.SENT, reply.line, at) for item in items]
-        )
+        await self._note([Settled(item.id, OutboxState.SENT, reply.line, at) for item in items])
         for item in items:
-            self._in_hand.discard(item.id)
             log.info("outbound_sent", item=item.id, reply=reply.code, octets=item.octets)
         if "DSN" in peer.client.offer:
             return
@@ -365,6 +366,19 @@ class OutboundWorker:
                 )
                 with _apart():
                     await self._bounces.tell(item, failure, at, body=body)
+
+    async def _note(self, taken: list[Settled]) -> None:
+        """Note what servers took, with what could not be noted before; it is not sent again."""
+        taken = self._unnoted + taken
+        self._unnoted = []
+        if not taken:
+            return
+        try:
+            await self._store.outbox.settle(taken)
+        except BaseException:
+            self._unnoted = taken + self._unnoted
+            raise
+        self._in_hand.difference_update(each.id for each in taken)
 
     async def _end(
         self, items: Iterable[Outgoing], reply: ServerReply, *, said_by: str = ""

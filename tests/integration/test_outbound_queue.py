@@ -351,6 +351,26 @@ async def test_what_could_not_be_noted_is_due_again_when_its_lease_is_over(
     assert len(peer.taken) == 1
 
 
+async def test_what_a_server_took_is_noted_once_it_can_be_and_not_sent_again(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = CapturePeer()
+    async with at_a(site, peer) as port:
+        sent = await submit(site, to=ONE)
+        sender = worker(site, port)
+        with monkeypatch.context() as broken:
+            broken.setattr(site.store.outbox, "settle", lambda *_, **__: 1 / 0)
+            await sender.send_due()
+        site.shift = timedelta(hours=2)
+        await sender.send_due()
+        assert await states(site, sent) != {"un": "relayed"}
+        await sender.upkeep()
+        await sender.send_due()
+
+    assert len(peer.taken) == 1
+    assert await states(site, sent) == {"un": "relayed"}
+
+
 async def test_an_arrival_here_is_told_to_who_asked(site: MailSite) -> None:
     await submit(site, to=BOB, wishes={BOB: EVERY})
 
