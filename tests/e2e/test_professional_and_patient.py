@@ -144,7 +144,7 @@ def test_only_one_s_own_address_may_be_used(site: DemoSite, alice: Mapping[str, 
     assert refusal_of(site, alice, stolen, to) == (553, b"5.7.1")
     for more in (f"From: <{own}>\r\n", f"From: <{bruno}>\r\n"):
         twice = text(own, to, "<own3@client.test>", more=more)
-        assert refusal_of(site, alice, twice, to) == (554, b"5.6.0")
+        assert refusal_of(site, alice, twice, to) == (553, b"5.7.1")
     for_another = text(own, to, "<own4@client.test>", more=f"Sender: <{bruno}>\r\n")
     assert refusal_of(site, alice, for_another, to) == (553, b"5.7.1")
     assert refusal_of(site, alice, good, "nobody@hopital-demo.mssante.test") == (550, b"5.1.1")
