@@ -25,6 +25,8 @@ from certs.revocation import scope_of
 
 _MAX_CRL_BYTES = 32 * 1024 * 1024
 _Key = tuple[bytes, bytes]
+_Stamp = tuple[int, int]
+"""When a file was changed, and its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,22 @@ class CrlCache:
         self._directory = directory
         self._issuers = _issuers(anchors) if anchors else None
         self._held: dict[_Key, _Held] = {}
-        self._seen: dict[Path, tuple[int, int]] = {}
+        self._seen: dict[Path, _Stamp] = {}
+        self._refused: dict[str, _Stamp] = {}
         self._lock = threading.Lock()
         self.epoch = 0
-        self.refused = 0
+
+    @property
+    def refused(self) -> frozenset[tuple[str, _Stamp]]:
+        """The files that were not taken as they stand now: name, and which version of it."""
+        with self._lock:
+            return frozenset(self._refused.items())
 
     def refresh(self) -> bool:
         """Read the files that changed since the last call.
 
         Returns:
-            Whether a list was added or replaced. ``refused`` counts files that were not taken.
+            Whether a list was added or replaced. ``refused`` names the files that were not taken.
         """
         changed = False
         with self._lock:
@@ -66,16 +74,22 @@ class CrlCache:
                 try:
                     status = path.stat()
                     stamp = (status.st_mtime_ns, status.st_size)
-                    if self._seen.get(path) == stamp or status.st_size > _MAX_CRL_BYTES:
+                    if self._seen.get(path) == stamp:
                         continue
-                    content = path.read_bytes()
-                except OSError:
+                    content = path.read_bytes() if status.st_size <= _MAX_CRL_BYTES else b""
+                except FileNotFoundError:
                     continue  # it vanished or is being replaced: the held one stays
+                except OSError:
+                    content = b""
                 self._seen[path] = stamp
-                if self._take(content):
-                    changed = True
-                else:
-                    self.refused += 1
+                good = self._judged(content)
+                if good is None:
+                    self._refused[path.name] = stamp
+                    continue
+                self._refused.pop(path.name, None)
+                key, held = good
+                changed |= self._held.get(key) != held
+                self._held[key] = held
             if changed:
                 self.epoch += 1
         return changed
@@ -92,26 +106,22 @@ class CrlCache:
         """How many held lists have run out at an instant; for alarms."""
         return sum(each.next_update < at for each in self._held.values())
 
-    def _take(self, content: bytes) -> bool:
+    def _judged(self, content: bytes) -> tuple[_Key, _Held] | None:
+        """Read a list that may be held, or is already; None for any other."""
         try:
-            crl = _parse(content)
-            issuer = crl.issuer.public_bytes()
-            scope = scope_of(crl)
+            crl = parse_crl(content)
+            key = (crl.issuer.public_bytes(), scope_of(crl))
             number = _number(crl)
             next_update = crl.next_update_utc
         except CERTIFICATE:
-            return False
+            return None
         if next_update is None or not self._known(crl):
-            return False
-        key = (issuer, scope)
-        held = self._held.get(key)
+            return None
         fresh = _Held(crl.public_bytes(Encoding.DER), number, crl.last_update_utc, next_update)
+        held = self._held.get(key)
         if held is not None and (held.number, held.this_update) > (number, fresh.this_update):
-            return False
-        if held is not None and held.der == fresh.der:
-            return False
-        self._held[key] = fresh
-        return True
+            return None
+        return key, fresh
 
     def _known(self, crl: x509.CertificateRevocationList) -> bool:
         if self._issuers is None:
@@ -136,7 +146,8 @@ def _certificates(ders: Iterable[bytes]) -> list[x509.Certificate]:
     return [x509.load_der_x509_certificate(der) for der in ders]
 
 
-def _parse(content: bytes) -> x509.CertificateRevocationList:
+def parse_crl(content: bytes) -> x509.CertificateRevocationList:
+    """Read one list, PEM or DER; raises what ``certs.malformed.CERTIFICATE`` names."""
     if content.lstrip().startswith(b"-----BEGIN"):
         return x509.load_pem_x509_crl(content)
     return x509.load_der_x509_crl(content)

@@ -9,8 +9,9 @@ chain to the *operators'* branch and be on no CRL, or the handshake fails.
 
 When the bundle of client CAs holds intermediate authorities, **they alone** are the anchors
 (partial chain): another branch of the same root, such as personal certificates, can then not
-pass for an operator. The roots of the bundle only vouch for those intermediates when the context
-is made.
+pass for an operator. The roots of the bundle only vouch for those intermediates, when the context
+is made; from then on an anchor that runs out, or that a newer list of its root names, takes
+everybody it vouches for along.
 
 Source: RFC 8446 §4.3.2, RFC 5246 §7.4.4, RFC 5280 §6.3, RFC 3207 §4.1, RFC 9325 §4.2, MSS-OP §3.1.
 """
@@ -30,6 +31,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certs.crl_cache import CrlCache
 from certs.errors import KeyStoreError
 from certs.names import dn_string
 from certs.revocation import scope_of, vouches_for_leaves
@@ -65,8 +67,9 @@ class PeerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the lists are asked about a certificate; ``issuer`` is the DER of its name."""
+    """What the lists are asked about a certificate; names are in DER."""
 
+    subject: bytes
     issuer: bytes
     serial: int
     not_before: datetime
@@ -74,7 +77,7 @@ class _Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownList:
+class _KnownList:
     """What one revocation list says.
 
     Attributes:
@@ -96,24 +99,35 @@ class _Context(ssl.SSLContext):
     """A context that remembers the lists it was given, to ask them again after the handshake."""
 
     checks_crls: bool
-    lists: dict[bytes, dict[bytes, KnownList]]
+    lists: dict[bytes, dict[bytes, _KnownList]]
     """By the issuer's name, then by scope: one list of each."""
+    anchors: tuple[_Facts, ...]
+    """The issuing authorities it believes by themselves, which OpenSSL asks no list about."""
     end_point: bytes | None
     """Of a listener: the digest of its own certificate."""
 
     def standing(self, facts: _Facts, at: datetime) -> Standing:
         """Judge a certificate that was verified once."""
-        if not facts.not_before <= at <= facts.not_after:
+        issuers = [each for each in self.anchors if each.subject == facts.issuer]
+        if self.is_over(facts, at) or (issuers and all(self.is_over(a, at) for a in issuers)):
             return Standing.OVER
         if not self.checks_crls:
             return Standing.GOOD
         held = self.lists.get(facts.issuer, {}).values()
+        current = any(each.vouches and at <= each.end for each in held)
+        return Standing.GOOD if current else Standing.UNKNOWN
+
+    def is_over(self, facts: _Facts, at: datetime) -> bool:
+        """Say whether a certificate is past its time or, where lists are asked, named by one."""
+        if not facts.not_before <= at <= facts.not_after:
+            return True
+        held = self.lists.get(facts.issuer, {}).values()
         whole = [each for each in held if each.vouches]
-        for each in held:  # what a list that ran out names stays revoked
-            told_since = each.delta and any(each.made <= base.made for base in whole)
-            if facts.serial in each.serials and not told_since:
-                return Standing.OVER
-        return Standing.GOOD if any(at <= each.end for each in whole) else Standing.UNKNOWN
+        return any(  # what a list that ran out names stays revoked
+            facts.serial in each.serials
+            and not (each.delta and any(each.made <= base.made for base in whole))
+            for each in held
+        )
 
 
 class _PinnedContext(_Context):
@@ -143,8 +157,9 @@ def server_context(
         cert: PEM, leaf first, then its intermediates.
         key: PEM private key.
         client_ca: PEM bundle of who may vouch for operators; none asks for no certificate.
-        crls: directory of ``*.crl`` or one file, PEM or DER. With it, a client certificate
-            without a current CRL of its issuer is refused: unknown is not good.
+        crls: directory of ``*.crl``, PEM or DER. With it, a client certificate without a
+            current CRL of its issuer is refused: unknown is not good. A list that cannot be
+            used counts as one that is not there.
 
     Raises:
         KeyStoreError: a file is missing or unusable, or an anchor is itself revoked.
@@ -217,7 +232,7 @@ def client_context(
     if crls is not None:
         context.checks_crls = True
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
-        add_crls(context, load_crls(crls))
+        add_crls(context, _good_lists(crls))
     return context
 
 
@@ -233,6 +248,7 @@ def _made(kind: type[_C], protocol: ssl._SSLMethod) -> _C:
     context = kind(protocol)
     context.checks_crls = False
     context.lists = {}
+    context.anchors = ()
     context.end_point = None
     return context
 
@@ -242,9 +258,10 @@ def _trust_branch(context: _Context, bundle: Path, crls: Path | None) -> None:
     certificates = _load_bundle(bundle)
     anchors = [each for each in certificates if each.issuer != each.subject]
     roots = [each for each in certificates if each.issuer == each.subject]
-    lists = load_crls(crls) if crls is not None else ()
+    lists = () if crls is None else _good_lists(crls)
     if anchors:
         _check_anchors(anchors, roots, lists)
+        context.anchors = tuple(_facts(each.public_bytes(Encoding.DER)) for each in anchors)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _trust(context, anchors or roots)
     if crls is not None:
@@ -309,17 +326,27 @@ def _peer_certificate(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> bytes
     return ssl_object.getpeercert(binary_form=True) or None
 
 
-def load_crls(source: Path) -> tuple[x509.CertificateRevocationList, ...]:
-    """Read a file, or every ``*.crl`` of a directory, PEM or DER.
+def _good_lists(directory: Path) -> tuple[x509.CertificateRevocationList, ...]:
+    """Read the good lists of a directory: a bad one is as good as none, and costs no other.
 
     Raises:
-        KeyStoreError: one cannot be read.
+        KeyStoreError: there is no such directory.
     """
-    try:
-        files = sorted(source.glob("*.crl")) if source.is_dir() else [source]
-        return tuple(_parse_crl(each.read_bytes()) for each in files)
-    except (OSError, ValueError) as error:
-        raise KeyStoreError from error
+    if not directory.is_dir():
+        raise KeyStoreError
+    cache = CrlCache(directory)
+    cache.refresh()
+    return tuple(map(x509.load_der_x509_crl, cache.current(datetime.now(UTC))))
+
+
+def anchors_over(context: ssl.SSLContext, at: datetime) -> int:
+    """Count the issuing authorities that a context believed when it was made and no longer does.
+
+    For an alarm: whoever one of them vouches for is refused, and nobody else would say why.
+    """
+    if not isinstance(context, _Context):
+        return 0
+    return sum(context.is_over(each, at) for each in context.anchors)
 
 
 def add_crls(context: ssl.SSLContext, lists: Iterable[x509.CertificateRevocationList]) -> None:
@@ -351,7 +378,7 @@ def _remember(context: _Context, crl: x509.CertificateRevocationList) -> None:
     if known is not None and crl.last_update_utc < known.made:
         return
     delta = _has(crl.extensions, x509.DeltaCRLIndicator)
-    held[scope] = KnownList(
+    held[scope] = _KnownList(
         crl.last_update_utc,
         end,
         frozenset(each.serial_number for each in crl if not (delta and _is_taken_off(each))),
@@ -422,16 +449,11 @@ def _check_anchors(
                 raise KeyStoreError
 
 
-def _parse_crl(content: bytes) -> x509.CertificateRevocationList:
-    if content.lstrip().startswith(b"-----BEGIN"):
-        return x509.load_pem_x509_crl(content)
-    return x509.load_der_x509_crl(content)
-
-
 @lru_cache(maxsize=256)
 def _facts(der: bytes) -> _Facts:
     certificate = x509.load_der_x509_certificate(der)
     return _Facts(
+        certificate.subject.public_bytes(),
         certificate.issuer.public_bytes(),
         certificate.serial_number,
         certificate.not_valid_before_utc,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from certs.errors import KeyStoreError
-from certs.tls import load_crls
+from certs.crl_cache import CrlCache, parse_crl
+from certs.malformed import CERTIFICATE
 from directory.database import check_schema
 from directory.errors import DirectoryError
 from directory.lookup import Directory
@@ -123,11 +123,13 @@ def _certificates(site: Site, at: datetime) -> Iterator[Finding]:
 def _lists(site: Site, at: datetime) -> Iterator[Finding]:
     for path in sorted(site.pki.glob("*.crl")):
         try:
-            crl = x509.load_pem_x509_crl(path.read_bytes())
-        except (OSError, ValueError):
-            yield Finding(f"revocations {path.name}", State.PROBLEM, f"{path} cannot be read")
+            until = parse_crl(path.read_bytes()).next_update_utc
+        except (OSError, *CERTIFICATE):
+            text = (
+                f"{path} cannot be read: whom it is about is refused once the last good one ends"
+            )
+            yield Finding(f"revocations {path.name}", State.PROBLEM, text)
             continue
-        until = crl.next_update_utc
         if until is not None:
             yield _expiry(f"revocations {path.name}", until, at)
 
@@ -150,17 +152,17 @@ async def check_trust(site: Site, *, at: datetime) -> list[Finding]:
     """
     settings = site.settings()
     findings = await _trust_list(site, settings, at)
-    findings.append(await asyncio.to_thread(_operators_branch, site, settings))
+    findings.append(await asyncio.to_thread(_operators_branch, site, settings, at))
     return findings
 
 
-def _operators_branch(site: Site, settings: Settings) -> Finding:
+def _operators_branch(site: Site, settings: Settings, at: datetime) -> Finding:
     check = "operators' authority"
     try:
         refuse_practice(site, settings)
     except SiteError as refusal:
         return Finding(check, State.PROBLEM, str(refusal))
-    return Finding(check, State.OK, f"as pinned in {site.peers_ca}")
+    return _authority(site, check, site.peers_ca, at)
 
 
 async def _trust_list(site: Site, settings: Settings, at: datetime) -> list[Finding]:
@@ -253,12 +255,18 @@ def _client_authority(site: Site, at: datetime) -> Finding:
     check, bundle = "mail clients' authority", client_authority(site)
     if bundle is None:
         return Finding(check, State.OK, "none: no client logs in by certificate")
+    return _authority(site, check, bundle, at)
+
+
+def _authority(site: Site, check: str, bundle: Path, at: datetime) -> Finding:
+    """Say how long who may vouch for others serves, and whether a revocation list is there."""
     try:
         found = x509.load_pem_x509_certificates(bundle.read_bytes())
-        lists = load_crls(site.pki)
-    except (OSError, ValueError, KeyStoreError):
-        return Finding(check, State.PROBLEM, f"{bundle} or a list beside it cannot be read")
-    known = {each.issuer for each in lists}
+    except (OSError, ValueError):
+        return Finding(check, State.PROBLEM, f"{bundle} cannot be read")
+    lists = CrlCache(site.pki)
+    lists.refresh()
+    known = {x509.load_der_x509_crl(der).issuer for der in lists.current(at)}
     issuing = [each for each in found if each.issuer != each.subject] or found
     if any(each.subject not in known for each in issuing):
         text = f"no revocation list of it in {site.pki}: every certificate is refused"

@@ -16,8 +16,8 @@ OWN_LOGGERS = ("certs", "directory", "record_bridge", "mailserver")
 
 FIELDS = frozenset(
     {
-        "attempts", "code", "count", "duration_ms", "error_type", "item", "listener",
-        "mailbox_id", "octets", "operator", "phase", "port", "process", "receipt_id",
+        "attempts", "code", "count", "duration_ms", "error_type", "item", "list",
+        "listener", "mailbox_id", "octets", "operator", "phase", "port", "process", "receipt_id",
         "reply", "structure_id", "verdict", "where",
     }
 )  # fmt: skip

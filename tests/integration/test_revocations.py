@@ -3,6 +3,7 @@
 Source: RFC 5280 §5.2.3, RFC 5280 §6.3.
 """
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,4 +103,44 @@ async def test_a_worse_list_leaves_the_last_good_one_and_is_told_once(pki, folde
         assert not await opened.revocations.renew()
 
     assert opened.revoked() == {77}
-    assert [line["event"] for line in lines] == ["revocation_list_refused"]
+    assert [(line["event"], line["list"]) for line in lines] == [
+        ("revocation_list_refused", "operators-ca.crl")
+    ]
+
+
+async def test_a_list_broken_at_start_is_told_and_the_others_serve(pki, folder):
+    (folder / "root.crl").write_bytes(b"junk")
+    opened = Opened(folder)
+
+    with capture_logs() as lines:
+        await opened.revocations.renew()
+
+    assert [(line["event"], line["list"]) for line in lines] == [
+        ("revocation_list_refused", "root.crl")
+    ]
+    assert opened.revoked() == frozenset()
+
+
+async def test_the_same_list_put_again_is_no_worse_one(pki, folder):
+    opened = Opened(folder)
+    await opened.revocations.renew()
+    opened.path.write_bytes(opened.path.read_bytes())
+    os.utime(opened.path, (0, 0))
+
+    with capture_logs() as lines:
+        assert not await opened.revocations.renew()
+
+    assert lines == []
+
+
+async def test_an_authority_that_ran_out_is_told_once(folder):
+    opened = Opened(folder)
+    await opened.revocations.renew()
+    authority = x509.load_pem_x509_certificate((folder / "peers.pem").read_bytes())
+    opened.at = authority.not_valid_after_utc + timedelta(seconds=1)
+
+    with capture_logs() as lines:
+        await opened.revocations.renew()
+        await opened.revocations.renew()
+
+    assert [line["event"] for line in lines] == ["issuing_authority_over"]

@@ -57,6 +57,10 @@ def site(tmp_path):
     return Site(tmp_path)
 
 
+def lists_of(directory: Path) -> list[x509.CertificateRevocationList]:
+    return [x509.load_pem_x509_crl(each.read_bytes()) for each in sorted(directory.glob("*.crl"))]
+
+
 Visit = Callable[[ssl.SSLContext, ssl.SSLContext], Awaitable[str]]
 
 
@@ -180,7 +184,7 @@ async def test_newer_lists_reach_a_context_in_use(site):
         site.pki.issue_crl(Branch.OPERATORS, site.now, [issued.serial])
     )
 
-    tls.add_crls(context, tls.load_crls(site.dir))
+    tls.add_crls(context, lists_of(site.dir))
 
     with pytest.raises(REFUSED):
         await visit(context, client)
@@ -209,10 +213,58 @@ def test_a_revoked_operators_authority_makes_no_context(site):
         site.context()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"junk", id="junk"),
+        pytest.param(b"-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----\n", id="no list"),
+    ],
+)
+async def test_a_broken_list_costs_no_other(site, content):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    (site.dir / "broken.crl").write_bytes(content)
+
+    assert await visit(site.context(), site.client(issued)) != "nobody"
+
+
+async def test_a_broken_list_of_the_issuer_is_as_good_as_none(site):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    (site.dir / "operators-ca.crl").write_bytes(b"junk")
+
+    with pytest.raises(REFUSED):
+        await visit(site.context(), site.client(issued))
+
+
+async def test_an_authority_that_is_revoked_later_takes_its_operators_along(site):
+    issued = site.pki.issue_server(site.now, ["a.test"], FIELDS)
+    server, client = site.context(), site.client(issued)
+    assert await visit(server, client) != "nobody"
+    assert tls.anchors_over(server, site.now) == 0
+    serial = site.pki.authorities[Branch.OPERATORS].certificate.serial_number
+    newer = site.pki.issue_crl(Branch.ROOT, site.now + timedelta(minutes=1), [serial])
+    tls.add_crls(server, [x509.load_pem_x509_crl(newer)])
+
+    assert await visit(server, client) == "nobody"
+    assert tls.anchors_over(server, site.now) == 1
+
+
+def test_an_authority_that_runs_out_is_told(site):
+    server = site.context()
+    end = site.pki.authorities[Branch.OPERATORS].certificate.not_valid_after_utc
+
+    assert tls.anchors_over(server, end) == 0
+    assert tls.anchors_over(server, end + timedelta(seconds=1)) == 1
+
+
 def test_missing_and_broken_files_make_no_context(site):
-    (site.dir / "broken.crl").write_bytes(b"junk")
     with pytest.raises(KeyStoreError):
-        site.context()
+        tls.server_context(
+            site.dir / "server.pem",
+            site.dir / "server.key",
+            client_ca=site.dir / "clients.pem",
+            crls=site.dir / "absent",
+        )
     with pytest.raises(KeyStoreError):
         tls.server_context(site.dir / "absent.pem", site.dir / "server.key")
     with pytest.raises(KeyStoreError):
@@ -245,13 +297,13 @@ async def test_a_client_in_use_goes_on_with_newer_lists_and_refuses_the_newly_re
         (site.dir / f"{branch.value}.crl").write_bytes(
             site.pki.issue_crl(branch, site.now - timedelta(hours=1))
         )
-    tls.add_crls(client, tls.load_crls(site.dir))
+    tls.add_crls(client, lists_of(site.dir))
     assert await visit(server, client) == "nobody"
 
     (site.dir / "operators-ca.crl").write_bytes(
         site.pki.issue_crl(Branch.OPERATORS, site.now, [site.server.serial])
     )
-    tls.add_crls(client, tls.load_crls(site.dir))
+    tls.add_crls(client, lists_of(site.dir))
     with pytest.raises(ssl.SSLCertVerificationError):
         await visit(server, client)
 
@@ -361,7 +413,7 @@ def test_a_revoked_peer_cannot_resume_a_session(site, revoked):
         (site.dir / "operators-ca.crl").write_bytes(
             site.pki.issue_crl(Branch.OPERATORS, site.now + timedelta(seconds=1), serials)
         )
-        tls.add_crls(server, tls.load_crls(site.dir))
+        tls.add_crls(server, lists_of(site.dir))
 
     assert twice(server, client, between) == [(False, True), (True, not revoked)]
 

@@ -290,3 +290,23 @@ def test_production_takes_no_unsigned_list_from_a_disk(site, tmp_path):
 
         assert result.exit_code == 1
         assert "published" in result.stderr
+
+
+def checked(site: Path) -> dict[str, str]:
+    result = CliRunner().invoke(app, ["check", str(site), "--json"])
+    return {row["check"]: row["state"] for row in document(result.stdout)}
+
+
+def test_check_names_a_list_that_cannot_be_read_and_an_authority_without_one(site):
+    assert checked(site)["operators' authority"] == "ok"
+    crl = site / "pki" / "operators-ca.crl"
+    der = x509.load_pem_x509_crl(crl.read_bytes()).public_bytes(serialization.Encoding.DER)
+    (site / "pki" / "fetched.crl").write_bytes(der)
+    crl.write_bytes(b"junk")
+
+    found = checked(site)
+    assert found["revocations operators-ca.crl"] == "PROBLEM"
+    assert found["revocations fetched.crl"] == "ok"
+    assert found["operators' authority"] == "ok"
+    (site / "pki" / "fetched.crl").unlink()
+    assert checked(site)["operators' authority"] == "PROBLEM"
