@@ -18,6 +18,7 @@ from typing import Any, Final
 from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.trail import append
+from record_bridge import storing
 from record_bridge.admission import reads_packs
 from record_bridge.calendar_objects import (
     CalendarObject,
@@ -196,7 +197,8 @@ class CalendarCommands:
 
         Raises:
             RecordStateError: it is not one appointment that can be kept, its tag is not the
-                expected one, another object has its UID, or there are too many.
+                expected one, another object has its UID, there are too many, or the record is
+                closed.
 
         Source: RFC 4791 §5.3.2.
         """
@@ -221,7 +223,8 @@ class CalendarCommands:
         """Note an appointment of the patient.
 
         Raises:
-            RecordStateError: it has no title, no day, or an end before its start.
+            RecordStateError: it has no title, no day, or an end before its start, or the record is
+                closed.
         """
         at = self._clock()
         title = " ".join(str(arguments["title"]).split())[:MAX_TEXT]
@@ -322,8 +325,8 @@ class CalendarCommands:
                 cancelled.
 
         Raises:
-            RecordStateError: it is no invitation to one appointment, or a later version of it was
-                answered already.
+            RecordStateError: it is no invitation to one appointment, a later version of it was
+                answered already, or it is accepted into a closed record.
 
         Source: RFC 5546 §2.1.5, RFC 5546 §3.2.
         """
@@ -395,6 +398,7 @@ def _structure_of(connection: sqlite3.Connection, patient_id: int) -> str:
 
 def _put(connection: sqlite3.Connection, put: _Put) -> bool:
     structure_id = _structure_of(connection, put.patient_id)
+    storing.takes_more(connection, put.patient_id)
     _expect(connection, put)
     known = connection.execute(
         "SELECT name FROM own_entry WHERE patient_id = ? AND uid = ?",
@@ -525,6 +529,8 @@ def _stop_key(connection: sqlite3.Connection, value: tuple[int, int, str, dateti
 
 def _answer(connection: sqlite3.Connection, answer: _Answer) -> None:
     structure_id = _structure_of(connection, answer.patient_id)
+    if answer.answer == "accepted":
+        storing.takes_more(connection, answer.patient_id)
     invited = answer.invited
     row = connection.execute(
         "SELECT sequence FROM invitation WHERE patient_id = ? AND organizer = ? AND uid = ?",

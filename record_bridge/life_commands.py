@@ -250,7 +250,7 @@ def _note(connection: sqlite3.Connection, change: Change, structure_id: str) -> 
 
 def _bounded(connection: sqlite3.Connection, change: Change, what: tuple[str, str, int]) -> None:
     table, ended, limit = what
-    _takes_more(connection, change)
+    storing.takes_more(connection, change.patient_id)
     count = connection.execute(
         f"SELECT count(*) FROM {table}"  # noqa: S608 - constants
         f" WHERE patient_id = ? AND {ended} IS NULL",
@@ -258,11 +258,6 @@ def _bounded(connection: sqlite3.Connection, change: Change, what: tuple[str, st
     ).fetchone()[0]
     if count >= limit:
         raise RecordStateError("too_many")
-
-
-def _takes_more(connection: sqlite3.Connection, change: Change) -> None:
-    if storing.is_closed(connection, change.patient_id):
-        raise RecordStateError("record_closed")
 
 
 def add_deposit(connection: sqlite3.Connection, change: Change) -> int:
@@ -304,7 +299,7 @@ def _add_item(connection: sqlite3.Connection, change: Change) -> int:
 
 def _write_directive(connection: sqlite3.Connection, change: Change) -> tuple[int, int]:
     known = _patient(connection, change.patient_id)
-    _takes_more(connection, change)
+    storing.takes_more(connection, change.patient_id)
     values = change.values or {}
     version = connection.execute(
         "SELECT coalesce(max(version), 0) + 1 FROM directive WHERE patient_id = ? AND kind = ?",

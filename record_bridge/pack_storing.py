@@ -170,8 +170,7 @@ def acknowledge(connection: sqlite3.Connection, step: PackStep) -> None:
 
 def _takes_packs(connection: sqlite3.Connection, patient_id: int) -> None:
     """Hold a pack against what its patient said: an opposition to deposits covers packs too."""
-    if storing.is_closed(connection, patient_id):
-        raise RecordStateError("record_closed")
+    storing.takes_more(connection, patient_id)
     if storing.is_opposed(connection, patient_id):
         raise RecordStateError("opposed")
 

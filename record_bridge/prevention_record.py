@@ -17,6 +17,7 @@ from typing import Any, Final
 from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.trail import append
+from record_bridge import storing
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.model import ActKind, Viewer
@@ -95,7 +96,8 @@ class PreventionCommands:
         """Note that a line is "déjà fait"; saying it again corrects the day.
 
         Raises:
-            RecordStateError: no such patient or line, or a day before birth or to come.
+            RecordStateError: no such patient or line, a day before birth or to come, or a closed
+                record.
         """
         await self._record.write(_declare, self._declaration(arguments))
         return {"declared": True}
@@ -134,6 +136,7 @@ def _declare(connection: sqlite3.Connection, said: _Declaration) -> None:
     ).fetchone()
     if row is None:
         raise RecordStateError("no_such_entry")
+    storing.takes_more(connection, said.patient_id)
     if said.day < date.fromisoformat(row[1]):
         raise RecordStateError("no_such_day")
     connection.execute(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from record_bridge.errors import RecordStateError
 from record_bridge.formats.cda_header import PS_ROOT, CdaPerson
 from record_bridge.lab_results import measured_at
 from record_bridge.model import (
@@ -536,3 +537,13 @@ def is_closed(connection: sqlite3.Connection, patient_id: int) -> bool:
         "SELECT 1 FROM patient WHERE id = ? AND closed_at IS NOT NULL", (patient_id,)
     ).fetchone()
     return row is not None
+
+
+def takes_more(connection: sqlite3.Connection, patient_id: int) -> None:
+    """Hold what a person adds to a record against its being closed.
+
+    Raises:
+        RecordStateError: it is (``record_closed``).
+    """
+    if is_closed(connection, patient_id):
+        raise RecordStateError("record_closed")

@@ -15,6 +15,8 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.webmail.agenda_entries import AgendaOf, is_upcoming, whole_agenda
 from mailserver.webmail.commanding import run
+from mailserver.webmail.life_pages import tried
+from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.pages import refusal_of, render, typed_in
 from mailserver.webmail.record_pages import (
     OwnRecord,
@@ -63,7 +65,7 @@ async def agenda_page(request: Request, visitor: Visitor) -> Response:
         "noted": request.query_params.get("note") == "1",
         "removed": request.query_params.get("supprime") == "1",
         "not_noted": refusal_of(request) == "rendez-vous",
-        "no_day": request.query_params.get("date") == "1",
+        "refusal": REFUSALS.get(refusal_of(request), ""),
         "today": today(services.clock()),
         "typed": typed_in(request),
     }
@@ -128,19 +130,9 @@ async def _done(request: Request, visitor: Visitor) -> Response:
 
 async def _declare(request: Request, visitor: Visitor) -> Response:
     """Note a line of the calendar as done, on the day given or today."""
-    services = services_of(request)
-    arguments = await _line(request, visitor)
-    given = await field_of(request, "day", 10)
-    now = today(services.clock())
-    try:
-        day = date.fromisoformat(given) if given else now
-    except ValueError:
-        return RedirectResponse("/agenda?date=1", status_code=303)
-    record = await wanted_record(request, visitor)
-    if not date.fromisoformat(record.patient.birth_date) <= day <= now:
-        return RedirectResponse("/agenda?date=1", status_code=303)
-    await run(services, "prevention_declare", arguments | {"day": day.isoformat()})
-    return RedirectResponse("/agenda?fait=1", status_code=303)
+    line = await _line(request, visitor)
+    said = line | {"day": await field_of(request, "day", 10)}
+    return await tried(request, visitor, "/agenda", ("prevention_declare", said))
 
 
 async def _take_back(request: Request, visitor: Visitor) -> Response:

@@ -48,6 +48,7 @@ _REFUSALS: Final = {
     "etag_differs": (412, ""),
     "no_such_entry": (404, ""),
     "uid_taken": (409, f"{CAL}no-uid-conflict"),
+    "record_closed": (403, f"{DAV}need-privileges"),
     "too_many": (507, f"{DAV}quota-not-exceeded"),
     "calendar_too_large": (403, f"{CAL}max-resource-size"),
     "calendar_repeats": (403, f"{CAL}max-instances"),

@@ -9,7 +9,7 @@ Source: RFC 5545 §3.4, RULES §8, RULES §12, RULES §14.
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailserver.webmail.agenda_pages import agenda_page
 from mailserver.webmail.commanding import run
+from mailserver.webmail.life_pages import tried
 from mailserver.webmail.pages import again, render
 from mailserver.webmail.record_pages import OwnRecord, wanted_record
 from mailserver.webmail.services import WebmailServices
@@ -133,7 +134,6 @@ async def still_opens(services: WebmailServices, key: CalendarKey) -> bool:
 
 async def _add(request: Request, visitor: Visitor) -> Response:
     """Note an appointment of one's own."""
-    record = await wanted_record(request, visitor)
     typed = {name: await field_of(request, name, MAX_FIELD) for name in APPOINTMENT_FIELDS}
     title = typed["title"].strip()
     refused = RedirectResponse("/agenda?refus=rendez-vous", status_code=303)
@@ -145,19 +145,13 @@ async def _add(request: Request, visitor: Visitor) -> Response:
     now = services_of(request).clock().date()
     if not title or abs((day - now).days) > 3660:
         return await again(request, visitor, refused, typed, agenda_page)
-    arguments: dict[str, Any] = {
-        "patient_id": record.patient.id,
-        "title": title,
-        "place": typed["place"],
-        "day": day.isoformat(),
-        "actor": record.actor,
-    }
+    noted = {"title": title, "place": typed["place"], "day": day.isoformat()}
     if clock is not None:
         start_at = paris_instant(datetime.combine(day, clock.replace(tzinfo=None)))
-        arguments["start_at"] = start_at.isoformat()
-        arguments["end_at"] = (start_at + APPOINTMENT).isoformat()
-    await run(services_of(request), "own_entry_add", arguments)
-    return RedirectResponse("/agenda?note=1", status_code=303)
+        noted["start_at"] = start_at.isoformat()
+        noted["end_at"] = (start_at + APPOINTMENT).isoformat()
+    answer = await tried(request, visitor, "/agenda", ("own_entry_add", noted), done="note")
+    return await again(request, visitor, answer, typed, agenda_page)
 
 
 async def _delete(request: Request, visitor: Visitor) -> Response:

@@ -26,7 +26,8 @@ from mailserver.delivery.submission import SubmissionMessage, Submitted, Via
 from mailserver.message.compose import Draft, compose
 from mailserver.message.headers import message_ids, value_of
 from mailserver.store.model import Mailbox
-from mailserver.webmail.commanding import run
+from mailserver.webmail.commanding import ask
+from mailserver.webmail.life_text import REFUSALS
 from mailserver.webmail.reading import OpenedMessage
 from mailserver.webmail.sanitise import plain
 from mailserver.webmail.services import WebmailServices
@@ -126,7 +127,10 @@ class Answered:
 
 
 async def answer(request: Request, visitor: Visitor, where: Answered) -> Response:
-    """Note the patient's answer in the agenda, then tell the organizer."""
+    """Note the patient's answer in the agenda, then tell the organizer.
+
+    What a closed record refuses is not told: the page says so, and the patient may decline.
+    """
     services = services_of(request)
     found = await invitation_of(services, where.mailbox, where.message)
     given = await field_of(request, "answer", 10)
@@ -144,7 +148,11 @@ async def answer(request: Request, visitor: Visitor, where: Answered) -> Respons
         "answer": given,
         "actor": visitor.actor,
     }
-    await run(services, "invitation_answer", arguments)
+    _, refused = await ask(services, "invitation_answer", arguments)
+    if refused in REFUSALS:
+        return RedirectResponse(f"{where.path}?invitation={refused}", status_code=303)
+    if refused:
+        raise HTTPException(404)
     told = "non"
     may = services.fairness.account_message(where.mailbox.id)
     if given in _PARTSTAT and found.reachable and may:

@@ -59,7 +59,11 @@ async def opened(request: Request, visitor: Visitor) -> OwnRecord:
 
 
 async def tried(
-    request: Request, visitor: Visitor, page: str, command: tuple[str, Mapping[str, Any]]
+    request: Request,
+    visitor: Visitor,
+    page: str,
+    command: tuple[str, Mapping[str, Any]],
+    done: str = "fait",
 ) -> Response:
     """Have the record changed, and go back to the page, with what was refused if it was.
 
@@ -68,6 +72,7 @@ async def tried(
         visitor: who changes it.
         page: where to go back to.
         command: of the record, and its arguments but for the patient and the actor.
+        done: what the page's address says when it was changed.
 
     Raises:
         HTTPException: 404 for what is not theirs, 503 when the record's writer does not answer.
@@ -80,7 +85,7 @@ async def tried(
         raise HTTPException(404)
     if refused:
         return RedirectResponse(f"{page}?refus={refused}", status_code=303)
-    return RedirectResponse(f"{page}?fait=1", status_code=303)
+    return RedirectResponse(f"{page}?{done}=1", status_code=303)
 
 
 # --- profile ---------------------------------------------------------------------------------

@@ -151,6 +151,7 @@ async def _shown(
         "offer_told": offering.TOLD if request.query_params.get("range") == "oui" else "",
         "invitation": await invitations.invitation_of(services, place.mailbox, message),
         "told": request.query_params.get("invitation", "") if request.method == "GET" else "",
+        "not_answered": REFUSALS.get(request.query_params.get("invitation", ""), ""),
         "kept": request.query_params.get("garde", "") if request.method == "GET" else "",
         "keep_refusal": REFUSALS.get(request.query_params.get("garde", ""), ""),
         "to": _recipients(plain(detail.index.to, 1000), place.mailbox),

@@ -498,6 +498,28 @@ async def test_an_appointment_noted_in_the_page_is_in_the_calendar_and_can_be_ta
         assert answer.status_code == 404
 
 
+async def test_a_closed_record_s_calendar_takes_nothing_and_lets_go(site, dav):
+    await dav.put("a.ics")
+    await site.tell("record_close", reason="x")
+    answer = await dav.put("b.ics", uid="b")
+    assert (answer.status_code, "need-privileges" in answer.text) == (403, True)
+    assert (await dav("GET", dav.path("personnel", "b.ics"))).status_code == 404
+    assert (await dav("DELETE", dav.path("personnel", "a.ics"))).status_code == 204
+
+
+async def test_the_agenda_s_page_says_that_the_record_is_closed(site):
+    await site.tell("record_close", reason="x")
+    said = "Votre dossier est fermé\u00a0: rien ne s&#39;y ajoute."
+    async with site.signed_in() as client:
+        token = token_of((await client.get("/agenda")).text)
+        values = {"csrf": token, "title": "Dentiste", "day": "2026-12-10"}
+        answer = await client.post("/agenda/rendez-vous", data=values)
+        assert (answer.status_code, said in answer.text) == (422, True)
+        answer = await client.post("/agenda/prevention/rappel-45/1", data={"csrf": token})
+        assert said in (await client.get(answer.headers["location"])).text
+    assert await site.queries.life.own_entries(site.patients["patient"]) == []
+
+
 @pytest.mark.parametrize(
     "fields", [{"title": " "}, {"day": "demain"}, {"time": "25:00"}, {"day": "2099-01-01"}]
 )

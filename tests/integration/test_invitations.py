@@ -102,6 +102,19 @@ async def test_an_answer_is_noted_and_told_to_the_organizer_alone(site, answer, 
     assert PATIENT.partition("@")[0] not in reply["Message-ID"]
 
 
+async def test_a_closed_record_takes_no_appointment_and_says_so(site):
+    path = await deliver(site, invite())
+    await site.tell("record_close", reason="x")
+    async with site.signed_in() as client:
+        answered = await say(client, path, "accepted")
+        page = (await client.get(answered.headers["location"])).text
+        assert "Votre dossier est fermé\u00a0: rien ne s&#39;y ajoute." in page
+        assert await replies(site) == []
+        answered = await say(client, path, "declined")
+        assert answered.headers["location"] == path + "?invitation=oui"
+    assert await site.queries.life.own_entries(site.patients["patient"]) == []
+
+
 async def test_a_new_version_moves_the_appointment_and_an_old_one_does_nothing(site):
     old = await deliver(site, invite())
     new = await deliver(site, invite(sequence=1, event=EVENT.replace("20261210", "20261211")))

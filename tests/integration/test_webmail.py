@@ -632,8 +632,9 @@ async def test_a_day_before_birth_or_to_come_is_refused_with_a_sentence(site, da
         if day == "1979-03-28x":  # cut at ten characters: the day of birth itself
             assert answer.headers["location"] == "/agenda?fait=1"
         else:
-            assert answer.headers["location"] == "/agenda?date=1"
-            assert "choisissez un jour" in (await client.get("/agenda?date=1")).text
+            back = "/agenda?refus=no_such_day"
+            assert answer.headers["location"] == back
+            assert "choisissez un jour" in (await client.get(back)).text
 
 
 async def test_a_line_that_the_calendar_does_not_have_is_not_noted(site):

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from record_bridge.calendar_record import CalendarCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.life_commands import LifeCommands
 from record_bridge.model import ErrorCode
+from record_bridge.prevention_record import PreventionCommands
 from record_bridge.repository import micros
 from record_bridge.retention_commands import RetentionCommands
 from record_bridge.retention_queries import RetentionQueries
@@ -23,6 +25,7 @@ from record_bridge.withdrawal_commands import WithdrawalCommands
 from tests.support.cda import OID_TEST
 from tests.support.record import (
     CABINET,
+    DOCTOR,
     PATIENT,
     Record,
     message,
@@ -109,6 +112,70 @@ async def test_its_patient_adds_nothing_to_it_and_takes_back_what_they_said(
     with pytest.raises(RecordStateError, match="record_closed"):
         await life[command](mine | arguments)
     assert await life["profile_remove"](mine | {"id": item["id"]}) == {"removed": True}
+
+
+ICS = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Test//FR\r\n{method}BEGIN:VEVENT\r\nUID:{uid}\r\n"
+    "DTSTAMP:20261101T000000Z\r\nDTSTART:20261210T090000Z\r\nSUMMARY:Suivi\r\n{more}"
+    "END:VEVENT\r\nEND:VCALENDAR\r\n"
+)
+INVITED = ICS.format(
+    method="METHOD:REQUEST\r\n", uid="rdv-1", more=f"ORGANIZER:mailto:{DOCTOR}\r\n"
+)
+LINE = {"rule_id": "rappel-45", "ordinal": 1}
+
+
+def agenda_of(record: Record) -> dict[str, Any]:
+    """What a patient says in their agenda, by command."""
+    return (
+        CalendarCommands(record.database, lambda: record.now).table()
+        | PreventionCommands(record.database, lambda: record.now).table()
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("own_entry_add", {"title": "Kiné", "day": "2026-12-10"}),
+        ("own_entry_put", {"name": "b.ics", "ics": ICS.format(method="", uid="b", more="")}),
+        ("own_entry_put", {"name": "a.ics", "ics": ICS.format(method="", uid="a", more="")}),
+        ("invitation_answer", {"ics": INVITED, "answer": "accepted"}),
+        ("prevention_declare", LINE | {"day": "2026-01-02"}),
+    ],
+)
+async def test_nothing_comes_into_the_agenda_of_a_closed_record(
+    record: Record, command: str, arguments: dict[str, Any]
+) -> None:
+    agenda, mine = agenda_of(record), {"patient_id": 1, "actor": "account:1"}
+    kept = {"name": "a.ics", "ics": ICS.format(method="", uid="a", more="LOCATION:Ici\r\n")}
+    await agenda["own_entry_put"](mine | kept)
+    await tell(record, "record_close")
+    before = (
+        record.rows("SELECT count(*) FROM trail_event"),
+        record.rows("SELECT * FROM own_entry"),
+    )
+
+    with pytest.raises(RecordStateError, match="record_closed"):
+        await agenda[command](mine | arguments)
+
+    after = record.rows("SELECT count(*) FROM trail_event"), record.rows("SELECT * FROM own_entry")
+    assert after == before
+    assert record.count("invitation") == record.count("prevention_declared") == 0
+
+
+async def test_what_stands_in_the_agenda_of_a_closed_record_may_leave_it(record: Record) -> None:
+    agenda, mine = agenda_of(record), {"patient_id": 1, "actor": "account:1"}
+    await agenda["prevention_declare"](mine | LINE)
+    await agenda["invitation_answer"](mine | {"ics": INVITED, "answer": "accepted"})
+    added = await agenda["own_entry_add"](mine | {"title": "Kiné", "day": "2026-12-10"})
+    await tell(record, "record_close")
+
+    await agenda["own_entry_delete"](mine | {"name": added["name"]})
+    await agenda["invitation_answer"](mine | {"ics": INVITED, "answer": "declined"})
+    await agenda["prevention_undo"](mine | LINE)
+
+    assert record.count("own_entry") == record.count("prevention_declared") == 0
+    assert record.rows("SELECT answer FROM invitation") == [("declined",)]
 
 
 async def test_closing_says_until_when_and_why_and_the_trail_keeps_the_reason(
