@@ -11,17 +11,27 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from directory.database import Database
 from directory.trail import SignedRoot
 from directory.trail_proof import ProvedEvent, SealedBatch, path
 from record_bridge.repository import moment
-from record_bridge.schema import TRAIL
+from record_bridge.schema import TRAIL, patient
 
 _HASH = 32
 _EVENT = TRAIL.event.c
 _ROOT = TRAIL.root.c
+
+
+async def subjects_of(database: Database, patient_id: int) -> Sequence[str]:
+    """Name a record in the trail: as itself, and as each identity merged into it."""
+    rows = await database.all(
+        select(patient.c.id)
+        .where(or_(patient.c.id == patient_id, patient.c.merged_into == patient_id))
+        .order_by(patient.c.id)
+    )
+    return [f"patient:{row.id}" for row in rows]
 
 
 async def access_proofs(

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from directory.database import Database
+from record_bridge.access_proofs import subjects_of
 from record_bridge.api_token import ApiToken
 from record_bridge.calendar_objects import Detail
 from record_bridge.model import Viewer, ViewerKind
@@ -343,11 +344,15 @@ class LifeQueries:
         return [Notice(row.id, row.kind, moment(row.at)) for row in rows]
 
     async def history(self, patient_id: int) -> Sequence[HistoryEvent]:
-        """List what changed a record, newest first; nothing that names a document."""
+        """List what changed a record, newest first; nothing that names a document.
+
+        What was changed of an identity before it was merged into the record is the record's.
+        """
         event = TRAIL.event.c
+        subjects = await subjects_of(self._database, patient_id)
         rows = await self._database.all(
             select(event.at, event.actor, event.kind)
-            .where(event.subject == f"patient:{patient_id}", event.kind.in_(HISTORY_KINDS))
+            .where(event.subject.in_(subjects), event.kind.in_(HISTORY_KINDS))
             .order_by(event.event_id.desc())
             .limit(MAX_HISTORY)
         )

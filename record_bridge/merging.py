@@ -24,7 +24,21 @@ from record_bridge.schema import METADATA
 
 _BY_DOCUMENT: Final = frozenset({"document", "agenda_entry"})
 """These follow the identity that each document names, not the place they were in."""
-_HOLDER: Final = "access_right.holder"
+_HELD: Final = {
+    "access_right.holder": (
+        (
+            "UPDATE access_right SET holder = ? WHERE holder = ?"
+            " AND kind IN ('representative', 'delegate') RETURNING id"
+        ),
+        "UPDATE access_right SET holder = ? WHERE id = ?",
+    ),
+    "calendar_key.holder": (
+        "UPDATE calendar_key SET holder = ? WHERE holder = ? RETURNING id",
+        "UPDATE calendar_key SET holder = ? WHERE id = ?",
+    ),
+}
+"""What a person has of others' records, by the name that a merge notes it under: what gives it to
+the identity that is kept, and one row of it back."""
 _SAID: Final = "kind, holder, parts, name, reason, said_by, since_at, until_at"
 _CLOSE_BOTH: Final = (
     (
@@ -44,8 +58,8 @@ _END_GIVEN: Final = (
         " OR holder = :holder AND kind IN ('representative', 'delegate'))"
     ),
     (
-        "UPDATE calendar_key SET stopped_at = :at"
-        " WHERE patient_id = :kept AND created_at > :since AND stopped_at IS NULL"
+        "UPDATE calendar_key SET stopped_at = :at WHERE (patient_id = :kept OR holder = :holder)"
+        " AND created_at > :since AND stopped_at IS NULL"
     ),
     (
         "UPDATE api_token SET stopped_at = :at"
@@ -136,7 +150,7 @@ def merge(connection: sqlite3.Connection, wanted: Merge) -> Moved:
     for table in _following():
         moved, stayed = _move(connection, table, merge_id, ids)
         rows, left = rows + moved, left + stayed
-    rows += _move_holder(connection, merge_id, ids)
+    rows += _move_held(connection, merge_id, ids)
     connection.execute("UPDATE patient SET merged_into = :kept WHERE id = :merged", ids)
     return Moved(kept["id"], documents, rows, left)
 
@@ -181,11 +195,7 @@ def split(connection: sqlite3.Connection, wanted: Split) -> Moved:
             " WHERE merge_id = :merge AND table_name = :table)",
             {**ids, "merge": merge_id, "table": table},
         ).rowcount
-    rows += connection.execute(
-        "UPDATE access_right SET holder = :merged WHERE id IN (SELECT row_id"
-        " FROM patient_merge_row WHERE merge_id = :merge AND table_name = :table)",
-        {"merged": str(wanted.merged_id), "merge": merge_id, "table": _HOLDER},
-    ).rowcount
+    rows += _give_back_held(connection, merge_id, wanted.merged_id)
     _renumber_directives(connection, None, wanted.merged_id)
     ended = _part_rights(connection, wanted, (ids["kept"], int(row[2])))
     connection.execute(
@@ -265,18 +275,29 @@ def _move(
     return moved, left
 
 
-def _move_holder(connection: sqlite3.Connection, merge_id: int, ids: dict[str, int]) -> int:
+def _move_held(connection: sqlite3.Connection, merge_id: int, ids: dict[str, int]) -> int:
     """What this person may see of others' records is theirs under either number."""
-    rows = connection.execute(
-        "UPDATE access_right SET holder = :kept WHERE holder = :merged AND kind IN"
-        " ('representative', 'delegate') RETURNING id",
-        {"kept": str(ids["kept"]), "merged": str(ids["merged"])},
-    ).fetchall()
-    connection.executemany(
-        "INSERT INTO patient_merge_row (merge_id, table_name, row_id) VALUES (?, ?, ?)",
-        [(merge_id, _HOLDER, int(row[0])) for row in rows],
-    )
-    return len(rows)
+    moved = 0
+    for name, (give, _) in _HELD.items():
+        rows = connection.execute(give, (str(ids["kept"]), str(ids["merged"]))).fetchall()
+        connection.executemany(
+            "INSERT INTO patient_merge_row (merge_id, table_name, row_id) VALUES (?, ?, ?)",
+            [(merge_id, name, int(row[0])) for row in rows],
+        )
+        moved += len(rows)
+    return moved
+
+
+def _give_back_held(connection: sqlite3.Connection, merge_id: int, merged_id: int) -> int:
+    moved = 0
+    for name, (_, give_back) in _HELD.items():
+        rows = connection.execute(
+            "SELECT row_id FROM patient_merge_row WHERE merge_id = ? AND table_name = ?",
+            (merge_id, name),
+        ).fetchall()
+        connection.executemany(give_back, [(str(merged_id), row[0]) for row in rows])
+        moved += len(rows)
+    return moved
 
 
 def _part_rights(connection: sqlite3.Connection, wanted: Split, since: tuple[int, int]) -> int:

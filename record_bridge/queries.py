@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from directory.codes import CLASSES, class_label, type_label
 from directory.database import Database
-from record_bridge.access_proofs import access_proofs
+from record_bridge.access_proofs import access_proofs, subjects_of
 from record_bridge.formats.dtm import paris_day
 from record_bridge.lab_queries import LabQueries
 from record_bridge.lateness import late
@@ -26,7 +26,12 @@ from record_bridge.listing import DocumentKind, Wanted, keys_of, page_of, seen_b
 from record_bridge.model import AgendaStatus, DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
-from record_bridge.repository import moment, moment_or_none, number_of, open_record
+from record_bridge.repository import (
+    moment,
+    moment_or_none,
+    number_of,
+    open_record,
+)
 from record_bridge.retention_queries import RetentionQueries
 from record_bridge.rights import Part
 from record_bridge.rights_record import (
@@ -539,7 +544,7 @@ class RecordQueries:
             viewer: who reads the list; its patient when None.
         """
         event = TRAIL.event.c
-        subjects = await self._subjects(patient_id)
+        subjects = await subjects_of(self._database, patient_id)
         rows = await self._database.all(
             select(event.at, event.actor, event.kind, event.facts)
             .where(event.subject.in_(subjects), event.kind.in_(ACCESS_KINDS))
@@ -581,20 +586,13 @@ class RecordQueries:
         known = {0, *await self.keys(patient_id, reader, superseded=True)}
         return await access_proofs(
             self._database,
-            await self._subjects(patient_id),
+            await subjects_of(self._database, patient_id),
             ACCESS_KINDS,
             limit=MAX_ACCESSES,
             may_know=lambda facts: (
                 facts.get("document_id", 0) in known and _may_learn(facts, reader)
             ),
         )
-
-    async def _subjects(self, patient_id: int) -> Sequence[str]:
-        """Name a record in the trail: as itself, and as each identity merged into it."""
-        merged = await self._database.all(
-            select(patient.c.id).where(patient.c.merged_into == patient_id).order_by(patient.c.id)
-        )
-        return [f"patient:{each}" for each in (patient_id, *(row.id for row in merged))]
 
     async def _visible(
         self, patient_id: int, viewer: Viewer, part: Part = Part.DOCUMENTS

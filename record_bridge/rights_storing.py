@@ -72,7 +72,7 @@ def give(connection: sqlite3.Connection, right: NewRight) -> int:
     """Keep one right, and give its id; the same one for the same person is ended by the new one.
 
     Raises:
-        RecordStateError: there are as many as can be kept.
+        RecordStateError: there are as many in force, or on offer, as can be kept.
     """
     at = micros(right.at)
     if right.holder:
@@ -82,8 +82,9 @@ def give(connection: sqlite3.Connection, right: NewRight) -> int:
             (at, right.actor, right.patient_id, right.kind.value, right.holder),
         )
     count = connection.execute(
-        "SELECT count(*) FROM access_right WHERE patient_id = ? AND ended_at IS NULL",
-        (right.patient_id,),
+        "SELECT count(*) FROM access_right WHERE patient_id = ? AND ended_at IS NULL"
+        " AND (until_at IS NULL OR until_at > ?) AND (holder <> '' OR since_at > ?)",
+        (right.patient_id, at, micros(right.at - OFFERED_FOR)),
     ).fetchone()[0]
     if count >= MAX_RIGHTS:
         raise RecordStateError("too_many")
@@ -153,6 +154,8 @@ def told_now(connection: sqlite3.Connection, value: tuple[int, datetime]) -> Non
 def take(connection: sqlite3.Connection, value: tuple[tuple[bytes, int, str], datetime]) -> int:
     """Give an offered delegation to the patient who has its code; give whose record it is.
 
+    It holds from now on: a split ends what was taken up while a record was one (``merging``).
+
     Raises:
         RecordStateError: the code opens nothing: unknown, used, too old, or one's own.
     """
@@ -173,7 +176,8 @@ def take(connection: sqlite3.Connection, value: tuple[tuple[bytes, int, str], da
         raise RecordStateError("no_such_code")
     key, patient_id = int(row[0]), int(row[1])
     connection.execute(
-        "UPDATE access_right SET holder = ?, code = NULL WHERE id = ?", (str(holder), key)
+        "UPDATE access_right SET holder = ?, code = NULL, since_at = ? WHERE id = ?",
+        (str(holder), micros(at), key),
     )
     taken = NewRight(patient_id, actor, at, GrantKind.DELEGATE, str(holder))
     _note(connection, taken, "right_given", {"right": "delegate", "holder": str(holder)})

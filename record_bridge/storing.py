@@ -35,7 +35,7 @@ from record_bridge.visibility import is_visible_to_patient, released
 class LocalPatient:
     """A registered identity, and the record that its documents go to.
 
-    It is in doubt when it is, or the one that it was merged into.
+    It is in doubt when it is, or the one that it was merged into; qualified when both are.
 
     Attributes:
         record_id: the identity's own, or that of the one it was merged into.
@@ -93,7 +93,9 @@ class NewDocument:
 
 
 _LOCAL = (
-    "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place, status,"
+    "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place,"
+    " coalesce((SELECT k.status FROM patient k"
+    " WHERE k.id = patient.merged_into AND k.status <> 'qualifiee'), status),"
     " doubtful OR (SELECT k.doubtful FROM patient k WHERE k.id = patient.merged_into) IS 1,"
     " fictitious OR (SELECT k.fictitious FROM patient k WHERE k.id = patient.merged_into) IS 1,"
     " coalesce(merged_into, id) FROM patient WHERE "

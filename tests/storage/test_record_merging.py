@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from record_bridge import accounting
+from record_bridge import accounting, rights_storing
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_record import CalendarCommands
 from record_bridge.errors import RecordStateError
@@ -21,8 +21,10 @@ from record_bridge.model import Viewer, ViewerKind
 from record_bridge.opening import list_occurrences
 from record_bridge.queries import RecordQueries
 from record_bridge.retention_commands import RetentionCommands
+from record_bridge.rights import GrantKind
 from record_bridge.rights_commands import RightsCommands
 from record_bridge.rights_record import record_facts
+from record_bridge.rights_storing import NewRight
 from record_bridge.schema import METADATA
 from tests.support.cda import OID_DEMO, PatientSpec, acts, follow_up
 from tests.support.record import (
@@ -181,6 +183,78 @@ async def test_what_a_person_sees_of_relatives_follows_and_comes_back(record: Re
 
     await split(record)
     assert record.rows("SELECT holder FROM access_right") == [(str(merged),)]
+
+
+async def test_a_parent_s_calendar_key_follows_them_and_comes_back(record: Record) -> None:
+    kept, merged = await two(record)
+    child = (await record.register(replace(PATIENT, ins="279039999000372")))["id"]
+    calendar = CalendarCommands(record.database, lambda: record.now)
+    made = {"patient_id": child, "kind": "device", "actor": "x"}
+    await calendar.calendar_key_make(made | {"holder": str(merged)})
+    await calendar.calendar_key_make(made | {"holder": str(kept)})
+
+    await merge(record)
+    assert record.rows("SELECT holder FROM calendar_key") == [(str(kept),)] * 2
+    record.now = later(1)
+    await calendar.calendar_key_make(made | {"holder": str(kept)})
+
+    await split(record)
+    assert record.rows("SELECT holder, stopped_at IS NULL FROM calendar_key ORDER BY id") == [
+        (str(merged), 1), (str(kept), 1), (str(kept), 0),
+    ]  # fmt: skip
+
+
+async def test_what_was_taken_up_while_it_was_one_record_is_nobody_s_after_a_split(
+    record: Record,
+) -> None:
+    """Whoever had the code may have been the other person."""
+    kept, _ = await two(record)
+    relative = (await record.register(replace(PATIENT, ins="279039999000372")))["id"]
+    offer = NewRight(
+        relative, "account:3", record.now, GrantKind.DELEGATE, "", later(90), code=b"code"
+    )
+    await record.database.write(rights_storing.give, offer)
+    record.now = later(1)
+    await merge(record)
+    record.now = later(2)
+    await record.database.write(rights_storing.take, ((b"code", kept, "account:1"), record.now))
+
+    done = await split(record)
+
+    assert done["ended"] == 1
+    assert record.rows("SELECT holder, ended_at IS NULL FROM access_right") == [(str(kept), 0)]
+
+
+async def test_the_history_of_a_record_has_that_of_the_identities_merged_into_it(
+    record: Record,
+) -> None:
+    kept, merged = await two(record)
+    life = LifeCommands(record.database, lambda: record.now)
+    said = {"patient_id": merged, "actor": "account:2", "kind": "allergy", "text": "arachide"}
+    await life.profile_add(said)
+    queries = RecordQueries(record.database, record.path, lambda: record.now)
+    assert "profile_noted" not in [each.kind for each in await queries.life.history(kept)]
+
+    await merge(record)
+
+    kinds = [each.kind for each in await queries.life.history(kept)]
+    assert kinds.count("profile_noted") == 1
+    assert kinds.count("patient_registered") == 2
+
+
+@pytest.mark.parametrize("status", ["validee", "provisoire"])
+async def test_nothing_is_filed_by_a_merged_number_while_the_identity_kept_is_not_qualified(
+    record: Record, status: str
+) -> None:
+    await two(record)
+    await merge(record)
+    await record.commands.patient_change({**who(), "status": status, "actor": "test"})
+
+    result = await record.one(message(3, report(3, patients=(OTHER,))))
+
+    assert result.code == 902
+    again = await record.commands.patient_change({**who(), "status": "qualifiee", "actor": "test"})
+    assert again["filed"] == 1
 
 
 async def test_a_replacement_that_a_split_divides_leaves_the_old_version_current(

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from directory.model import Practitioner
+from record_bridge import rights_storing
 from record_bridge.errors import RecordStateError
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
 from record_bridge.releasing import release_due
 from record_bridge.retention_commands import RetentionCommands
+from record_bridge.rights import GrantKind
 from record_bridge.rights_commands import RightsCommands
+from record_bridge.rights_storing import NewRight
 from tests.support.cda import PatientSpec
 from tests.support.record import (
     CABINET,
@@ -216,6 +219,25 @@ async def test_an_offer_waits_for_a_week(record: Record, run: Run) -> None:
 
     with pytest.raises(RecordStateError, match="no_such_code"):
         await run("delegation_take", code=code, holder=2)
+
+
+async def test_rights_that_are_over_and_offers_too_old_leave_room(
+    record: Record, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rights_storing, "MAX_RIGHTS", 2)
+    offered = NewRight(1, "account:1", record.now, GrantKind.DELEGATE, "", later(90), code=b"a")
+    over = NewRight(1, "account:1", record.now, GrantKind.CONSENT, "10000000009", later(1))
+    for right in (offered, over):
+        await record.database.write(rights_storing.give, right)
+    with pytest.raises(RecordStateError, match="too_many"):
+        await record.grant(1, "care_team", "10000000001")
+
+    record.now = later(1)
+    await record.grant(1, "care_team", "10000000001")
+    record.now = later(8)
+    await record.grant(1, "care_team", "10000000002")
+    with pytest.raises(RecordStateError, match="too_many"):
+        await record.grant(1, "care_team", "10000000003")
 
 
 async def test_a_closed_record_is_its_patient_s_alone(run: Run) -> None:
