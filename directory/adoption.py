@@ -1,9 +1,10 @@
 """Which trust list is in use, across restarts, and what persons have to say about it.
 
 Invariants: what is adopted is kept with the alarms it raised, in one transaction, before it is
-used, so that no alarm is lost to a write that fails; a list that lost more than it may comes into
-use only when two different persons give the very same file, each with a reason, within a day;
-nothing else that is wrong with a list can be forced.
+used, so that no alarm is lost to a write that fails. The domains that left are kept along for a
+month, so that a list may neither shrink nor change hands little by little unseen. A list that
+lost more than it may comes into use only when two different persons give the very same file, each
+with a reason, within a day; nothing else that is wrong with a list can be forced.
 
 Source: MSS-OP §3.2.
 """
@@ -11,22 +12,30 @@ Source: MSS-OP §3.2.
 import asyncio
 import hashlib
 import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, insert, select, update
+import structlog
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
-from certs.names import written_name
+from certs.names import ComparedName, compared_name, written_name
 from directory.database import Database, compiled
 from directory.errors import TrustListReason
 from directory.refresh import Adopted, Refresh, Refused, TrustSource, Unchanged
-from directory.schema import TRUST_ALARM, TRUST_COPY, TRUST_PROPOSAL
+from directory.schema import TRUST_ALARM, TRUST_COPY, TRUST_DEPARTED, TRUST_PROPOSAL
+from directory.trust_list import Departed, TrustList
+
+log = structlog.get_logger("directory")
 
 AGREE_WITHIN = timedelta(hours=24)
 R = TypeVar("R", bound=Refresh)
 
 _KEEP_COPY = compiled(insert(TRUST_COPY)).replace("INSERT", "INSERT OR REPLACE", 1)
+_FORGET_DEPARTED = compiled(delete(TRUST_DEPARTED))
+_KEEP_DEPARTED = compiled(insert(TRUST_DEPARTED))
 _PROPOSE = compiled(insert(TRUST_PROPOSAL)).replace("INSERT", "INSERT OR REPLACE", 1)
 _WITHDRAW = compiled(delete(TRUST_PROPOSAL))
 _RAISE = compiled(
@@ -39,6 +48,7 @@ _ACKNOWLEDGE = compiled(
 )
 _OPEN = select(TRUST_ALARM).where(TRUST_ALARM.c.seen_at.is_(None)).order_by(TRUST_ALARM.c.id)
 _KEPT = select(TRUST_COPY.c.content, TRUST_COPY.c.adopted_at)
+_DEPARTED = select(TRUST_DEPARTED)
 _PROPOSAL = select(TRUST_PROPOSAL)
 
 
@@ -109,8 +119,13 @@ class Adoption:
         """
         kept = await self._database.first(_KEPT)
         if kept is not None:
-            await asyncio.to_thread(self.source.restore, kept.content, _instant(kept.adopted_at))
-        await self.refresh(at)
+            departed = _departed(await self._database.all(_DEPARTED))
+            adopted_at = _instant(kept.adopted_at)
+            await asyncio.to_thread(self.source.restore, kept.content, departed, adopted_at)
+        try:
+            await self.refresh(at)
+        except sqlite3.Error as error:  # a full disk: what is in use serves, the next look tries
+            log.exception("trust_list_not_kept", error_type=type(error).__name__)
 
     async def refresh(self, at: datetime) -> Refresh:
         """Read the list's file if it changed."""
@@ -138,8 +153,8 @@ class Adoption:
                 if not await self._agreed(digest, force, at):
                     await self._database.write(_propose, _Proposal(digest, force, at))
                     return Proposed(await asyncio.to_thread(self.source.loss, content, at))
-            forced = await asyncio.to_thread(self.source.judge_despite_loss, content, at)
-            return await self._use(forced, at)
+                outcome = await asyncio.to_thread(self.source.judge_despite_loss, content, at)
+            return await self._use(outcome, at)
 
     async def _agreed(self, digest: bytes, force: Force, at: datetime) -> bool:
         row = await self._database.first(_PROPOSAL)
@@ -174,6 +189,8 @@ class Adoption:
 def _keep(connection: sqlite3.Connection, kept: _Kept) -> None:
     at = _micros(kept.at)
     connection.execute(_KEEP_COPY, {"id": 1, "content": kept.outcome.content, "adopted_at": at})
+    connection.execute(_FORGET_DEPARTED)
+    connection.executemany(_KEEP_DEPARTED, list(_departed_rows(kept.outcome.trust)))
     connection.executemany(
         _RAISE,
         [
@@ -199,6 +216,27 @@ def _propose(connection: sqlite3.Connection, proposal: _Proposal) -> None:
 
 def _acknowledge(connection: sqlite3.Connection, seen: tuple[int, str]) -> int:
     return connection.execute(_ACKNOWLEDGE, {"seen_at": seen[0], "seen_by": seen[1]}).rowcount
+
+
+def _departed_rows(trust: TrustList) -> Iterator[dict[str, str | int]]:
+    for domain, each in trust.departed.items():
+        for name in each.names:
+            yield {
+                "domain": domain,
+                "dn": written_name(name),
+                "at": _micros(each.at),
+                "vouched": each.vouched,
+            }
+
+
+def _departed(rows: Iterable[Row[Any]]) -> Mapping[str, Departed]:
+    """Read the rows back. Any: the rows of one table, as the database gives them."""
+    names: defaultdict[str, set[ComparedName]] = defaultdict(set)
+    when: dict[str, tuple[datetime, bool]] = {}
+    for row in rows:
+        names[row.domain].add(compared_name(row.dn))
+        when[row.domain] = (_instant(row.at), row.vouched)
+    return {domain: Departed(frozenset(names[domain]), *each) for domain, each in when.items()}
 
 
 def _micros(at: datetime) -> int:

@@ -11,7 +11,8 @@ Source: MSS-OP §3.2.
 import hashlib
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import structlog
 
 from certs.names import ComparedName
 from directory.errors import TrustListError, TrustListReason
-from directory.trust_list import NOTHING_TRUSTED, TrustList, parse
+from directory.trust_list import NOTHING_TRUSTED, Departed, TrustList, parse
 from directory.trust_signature import MAX_LIST_BYTES
 
 REFRESH_INTERVAL_S = 30.0
@@ -33,7 +34,7 @@ class Adopted:
     """A list that came into use.
 
     Attributes:
-        new_names: domains that were known, each with a name that may now speak for it.
+        new_names: domains known lately, each with a name that may now speak for it.
         lost: how many domains are no longer listed.
     """
 
@@ -75,10 +76,10 @@ class TrustSource:
         self.current: TrustList = NOTHING_TRUSTED
         self.last_refusal: TrustListReason | None = None
 
-    def restore(self, content: bytes, at: datetime) -> None:
+    def restore(self, content: bytes, departed: Mapping[str, Departed], at: datetime) -> None:
         """Use a list kept from before, if it still reads and its signature still holds."""
         try:
-            self.current = self._read(content, at)
+            self.current = replace(self._read(content, at), departed=departed)
             self._digest = hashlib.sha256(content).digest()
         except TrustListError as error:
             self.last_refusal = error.reason
@@ -117,10 +118,10 @@ class TrustSource:
             self.current.check_loss(newer)
         except TrustListError as error:
             return Refused(error.reason)
-        return self._succession(newer, content)
+        return self._succession(self.current.followed_by(newer, at), content)
 
     def loss(self, content: bytes, at: datetime) -> int:
-        """Count the domains that a readable list leaves out. Blocking."""
+        """Count the domains known lately that a readable list leaves out. Blocking."""
         return self.current.lost(self._read(content, at))
 
     def judge_despite_loss(self, content: bytes, at: datetime) -> Adopted | Refused:
@@ -130,7 +131,7 @@ class TrustSource:
             self.current.check_age(newer, at)
         except TrustListError as error:
             return Refused(error.reason)
-        return self._succession(newer, content)
+        return self._succession(self.current.followed_by(newer, at).vouched_for(), content)
 
     def use(self, outcome: Adopted) -> None:
         """Take a judged list into use."""
@@ -139,7 +140,8 @@ class TrustSource:
 
     def _succession(self, newer: TrustList, content: bytes) -> Adopted:
         known = self.current
-        return Adopted(newer, content, known.new_names(newer), known.lost(newer))
+        lost = len(known.entries.keys() - newer.entries.keys())
+        return Adopted(newer, content, known.new_names(newer), lost)
 
     def _refused(self, reason: TrustListReason) -> Refused:
         self.last_refusal = reason

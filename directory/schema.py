@@ -73,6 +73,16 @@ TRUST_COPY = Table(
 )
 """The last good trust list, one row: it survives a restart on a bad file."""
 
+TRUST_DEPARTED = Table(
+    "trust_departed",
+    METADATA,
+    Column("domain", Text, primary_key=True),
+    Column("dn", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("vouched", Boolean, nullable=False),
+)
+"""Who spoke last for the domains that left the trust list lately, with the last good list."""
+
 TRUST_ALARM = Table(
     "trust_alarm",
     METADATA,

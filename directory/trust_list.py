@@ -10,7 +10,7 @@ Source: MSS-OP §3.2; W3C XML Signature 1.1; ETSI EN 319 132-1 (XAdES).
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
@@ -27,7 +27,9 @@ NAMESPACE = "https://listeblanche.mssante.fr/schema"
 _NS: Final = f"{{{NAMESPACE}}}"
 
 MAX_LOSS = 0.2
-"""A list that loses more of its domains than this at once is refused (facts §1.3)."""
+"""A list that lacks more of the domains known lately than this is refused (facts §1.3)."""
+REMEMBERED = timedelta(days=30)
+"""For how long a domain that left the list is still a known one."""
 CLOCKS_DIFFER = timedelta(hours=1)
 """A list dated further ahead is refused: once in use, it would make every later one older."""
 
@@ -71,6 +73,19 @@ class ListedDomain:
 
 
 @dataclass(frozen=True, slots=True)
+class Departed:
+    """A domain that left the list: who spoke for it last, and since when it is gone.
+
+    Attributes:
+        vouched: two persons said that the list that dropped it is right; it is no loss any more.
+    """
+
+    names: frozenset[ComparedName]
+    at: datetime
+    vouched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrustList:
     """A list that may be used. ``entries``: domain (A-label, lower case) -> names to compare."""
 
@@ -79,6 +94,8 @@ class TrustList:
     signed: bool = False
     skipped: int = 0
     """Entries left out because their domain or name cannot be read."""
+    departed: Mapping[str, Departed] = field(default_factory=lambda: MappingProxyType({}))
+    """Domains of lists before this one; nobody is trusted for them."""
 
     def lists(self, domain: str) -> bool:
         """Say whether a domain is in the trust space at all."""
@@ -121,28 +138,50 @@ class TrustList:
         """Refuse a list that loses more than two persons may have said it does.
 
         Raises:
-            TrustListError: SHRUNK when more than MAX_LOSS of the domains are gone at once: a
-                truncated publication is a real event (facts §1.3).
+            TrustListError: SHRUNK when more than MAX_LOSS of the domains known lately are gone,
+                at once or little by little: a truncated publication is a real event (facts §1.3).
         """
-        if self.lost(newer) > MAX_LOSS * len(self.entries):
+        if self.lost(newer) > MAX_LOSS * len(self._expected()):
             raise TrustListError(TrustListReason.SHRUNK)
 
     def lost(self, newer: "TrustList") -> int:
-        """Count the domains that a newer list leaves out."""
-        return len(self.entries.keys() - newer.entries.keys())
+        """Count the domains known lately that a newer list leaves out."""
+        return len(self._expected() - newer.entries.keys())
+
+    def _expected(self) -> frozenset[str]:
+        gone = (domain for domain, each in self.departed.items() if not each.vouched)
+        return frozenset((*self.entries, *gone))
 
     def new_names(self, newer: "TrustList") -> tuple[tuple[str, ComparedName], ...]:
-        """Give what a newer list lets speak for a domain that was known, and did not before.
+        """Give what a newer list lets speak for a domain known lately, and did not before.
 
         A list that is right says so when an operator changes; one that is not says so when
         somebody wants mail of that domain: either way a person should look.
         """
+        known = {domain: each.names for domain, each in self.departed.items()}
+        known.update(self.entries)
         return tuple(
             (domain, name)
             for domain, names in sorted(newer.entries.items())
-            if domain in self.entries
-            for name in sorted(names - self.entries[domain], key=written_name)
+            if domain in known
+            for name in sorted(names - known[domain], key=written_name)
         )
+
+    def followed_by(self, newer: "TrustList", at: datetime) -> "TrustList":
+        """Give a newer list with the memory of this one: what left lately, or leaves now."""
+        departed = {
+            domain: each
+            for domain, each in self.departed.items()
+            if domain not in newer.entries and at - each.at <= REMEMBERED
+        }
+        for domain in self.entries.keys() - newer.entries.keys():
+            departed[domain] = Departed(self.entries[domain], at)
+        return replace(newer, departed=MappingProxyType(departed))
+
+    def vouched_for(self) -> "TrustList":
+        """Give the list as persons vouch for it: what it left out so far is no loss."""
+        departed = {domain: replace(each, vouched=True) for domain, each in self.departed.items()}
+        return replace(self, departed=MappingProxyType(departed))
 
 
 NOTHING_TRUSTED: Final = TrustList(datetime(1970, 1, 1, tzinfo=UTC), MappingProxyType({}))

@@ -3,9 +3,11 @@
 Source: MSS-OP §3.2.
 """
 
+import sqlite3
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from directory.adoption import AGREE_WITHIN, Force, Proposed
 from directory.database import migrate
@@ -224,3 +226,58 @@ async def test_a_site_without_a_list_is_told_so_once_until_one_comes(site):
         assert isinstance(await directory.refresh_trust(LIST_AT), Adopted)
     assert Refused(TrustListReason.UNREADABLE) not in looks
     assert looks.count(Refused(TrustListReason.ABSENT)) <= 1
+
+
+async def test_what_left_the_list_is_remembered_over_a_restart(site):
+    async with await site.open() as directory:
+        await directory.adoption.offer(site.made(range(8), minutes=1), LIST_AT)
+    site.list.unlink()
+    async with await site.open() as directory:
+        seven = site.made(range(7), minutes=2)
+        assert await directory.adoption.offer(seven, LIST_AT) == Refused(TrustListReason.SHRUNK)
+        assert await directory.adoption.force(seven, ONE, LIST_AT) == Proposed(lost=3)
+        back = site.made(range(9), minutes=2, others=(9,))
+        await directory.adoption.offer(back, LIST_AT)
+
+        (alarm,) = await directory.adoption.alarms()
+        assert (alarm.domain, alarm.dn) == ("d9.mssante.test", "CN=smtp.other.test,O=other,C=fr")
+
+
+async def test_a_loss_that_two_persons_vouch_for_is_not_held_against_the_next_list(site):
+    async with await site.open() as directory:
+        smaller = site.made(range(5), minutes=1)
+        await directory.adoption.force(smaller, ONE, LIST_AT)
+        await directory.adoption.force(smaller, TWO, LIST_AT)
+    site.list.unlink()
+    async with await site.open() as directory:
+        assert isinstance(
+            await directory.adoption.offer(site.made(range(4), minutes=2), LIST_AT), Adopted
+        )
+
+
+async def test_one_person_cannot_force_a_loss_little_by_little(site):
+    async with await site.open() as directory:
+        await directory.adoption.force(site.made(range(8), minutes=1), ONE, LIST_AT)
+
+        outcome = await directory.adoption.force(site.made(range(7), minutes=2), ONE, LIST_AT)
+
+        assert outcome == Proposed(lost=3)
+
+
+async def test_a_start_on_a_full_disk_serves_with_the_last_good_list(site, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with await site.open():
+        pass
+    site.list.write_bytes(site.made(range(10), minutes=1, others=(2,)))
+    with monkeypatch.context() as disk, capture_logs() as lines:
+        disk.setattr("directory.adoption._keep", full)
+        directory = await site.open()
+    async with directory:
+        assert [line["event"] for line in lines] == ["trust_list_not_kept"]
+        assert directory.trust.lists("d2.mssante.test")
+        assert not directory.trust.allows("d2.mssante.test", OTHER)
+
+        assert isinstance(await directory.refresh_trust(LIST_AT), Adopted)
+        assert [each.domain for each in await directory.adoption.alarms()] == ["d2.mssante.test"]

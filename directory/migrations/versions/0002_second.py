@@ -15,6 +15,15 @@ DROP INDEX mailbox_rpps
 DROP INDEX mailbox_structure
 """,
     """
+CREATE TABLE trust_departed (
+    domain TEXT NOT NULL,
+    dn TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    vouched BOOLEAN NOT NULL,
+    PRIMARY KEY (domain, dn)
+)
+""",
+    """
 CREATE TABLE trust_alarm (
     id INTEGER NOT NULL,
     at BIGINT NOT NULL,

@@ -16,6 +16,7 @@ from certs.names import compared_name
 from directory.errors import TrustListError, TrustListReason
 from directory.trust_list import (
     NOTHING_TRUSTED,
+    REMEMBERED,
     Freshness,
     ListedDomain,
     TrustList,
@@ -262,6 +263,38 @@ def test_a_list_is_no_older_than_the_one_in_use_nor_than_now(made, reason):
         _of(10).check_age(_of(10, LIST_AT + made), now)
 
     assert caught.value.reason is reason
+
+
+def test_a_list_that_shrinks_day_by_day_is_refused_as_if_at_once():
+    later = _of(100).followed_by(_of(81), LIST_AT)
+
+    later.check_loss(_of(80))
+    assert later.lost(_of(79)) == 21
+    with pytest.raises(TrustListError):
+        later.check_loss(_of(79))
+
+
+def test_what_left_a_month_ago_or_with_the_word_of_two_persons_is_no_loss():
+    month = LIST_AT + REMEMBERED
+    later = _of(100).followed_by(_of(81), LIST_AT).followed_by(_of(81), month)
+    assert later.lost(_of(79)) == 21
+    later = later.followed_by(_of(81), month + timedelta(seconds=1))
+    assert later.lost(_of(79)) == 2
+
+    assert _of(100).followed_by(_of(50), LIST_AT).vouched_for().lost(_of(49)) == 1
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+def test_a_domain_that_returns_with_another_name_is_told(vouched):
+    without = _of(10).followed_by(_of(9), LIST_AT)
+    without = without.vouched_for() if vouched else without
+    other = frozenset({compared_name("CN=y")})
+    back = TrustList(LIST_AT, {**without.entries, "d9.mssante.test": other})
+
+    assert without.new_names(_of(10)) == ()
+    assert without.new_names(back) == (("d9.mssante.test", compared_name("CN=y")),)
+    assert not without.lists("d9.mssante.test")
+    assert without.followed_by(back, LIST_AT).departed == {}
 
 
 def test_the_first_list_follows_nothing():
