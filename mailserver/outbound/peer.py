@@ -7,6 +7,7 @@ answer from DNS or an old list make the mail wait, and nothing is ever sent in c
 Source: MSS-OP §3.1, MSS-OP §3.2, RFC 5321 §5.1.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -33,6 +34,9 @@ from mailserver.outbound.schedule import DELAY_NOTICE_AFTER, DELAYS_S, GIVE_UP_A
 log = structlog.get_logger("mailserver")
 
 POLL_S = 5.0
+OPEN_S = 660.0
+"""For all servers of a domain together: two that keep silent, each for the five minutes that a
+greeting may take, and the look-up. Source: RFC 5321 §4.5.3.2.1, RFC 5321 §5.1."""
 
 NOT_LISTED = ServerReply(550, "5.7.1 The recipient's domain is not on the list of operators")
 LIST_TOO_OLD = ServerReply(451, "4.7.5 The list of operators is too old to be relied upon")
@@ -117,7 +121,15 @@ class Peers:
             case Judgement.GIVE_UP:
                 raise UnusableError(NOT_LISTED)
             case Judgement.SEND:
-                reason = UNREACHABLE
+                pass
+        try:
+            async with asyncio.timeout(OPEN_S):
+                return await self._first(domain, stack)
+        except TimeoutError:
+            raise UnusableError(UNREACHABLE) from None
+
+    async def _first(self, domain: str, stack: AsyncExitStack) -> Peer:
+        reason = UNREACHABLE
         for server in await self._servers(domain):
             opened = AsyncExitStack()
             try:

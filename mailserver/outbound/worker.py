@@ -15,6 +15,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -59,6 +60,36 @@ WAITING = ServerReply(451, "4.4.1 The message still waits")
 SERVICE_CLOSING = 421
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A recipient for whom a server took the message.
+
+    Attributes:
+        at: when it did.
+        silent: the server's name where it tells the sender nothing; "" where it knows DSN.
+        header: of the message, which the queue need not have any more once this is noted.
+    """
+
+    item: Outgoing
+    reply: ServerReply
+    at: datetime
+    silent: str
+    header: bytes
+
+    @property
+    def settled(self) -> Settled:
+        """What the queue keeps of it."""
+        return Settled(self.item.id, OutboxState.SENT, self.reply.line, self.at)
+
+    @property
+    def relayed(self) -> Failure:
+        """What the sender is told of it."""
+        original = self.item.options.orcpt
+        return Failure(
+            self.item.forward_path, self.reply.line, self.silent, Action.RELAYED, original
+        )
+
+
 class OutboundWorker:
     """The worker; ``run`` until cancelled."""
 
@@ -84,7 +115,7 @@ class OutboundWorker:
         self._peers = Peers(directory, settings, clock)
         self._shares = Shares(settings, self._peers.names)
         self._in_hand: set[int] = set()
-        self._unnoted: list[Settled] = []
+        self._unnoted: list[_Taken] = []
         self._answered: set[str] = set()
         self._idle_s = 0.0
         self._serving: set[asyncio.Task[None]] = set()
@@ -243,7 +274,7 @@ class OutboundWorker:
                 except Exception:
                     # Its end could not even be noted: it is due again when its lease is over.
                     self._in_hand.difference_update(item.id for item in job.items)
-                    self._in_hand.update(each.id for each in self._unnoted)
+                    self._in_hand.update(each.item.id for each in self._unnoted)
                     raise
                 if not usable:
                     return True
@@ -352,33 +383,38 @@ class OutboundWorker:
         if not items or reply is None:
             return
         at = self._clock()
-        # Noted before anybody is told: a crash between the two costs a notice, not a second copy.
-        await self._note([Settled(item.id, OutboxState.SENT, reply.line, at) for item in items])
-        for item in items:
-            log.info("outbound_sent", item=item.id, reply=reply.code, octets=item.octets)
-        if "DSN" in peer.client.offer:
-            return
-        for item in items:
-            # RFC 3461 §5.2.2: who hands over to a server without DSN says so.
-            if item.options.notify is not None and item.options.wants(Notify.SUCCESS):
-                failure = Failure(
-                    item.forward_path, reply.line, peer.host, Action.RELAYED, item.options.orcpt
-                )
-                with _apart():
-                    await self._bounces.tell(item, failure, at, body=body)
+        silent = "" if "DSN" in peer.client.offer else peer.host
+        header = body.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        await self._note([_Taken(item, reply, at, silent, header) for item in items])
 
-    async def _note(self, taken: list[Settled]) -> None:
-        """Note what servers took, with what could not be noted before; it is not sent again."""
+    async def _note(self, taken: list[_Taken]) -> None:
+        """Note what servers took, with what could not be noted before; it is not sent again.
+
+        Noted before anybody is told: a crash between the two costs a notice, not a second copy.
+        """
         taken = self._unnoted + taken
         self._unnoted = []
         if not taken:
             return
         try:
-            await self._store.outbox.settle(taken)
+            await self._store.outbox.settle([each.settled for each in taken])
         except BaseException:
             self._unnoted = taken + self._unnoted
             raise
-        self._in_hand.difference_update(each.id for each in taken)
+        self._in_hand.difference_update(each.item.id for each in taken)
+        for each in taken:
+            log.info(
+                "outbound_sent",
+                item=each.item.id,
+                reply=each.reply.code,
+                octets=each.item.octets,
+            )
+        for each in taken:
+            # RFC 3461 §5.2.2: who hands over to a server without DSN says so.
+            options = each.item.options
+            if each.silent and options.notify is not None and options.wants(Notify.SUCCESS):
+                with _apart():
+                    await self._bounces.tell(each.item, each.relayed, each.at, body=each.header)
 
     async def _end(
         self, items: Iterable[Outgoing], reply: ServerReply, *, said_by: str = ""

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from directory.audit_event import AuditEvent
 from mailserver.delivery.bounce import Bounces
 from mailserver.message.envelope import MailOptions, Notify, RecipientOptions
 from mailserver.outbound.client import Client, Envelope, Transmission
+from mailserver.outbound.route import Route
 from mailserver.outbound.worker import OutboundWorker
 from mailserver.store.model import OutboxState, Outgoing
 from mailserver.store.queue_control import Choice
@@ -369,6 +371,53 @@ async def test_what_a_server_took_is_noted_once_it_can_be_and_not_sent_again(
 
     assert len(peer.taken) == 1
     assert await states(site, sent) == {"un": "relayed"}
+
+
+async def test_what_is_noted_late_is_told_as_if_at_once(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = CapturePeer(offer=("PIPELINING", "8BITMIME"))
+    async with at_a(site, peer) as port:
+        await submit(site, to=(ONE, TWO), wishes={ONE: EVERY})
+        sender = worker(site, port)
+        with monkeypatch.context() as broken:
+            broken.setattr(site.store.outbox, "settle", lambda *_, **__: 1 / 0)
+            await sender.send_due()
+        assert not await site.inbox(DR)
+
+        with capture_logs() as lines:
+            await sender.upkeep()
+
+    (notice,) = await notices(site)
+    assert notice.recipients[0]["Action"] == "relayed"
+    assert notice.recipients[0]["Final-Recipient"] == f"rfc822; {ONE}"
+    sent = [line for line in lines if line["event"] == "outbound_sent"]
+    assert [line["reply"] for line in sent] == [250, 250]
+
+
+async def test_servers_that_keep_silent_take_one_deadline_in_all(
+    site: MailSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailserver.outbound.peer.OPEN_S", 0.2)
+    silent = asyncio.Event()
+
+    async def keep_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.transport.abort()
+
+    class Many:
+        async def servers(self, _domain: str) -> tuple[Route, ...]:
+            return (Route("mx.chu-a.mssante.test", port, "127.0.0.1"),) * 80
+
+    async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        await submit(site)
+        async with asyncio.timeout(5):
+            await worker(site, port, routes={}, resolver=Many()).send_due()
+        silent.set()
+        await asyncio.sleep(0)
+
+    assert await waiting(site) == [(1, "451")]
 
 
 async def test_an_arrival_here_is_told_to_who_asked(site: MailSite) -> None:

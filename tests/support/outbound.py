@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from certs.addresses import parse_addr_spec
 from certs.tls import operator_context, server_context
@@ -27,10 +28,8 @@ def worker(
     routes = dict.fromkeys((A, *also_a), ("127.0.0.1", port)) | (
         {B: ("127.0.0.1", b)} if b else {}
     )
-    settings = OutboundSettings(
-        routes,
-        tls,
-        "mail.pli.test",
+    settings = replace(
+        OutboundSettings(routes, tls, "mail.pli.test"),
         **changes,  # type: ignore[arg-type]  # fields a test names
     )
     return OutboundWorker(
