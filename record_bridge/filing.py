@@ -237,8 +237,8 @@ def _finish(
     keywords = {_WORD[kind] for kind in kinds} or {NO_DOCUMENT}
     if _must_hold(batch, item, kinds, puts):
         keywords.add(HELD)
-    told, answers = replying.code_told(connection, item.origin.domain, code, batch.at), 0
-    if kinds and not item.again:
+    told, answers = code, 0
+    if kinds and not item.again:  # what is judged again was tried when it came
         told, answers = _answer(connection, batch, item, code)
     result = ItemResult(
         item.item_id,
@@ -314,7 +314,7 @@ def _close_item(
 ) -> None:
     connection.execute(
         "UPDATE inbox_item SET receipt = ?, state = 'done', outcome = ?, code = ?, origin = ?,"
-        " keywords = ?, marked_at = NULL, done_at = ? WHERE id = ?",
+        " keywords = ?, marked_at = NULL, done_at = iif(state = 'done', done_at, ?) WHERE id = ?",
         (
             item.receipt,
             result.outcome.value,

@@ -100,7 +100,7 @@ inbox_item = Table(
     Column("keywords", Text, comment="what the entry must bear, space separated"),
     Column("told", Text, comment="the keywords that the entry was told last"),
     Column("marked_at", Integer, comment="when the mailbox's entry was told"),
-    Column("done_at", Integer),
+    Column("done_at", Integer, comment="when it was judged first"),
     Column("purged_at", Integer, comment="when the entry was taken out of the mailbox"),
     UniqueConstraint("structure_id", "uidvalidity", "uid", name="inbox_item_uid"),
     Index("inbox_item_receipt", "structure_id", "receipt"),

@@ -1,6 +1,7 @@
 """The filing transaction on a real database: what becomes of a message, and of all its rows."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from record_bridge.filing import ItemOutcome
 from record_bridge.model import ErrorCode, Visibility
 from tests.support.cda import OID_TEST, PatientSpec, acts, follow_up, vaccination
 from tests.support.record import (
+    AT,
     CABINET,
     DOCTOR,
     HOSPITAL,
@@ -396,6 +398,25 @@ async def test_what_still_differs_waits_on_with_its_new_code(record: Record) -> 
 
     assert registered["filed"] == 0
     assert record.rows("SELECT code, state FROM quarantine") == [("904", "open")]
+
+
+async def test_what_is_judged_again_is_no_probing_of_its_sender_s(record: Record) -> None:
+    await record.register(birth_date="19800101")
+    for number in range(1, 26):
+        record.now = AT + timedelta(hours=2 * (number > 13))
+        await record.one(message(number, report(number)))
+    record.now = AT + timedelta(hours=4)
+
+    await record.commands.patient_change(
+        {"structure": CABINET.id, "ins": PatientSpec().ins, "oid": OID_TEST,
+         "birth_date": "1981-01-01", "actor": "test"}
+    )  # fmt: skip
+    result = await record.one(message(26, report(26), notify_to=SENDER))
+
+    assert record.count("quarantine WHERE state = 'open' AND code = '904'") == 26
+    assert record.rows("SELECT code FROM reply_outbox") == [("904",)]
+    assert result.alarms == ()
+    assert record.count("trail_event WHERE kind = 'identity_probing'") == 0
 
 
 async def test_a_version_waits_for_its_parent_and_leaves_quarantine_with_it(
