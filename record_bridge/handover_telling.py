@@ -44,7 +44,10 @@ class _Document:
 
 
 def queue_filed(connection: sqlite3.Connection, structure_id: str, at: datetime) -> None:
-    """Queue each current document that is new; a version that was never current is not told."""
+    """Queue each current document that is new; a version that was never current is not told.
+
+    What such a version replaced is no longer current: with v1 and v3 told, v2 takes v1 back.
+    """
     found = connection.execute(
         "SELECT d.id, d.unique_id, d.status = 'current' AND d.patient_id IS NOT NULL,"
         " coalesce(d.identity_id, d.patient_id, 0) FROM document AS d"
@@ -56,6 +59,8 @@ def queue_filed(connection: sqlite3.Connection, structure_id: str, at: datetime)
         if shown:
             document = _Document(structure_id, document_id, unique_id, True, True, identity_id)
             _queue(connection, document, _telling(connection, document), at)
+        else:
+            _take_back_replaced(connection, (structure_id, document_id), at)
     if found:
         connection.execute(
             "UPDATE handover_choice SET taken_in = ? WHERE structure_id = ?",
@@ -91,6 +96,22 @@ def _telling(connection: sqlite3.Connection, document: _Document) -> Action:
         return Action.NEW
     replaced = replace(document, id=parent[0], unique_id=parent[1])
     return Action.REPLACE if _is_held(connection, replaced) else Action.NEW
+
+
+def _take_back_replaced(
+    connection: sqlite3.Connection, version: tuple[str, int], at: datetime
+) -> None:
+    """Take back what a version (structure, document) replaced that is not told itself."""
+    rows = connection.execute(
+        "SELECT p.id, p.unique_id FROM document AS d JOIN document AS p ON p.superseded_by = d.id"
+        " AND p.structure_id = d.structure_id AND p.unique_id = d.parent_unique_id"
+        " WHERE d.id = ? AND d.status = 'superseded' AND p.status = 'superseded'",
+        (version[1],),
+    ).fetchall()
+    for document_id, unique_id in rows:
+        document = _Document(version[0], document_id, unique_id, False, False, 0)
+        if _is_held(connection, document):
+            _take_back(connection, document, at)
 
 
 def _take_back(connection: sqlite3.Connection, document: _Document, at: datetime) -> None:

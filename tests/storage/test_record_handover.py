@@ -5,7 +5,7 @@ Each test says what the software holds once it has answered everything it was to
 Source: MSS-FACTS §9, RULES §6, RULES §9.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,25 @@ async def test_what_a_wrong_version_had_replaced_is_told_again(record: Record) -
     assert [each[:2] for each in told(record)] == [
         ("new", "1"), ("replace", "2"), ("withdraw", "2"), ("new", "1")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("look", [answer, due])
+async def test_a_version_that_comes_late_takes_back_the_one_that_it_replaces(
+    record: Record, look: Callable[[Record], Awaitable[object]]
+) -> None:
+    await record.one(message(1, report(1)))
+    await record.one(message(2, report(3, replaces=name(2))))
+    await look(record)
+
+    await record.one(message(3, report(2, replaces=name(1))))
+    await answer(record)
+
+    assert told(record) == [
+        ("new", "1", PATIENT.ins), ("new", "3", PATIENT.ins), ("withdraw", "1", PATIENT.ins)
+    ]  # fmt: skip
+    await leave(record, "record_refile", 2)
+    await answer(record)
+    assert told(record)[3:] == [("new", "1", PATIENT.ins)]
 
 
 async def test_what_comes_back_replaces_what_was_told_again_meanwhile(record: Record) -> None:
