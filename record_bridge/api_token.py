@@ -33,6 +33,11 @@ class ApiToken:
     expires_at: datetime
 
 
+def application_actor(token_id: int) -> str:
+    """Name a patient's application in the trail."""
+    return f"application:{token_id}"
+
+
 def token_digest(token: str) -> bytes:
     """What is kept of a token: its secret has 256 random bits, so no slow hash is needed."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()

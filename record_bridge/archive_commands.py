@@ -50,6 +50,7 @@ class ArchiveCommands:
         path = Path(str(arguments["path"]))
         # the event first: what was taken out is in the trail even when writing fails halfway
         await self._commands.note("record_exported", arguments, f"patient:{person['id']}")
+        await self._commands.note_shown(arguments, int(person["id"]), None)
         wanted = Wanted(int(person["id"]), self._commands.now())
         try:
             return await asyncio.to_thread(_export, self._database, wanted, path)

@@ -14,7 +14,7 @@ trail (RULES §13); ``actor`` is ``cli:<os user>``, ``account:<id>`` and so on, 
 | agenda_list | structure, ins, oid | entries |
 | agenda_decide | patient_id, entry_id, decision (confirmed, dismissed, done) | ``decided`` |
 | quarantine_list | structure | rows |
-| note_access | patient_id, document_id, kind | ``noted`` |
+| note_access | patient_id, kind, document_id or documents (unique ids) | ``noted`` |
 | status | | ``running``, ``filed``, ``quarantined`` (late ones too), ``waiting_replies`` |
 | idle | | ``idle``, ``waiting`` |
 """
@@ -31,7 +31,7 @@ from sqlalchemy import Select, select
 from directory.database import Database
 from directory.model import Structure
 from directory.trail import AuditEvent, append
-from record_bridge import lateness, progress, quarantine, record_storing, storing
+from record_bridge import lateness, progress, quarantine, readers, record_storing, storing
 from record_bridge.errors import InsError, RecordStateError
 from record_bridge.ins import TraitsText, parse_ins, parse_traits
 from record_bridge.model import (
@@ -273,7 +273,10 @@ class RecordCommands:
         return [quarantine.item_json(row._asdict(), self._context.clock()) for row in rows]
 
     async def note_access(self, arguments: Arguments) -> dict[str, Any]:
-        """Write that somebody opened a patient's record, or one document of it (RULES §13)."""
+        """Write that somebody opened a patient's record, or documents of it (RULES §13).
+
+        Several that are shown together are one event; each is kept for when it leaves.
+        """
         facts: dict[str, str | int | bool] = {}
         if arguments.get("document_id") is not None:
             facts["document_id"] = int(arguments["document_id"])
@@ -282,6 +285,8 @@ class RecordCommands:
         if kind not in ACCESS_KINDS:
             raise RecordStateError("no_such_kind")
         await self._note(kind, arguments, subject, facts)
+        if arguments.get("documents"):
+            await self.note_shown(arguments, int(arguments["patient_id"]), arguments["documents"])
         return {"noted": True}
 
     async def status(self, _arguments: Arguments) -> dict[str, Any]:
@@ -360,6 +365,13 @@ class RecordCommands:
     ) -> None:
         """Write an event about a patient, with the actor and reason of a command."""
         await self._note(kind, arguments, subject, facts)
+
+    async def note_shown(
+        self, arguments: Arguments, patient_id: int, unique_ids: Sequence[str] | None
+    ) -> None:
+        """Keep that the actor of a command is shown documents of a record; None: all of it."""
+        shown = readers.Shown(patient_id, actor_of(arguments), unique_ids)
+        await self._context.record.write(readers.note_shown, shown)
 
     async def write(self, apply: Callable[[sqlite3.Connection, V], R], value: V) -> R:
         """Run one transaction of the record."""

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from directory.database import Database
 from record_bridge.access_proofs import subjects_of
-from record_bridge.api_token import ApiToken
+from record_bridge.api_token import ApiToken, application_actor
 from record_bridge.calendar_objects import Detail
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.repository import micros, moment, moment_or_none
@@ -256,6 +256,13 @@ class LifeQueries:
             .order_by(api_token.c.id)
         )
         return [_token(row._asdict()) for row in rows]
+
+    async def applications(self, patient_id: int) -> Sequence[str]:
+        """Name every application that the patient ever had, as the trail does."""
+        rows = await self._database.all(
+            select(api_token.c.id).where(api_token.c.patient_id == patient_id)
+        )
+        return [application_actor(row.id) for row in rows]
 
     async def deposits(self, patient_id: int) -> Sequence[Deposit]:
         """List the files that the patient added, newest first."""

@@ -437,6 +437,15 @@ notice = Table(
     Index("notice_document", "document_id"),
 )
 
+document_reader = Table(
+    "document_reader",
+    METADATA,
+    Column("document_id", ForeignKey("document.id", ondelete="CASCADE"), primary_key=True),
+    Column("actor", Text, primary_key=True, comment="as the trail names them"),
+    sqlite_with_rowid=False,
+    comment="who was shown it among many: one event of the trail, which names none of them",
+)
+
 # --- what patients keep themselves: never an occurrence, never counted as filed ---------------
 
 own_entry = Table(

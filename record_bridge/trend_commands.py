@@ -42,6 +42,8 @@ class TrendCommands:
         viewer = await self._who_is(str(arguments.get("as") or ViewerKind.PATIENT), person)
         await self._commands.note("results_read", arguments, f"patient:{person['id']}")
         trends = await self._labs.trends(int(person["id"]), viewer)
+        said = frozenset[str]().union(*(each.documents for each in trends.series))
+        await self._commands.note_shown(arguments, int(person["id"]), sorted(said))
         return [_row(each, result) for each in trends.series for result in each.results]
 
 

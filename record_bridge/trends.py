@@ -69,6 +69,11 @@ class Series:
     total: int
 
     @property
+    def documents(self) -> frozenset[str]:
+        """The unique ids of those that say so."""
+        return frozenset(each.document for each in self.results)
+
+    @property
     def runs(self) -> tuple[tuple[Measured, ...], ...]:
         """The points to be drawn, oldest first, parted where a bound or a text lies between."""
         found: list[tuple[Measured, ...]] = []

@@ -17,10 +17,10 @@ from typing import Final
 from record_bridge import storing
 from record_bridge.errors import RecordStateError
 from record_bridge.model import ErrorCode, IdentityStatus, Mark, Reason, Visibility
-from record_bridge.repository import insert, micros, words
+from record_bridge.readers import Leaving, tell_readers
+from record_bridge.repository import micros, words
 from record_bridge.visibility import GENETICS
 
-_READ: Final = ("document_read", "document_pdf")
 _QUARANTINED: Final = "$Quarantined"
 
 
@@ -77,7 +77,7 @@ def withdraw(connection: sqlite3.Connection, decision: Decision) -> Changed:
         "UPDATE agenda_entry SET source_superseded = 1 WHERE document_id = ?",
         (decision.document_id,),
     )
-    _tell_readers(connection, decision, decision.document_id, "withdrawn")
+    _tell(connection, decision, decision.document_id, "withdrawn")
     return Changed(int(row[0]), (decision.document_id,))
 
 
@@ -130,7 +130,7 @@ def take_out(connection: sqlite3.Connection, decision: Decision) -> Changed:
     if item is None:
         raise RecordStateError("imported")
     for row in rows:
-        _tell_readers(connection, decision, int(row[0]), "taken_out")
+        _tell(connection, decision, int(row[0]), "taken_out")
         connection.execute("DELETE FROM agenda_entry WHERE document_id = ?", (row[0],))
         connection.execute(
             "UPDATE document SET patient_id = NULL, release_at = NULL, moved = 1 WHERE id = ?",
@@ -308,29 +308,5 @@ def _uncovered(
     return tuple(found)
 
 
-def _tell_readers(
-    connection: sqlite3.Connection, decision: Decision, document_id: int, kind: str
-) -> None:
-    """Leave a notice to everyone who opened a document, but who decides now."""
-    structure_id, patient_id = connection.execute(
-        "SELECT structure_id, patient_id FROM document WHERE id = ?", (document_id,)
-    ).fetchone()
-    readers = connection.execute(
-        "SELECT DISTINCT actor FROM trail_event WHERE kind IN (?, ?)"
-        " AND subject IN (SELECT 'patient:' || id FROM patient WHERE id = ? OR merged_into = ?)"
-        " AND json_extract(facts, '$.document_id') = ? AND actor <> ? ORDER BY actor",
-        (*_READ, patient_id, patient_id, document_id, decision.actor),
-    ).fetchall()
-    for (actor,) in readers:
-        insert(
-            connection,
-            "notice",
-            {
-                "structure_id": structure_id,
-                "patient_id": patient_id,
-                "document_id": document_id,
-                "addressee": actor,
-                "kind": kind,
-                "at": micros(decision.at),
-            },
-        )
+def _tell(connection: sqlite3.Connection, decision: Decision, document_id: int, kind: str) -> None:
+    tell_readers(connection, Leaving(document_id, kind, decision.actor, decision.at))

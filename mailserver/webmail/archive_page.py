@@ -26,12 +26,6 @@ AT_A_TIME: Final = 2
 async def _archive(request: Request, visitor: Visitor) -> Response:
     services = services_of(request)
     record = await wanted_record(request, visitor)
-    arguments = {
-        "patient_id": record.patient.id,
-        "kind": "record_exported",
-        "actor": record.actor,
-    }
-    await run(services, "note_access", arguments)
     wanted = await _wanted(services, record)
     making: asyncio.Semaphore = request.app.state.archives
     out = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed once it was sent
@@ -42,7 +36,15 @@ async def _archive(request: Request, visitor: Visitor) -> Response:
 
 
 async def _wanted(services: WebmailServices, record: OwnRecord) -> Wanted:
+    """What the archive is to hold, once it is in the trail that it was made."""
     seen = await services.queries.documents(record.patient.id, record.viewer, superseded=True)
+    arguments = {
+        "patient_id": record.patient.id,
+        "kind": "record_exported",
+        "documents": [each.unique_id for each in seen],
+        "actor": record.actor,
+    }
+    await run(services, "note_access", arguments)
     accesses = await services.queries.accesses(record.patient.id, record.viewer)
     return Wanted(
         record.patient.id,

@@ -8,7 +8,7 @@ a minute. What a professional declares (care team, consent, emergency) is kept w
 Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -236,8 +236,19 @@ async def wanted_care(
     raise HTTPException(404)
 
 
-async def note_care(request: Request, found: CareRecord, what: tuple[str, int | None]) -> None:
+async def note_care(
+    request: Request,
+    found: CareRecord,
+    what: tuple[str, int | None],
+    documents: Collection[str] = (),
+) -> None:
     """Have an opening or a refusal written to the trail.
+
+    Args:
+        request: for the services.
+        found: whose record, and who opens it.
+        what: the event, and the document when it is about one.
+        documents: unique ids of those that it shows together.
 
     Raises:
         HTTPException: 503 when it cannot be written.
@@ -251,6 +262,8 @@ async def note_care(request: Request, found: CareRecord, what: tuple[str, int | 
     }
     if document_id is not None:
         arguments["document_id"] = document_id
+    if documents:
+        arguments["documents"] = sorted(documents)
     try:
         await services_of(request).record("note_access", arguments)
     except (OSError, MailServerError, RecordBridgeError) as error:

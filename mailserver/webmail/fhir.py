@@ -27,7 +27,7 @@ from mailserver.webmail.fhir_resources import Resource
 from mailserver.webmail.fhir_search import Search, SearchError
 from mailserver.webmail.services import WebmailServices
 from mailserver.webmail.session import services_of
-from record_bridge.api_token import ApiToken, token_digest
+from record_bridge.api_token import ApiToken, application_actor, token_digest
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.queries import DocumentDetail, PatientView, Wanted
 
@@ -73,7 +73,7 @@ class Asked:
         """The name in the trail: patients are told who opened their record."""
         if self.token.patient_id is None:
             return f"practitioner:{self.token.rpps}"
-        return f"application:{self.token.id}"
+        return application_actor(self.token.id)
 
     @property
     def missing(self) -> str:

@@ -8,7 +8,7 @@ downloads.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -102,7 +102,11 @@ async def wanted_record(request: Request, visitor: Visitor) -> OwnRecord:
 
 
 async def note_access(
-    request: Request, record: OwnRecord, page: str, document_id: int | None
+    request: Request,
+    record: OwnRecord,
+    page: str,
+    document_id: int | None,
+    documents: Collection[str] = (),
 ) -> None:
     """Have the opening written to the trail, before anything is shown.
 
@@ -111,6 +115,7 @@ async def note_access(
         record: whose record, and who opens it.
         page: ``record``, ``agenda``, ``results``, ``document`` or ``file``.
         document_id: the document, when it is about one.
+        documents: unique ids of those that it shows together.
 
     Raises:
         HTTPException: 503 when it cannot be written.
@@ -120,6 +125,8 @@ async def note_access(
         arguments["document_id"] = document_id
     if page in ("agenda", "results"):
         arguments["kind"] = f"{page}_read"
+    if documents:
+        arguments["documents"] = sorted(documents)
     try:
         await services_of(request).record("note_access", arguments)
     except (OSError, MailServerError, RecordBridgeError) as error:
@@ -166,9 +173,11 @@ async def _notices(
 
 
 async def _names(request: Request, visitor: Visitor, record: OwnRecord | None) -> list[str]:
-    """Whoever the visitor is in the trail."""
+    """Whoever the visitor is in the trail, their applications too."""
     professionals = await professionals_of(services_of(request), visitor)
     own = [visitor.actor] if record is None else [visitor.actor, record.actor]
+    if record is not None and record.viewer.kind == ViewerKind.PATIENT:
+        own += await services_of(request).queries.life.applications(record.patient.id)
     return list(dict.fromkeys([*own, *(each.actor for each in professionals)]))
 
 

@@ -28,48 +28,58 @@ OPENED: Final = 3
 
 async def _own(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
-    await note_access(request, record, "results", None)
     trends = await services_of(request).queries.labs.trends(record.patient.id, record.viewer)
+    number = page_number(request)
+    await note_access(request, record, "results", None, _documents(trends, number))
     values = {
         "section": "record",
         "back": ("/dossier", "mes documents"),
         "base": "/dossier",
         "whose": "",
-        **_shown(trends, page_number(request)),
+        **_shown(trends, number),
     }
     return render("trends.html", visitor, values)
 
 
 async def _care(request: Request, visitor: Visitor) -> Response:
     found = await wanted_care(request, visitor)
-    await note_care(request, found, ("results_read", None))
     queries = services_of(request).queries
     trends = await queries.labs.trends(found.patient.id, found.professional.viewer)
+    number = page_number(request)
+    await note_care(request, found, ("results_read", None), _documents(trends, number))
     base = f"/patients/{found.patient.id}"
     values = {
         "section": "care",
         "back": (base, "dossier du patient"),
         "base": base,
         "whose": f"{found.patient.family} {found.patient.given}",
-        **_shown(trends, page_number(request)),
+        **_shown(trends, number),
     }
     return render("trends.html", visitor, values)
 
 
 def _shown(trends: Trends, number: int) -> Mapping[str, object]:
     """One page of series, each with its drawing."""
-    first = (number - 1) * PAGE
     shown: list[tuple[Series, Chart | None]] = [
-        (each, chart_of(each)) for each in trends.series[first : first + PAGE]
+        (each, chart_of(each)) for each in _page(trends, number)
     ]
     return {
         "shown": shown,
         "cut": trends.cut,
         "opened": len(trends.series) <= OPENED,
         "before": number - 1,
-        "after": number + 1 if first + PAGE < len(trends.series) else 0,
+        "after": number + 1 if number * PAGE < len(trends.series) else 0,
         "number_of": number_of,
     }
+
+
+def _page(trends: Trends, number: int) -> tuple[Series, ...]:
+    return trends.series[(number - 1) * PAGE : number * PAGE]
+
+
+def _documents(trends: Trends, number: int) -> frozenset[str]:
+    """The documents whose results a page shows."""
+    return frozenset[str]().union(*(each.documents for each in _page(trends, number)))
 
 
 own = signed_in(_own)

@@ -1,6 +1,6 @@
 """What a person decides: on what waits, on what was filed wrongly, on what must leave."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -10,17 +10,26 @@ from typing import Any
 import pytest
 
 from record_bridge import accounting
+from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.filing import FilingBatch, file_batch
 from record_bridge.life_commands import LifeCommands
-from record_bridge.model import Environment
+from record_bridge.model import Environment, Viewer, ViewerKind
 from record_bridge.opening import list_occurrences
 from record_bridge.quarantine_commands import QuarantineCommands
 from record_bridge.queries import RecordQueries
 from record_bridge.releasing import release_due
 from record_bridge.rematching import Rematcher
+from record_bridge.trend_commands import TrendCommands
 from record_bridge.withdrawal_commands import WithdrawalCommands
-from tests.support.cda import PatientSpec, acts, follow_up, prescription
+from tests.support.cda import (
+    PatientSpec,
+    acts,
+    follow_up,
+    lab_result,
+    prescription,
+    quantity,
+)
 from tests.support.record import (
     CABINET,
     DOCTOR,
@@ -314,6 +323,35 @@ async def test_a_withdrawn_document_leaves_every_list_and_stays_in_the_history(
     assert [row["status"] for row in await record.records()] == ["withdrawn"]
     assert await balance(record, raw) == (True, 1, 0, 0)
     assert record.rows("SELECT addressee, kind FROM notice") == [("account:7", "withdrawn")]
+
+
+async def test_who_took_a_record_along_or_read_its_results_is_told(
+    record: Record, tmp_path: Path
+) -> None:
+    await record.register()
+    results = acts(lab_result(quantity("13.1"), "20261101"))
+    await record.file(
+        message(1, report(1, acts=results), to=(DOCTOR, PATIENT_ADDRESS)), message(2, report(2))
+    )
+
+    async def patient(_as: str, person: Mapping[str, Any]) -> Viewer:
+        return Viewer(ViewerKind.PATIENT, str(person["id"]))
+
+    about_record = {"structure": CABINET.id, "ins": PATIENT.ins, "oid": PATIENT.oid}
+    archives = ArchiveCommands(record.commands, record.path, DirectOpener().number)
+    export = about_record | {"path": str(tmp_path / "dossier.zip"), "actor": "cli:archives"}
+    await archives.record_export(export)
+    trends = TrendCommands(record.commands, patient)
+    await trends.record_trends(about_record | {"actor": "cli:trends"})
+
+    await record.register(OTHER)
+    await leaving(record).record_refile(about(ins=OTHER.ins, oid=OTHER.oid))
+    assert record.rows("SELECT addressee, kind FROM notice ORDER BY addressee") == [
+        ("cli:archives", "taken_out"), ("cli:trends", "taken_out"),
+    ]  # fmt: skip
+
+    await leaving(record).record_withdraw(about())
+    assert record.count("notice") == 2  # nobody of this record had read it
 
 
 async def test_a_withdrawal_is_undone_with_what_the_document_says(record: Record) -> None:

@@ -746,6 +746,15 @@ CREATE TABLE notice (
 )
 """,
     """
+CREATE TABLE document_reader (
+    document_id INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    PRIMARY KEY (document_id, actor),
+    FOREIGN KEY(document_id) REFERENCES document (id) ON DELETE CASCADE
+)
+ WITHOUT ROWID
+""",
+    """
 CREATE TABLE deposit_chunk (
     deposit_id INTEGER NOT NULL,
     position INTEGER NOT NULL,
