@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from record_bridge.formats.cda_header import parse_cda
-from record_bridge.identity import claim_of, match, normalise_name, one_patient, same_name
+from record_bridge.identity import (
+    claim_of,
+    differences,
+    match,
+    normalise_name,
+    one_patient,
+    same_name,
+)
 from record_bridge.model import (
     Claim,
     Doubt,
@@ -204,10 +211,103 @@ def test_a_local_identifier_in_the_metadata_agrees_when_the_document_has_it():
     assert match(made, (LOCAL,)) == Matched(7)
 
 
+def test_metadata_that_names_nobody_contradicts_nothing():
+    silent = claim(patient_id=" ", source_patient_id="")
+
+    assert match(silent, (LOCAL,)) == Matched(7)
+
+
+def test_an_identifier_of_the_metadata_without_its_authority_agrees_by_its_number():
+    said, other = (
+        claim(patient_id=f"{number}^^^", source_patient_id="")
+        for number in ("279039999 000178", "279039999000275")
+    )
+
+    assert match(said, (LOCAL,)) == Matched(7)
+    assert other.problem == Problem(906, Reason.METADATA_PATIENT_DIFFERS)
+
+
+def test_a_document_about_nobody_is_903():
+    entry = entry_for(cda(CdaSpec()), patient_id="", source_patient_id="")
+    header = replace(parse_cda(cda(CdaSpec())), patients=())
+    nobody = claim_of(header, entry, submission_for([entry]), Environment.TEST)
+
+    assert match(nobody, (LOCAL,)) == Doubt(Problem(903, Reason.INS_ABSENT))
+
+
+@pytest.mark.parametrize("oid", [OID_NIR, OID_NIA])
+def test_production_takes_a_true_identity(oid: str):
+    spec = PatientSpec(ins=GOOD, oid=oid)
+    registered = replace(LOCAL, ins=InsMatricule(GOOD, oid))
+
+    assert match(claim(spec, environment=Environment.PRODUCTION), (registered,)) == Matched(7)
+
+
+def test_two_identities_under_one_number_are_looked_at_by_a_person():
+    twice = (LOCAL, replace(LOCAL, patient_id=8))
+
+    assert match(claim(), twice) == Doubt(Problem(906, Reason.IDENTITY_DOUBTFUL))
+
+
+@pytest.mark.parametrize(
+    ("families", "givens"),
+    [
+        pytest.param(("ZZCANARY-NOM", "ZZAUTRE"), ("ZZCANARYPRENOM",), id="two birth names"),
+        pytest.param(("ZZCANARY-NOM",), ("ZZCANARYPRENOM", "ZZAUTRE"), id="two first names"),
+        pytest.param(("--",), ("ZZCANARYPRENOM",), id="a birth name of nothing"),
+        pytest.param(("ZZCANARY-NOM",), ("' ",), id="a first name of nothing"),
+    ],
+)
+def test_a_trait_said_twice_differently_or_of_nothing_is_905(
+    families: tuple[str, ...], givens: tuple[str, ...]
+):
+    content = cda(CdaSpec())
+    header = parse_cda(content)
+    patient = replace(header.patients[0], birth_families=families, first_givens=givens)
+    entry = entry_for(content)
+    made = claim_of(
+        replace(header, patients=(patient,)), entry, submission_for([entry]), Environment.TEST
+    )
+
+    assert match(made, (LOCAL,)) == Doubt(Problem(905, Reason.TRAITS_MISSING))
+
+
+@pytest.mark.parametrize(
+    ("place", "outcome_"),
+    [
+        pytest.param(" 2a004 ", 7, id="written otherwise"),
+        pytest.param("AJACCIO", 7, id="not a code: as if absent"),
+        pytest.param("2B033", (904, Reason.BIRTH_PLACE_DIFFERS), id="another"),
+    ],
+)
+def test_a_birth_place_is_compared_by_its_code(place: str, outcome_: object):
+    corsican = replace(LOCAL, traits=replace(LOCAL.traits, birth_place="2A004"))
+
+    assert outcome(PatientSpec(birth_place=place), corsican) == outcome_
+
+
+@pytest.mark.parametrize(
+    ("claimed", "named"),
+    [
+        ({}, ()),
+        ({"birth_place": None}, ()),
+        ({"birth_family": "ZZAUTRE"}, ("family",)),
+        ({"first_birth_given": "ZZAUTRE"}, ("given",)),
+        ({"birth_date": "19790329"}, ("birth_date",)),
+        ({"sex": Sex.MALE}, ("sex",)),
+        ({"birth_place": "99991"}, ("birth_place",)),
+        ({"sex": Sex.MALE, "birth_place": "99991"}, ("sex", "birth_place")),
+    ],
+)
+def test_each_trait_that_differs_is_named(claimed: dict[str, object], named: tuple[str, ...]):
+    assert differences(replace(LOCAL.traits, **claimed), LOCAL.traits) == named
+
+
 def test_one_message_names_one_patient():
     one, other = claim(), claim(PatientSpec(ins="279039999000275"))
 
     assert one_patient([one, one]) is None
+    assert one_patient([one, claim(PatientSpec(ins=None))]) is None
     assert one_patient([one, other]) == Problem(906, Reason.TWO_PATIENTS)
 
 
@@ -219,12 +319,18 @@ def test_one_message_names_one_patient():
         ("LE-GALL", "le  gall"),
         ("Éloïse", "ELOISE"),
         ("Œuvrard", "OEUVRARD"),
+        ("Ægidius", "AEGIDIUS"),
         ("Straße", "STRASSE"),
         ("e\u0301tienne", "étienne"),
     ],
 )
 def test_names_that_are_the_same(one: str, other: str):
     assert same_name(one, other)
+
+
+@pytest.mark.parametrize("written", "-‐‑‒–—−'’‘ʼʹ´`")
+def test_every_hyphen_and_apostrophe_is_a_space(written: str):
+    assert normalise_name(f"LE{written}GALL") == "LE GALL"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,27 @@ def test_production_refuses_test_authorities(oid: str):
         parse_ins("279035121518989", oid, Environment.PRODUCTION)
 
 
+@pytest.mark.parametrize("oid", [NIR, NIA])
+@pytest.mark.parametrize("text", ["27707632208291", "2770763220829100", "977076322082910", ""])
+def test_a_number_of_another_form_is_refused_under_the_production_authorities(text: str, oid: str):
+    with pytest.raises(InsError, match="form"):
+        parse_ins(text, oid, Environment.TEST)
+
+
+@pytest.mark.parametrize("oid", TESTS)
+@pytest.mark.parametrize("text", ["", "2790-39999", "1" * 23, "é", "²"])
+def test_a_test_number_is_one_to_22_letters_and_digits(text: str, oid: str):
+    assert parse_ins("1" * 22, oid, Environment.TEST).value == "1" * 22
+    with pytest.raises(InsError, match="form"):
+        parse_ins(text, oid, Environment.TEST)
+
+
+def test_a_number_is_taken_without_its_spaces_and_in_capitals():
+    taken = parse_ins(" 1 80 01 2a 123 456 12 ", f" {TESTS[0]} ", Environment.TEST)
+
+    assert taken == InsMatricule("180012A12345612", TESTS[0])
+
+
 def test_another_authority_is_no_ins():
     with pytest.raises(InsError, match="authority"):
         parse_ins("279035121518989", "1.2.3", Environment.TEST)
@@ -83,6 +104,10 @@ def test_another_authority_is_no_ins():
 @pytest.mark.parametrize("text", ["19790328", "1979-03-28", "28/03/1979", " 28/03/1979 "])
 def test_birth_dates_are_read_in_three_forms(text: str):
     assert parse_birth_date(text) == "19790328"
+
+
+def test_the_last_day_of_a_year_is_a_birth_date():
+    assert parse_birth_date("31/12/1979") == "19791231"
 
 
 @pytest.mark.parametrize(
@@ -98,9 +123,17 @@ def test_an_unknown_day_is_kept_as_zeros():
 
 
 def test_traits_are_read():
-    text = TraitsText("  ZZCANARY  NOM ", "ANNE", "1979-03-28", "f", "2a004")
+    text = TraitsText("  ZZCANARY  NOM ", "ANNE  LISE", "1979-03-28", " f ", " 2a004 ")
 
-    assert parse_traits(text) == InsTraits("ZZCANARY NOM", "ANNE", "19790328", Sex.FEMALE, "2A004")
+    read = InsTraits("ZZCANARY NOM", "ANNE LISE", "19790328", Sex.FEMALE, "2A004")
+    assert parse_traits(text) == read
+
+
+@pytest.mark.parametrize("place", [None, "", " "])
+def test_a_birth_place_may_be_left_out(place: str | None):
+    read = parse_traits(TraitsText("A", "B", "19790328", "F", place))
+
+    assert read.birth_place is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from certs.verdict import NO_SIGNATURE, PathStatus, PathVerdict, SignatureVerdict
 from record_bridge.formats.auth_results import AuthResults
-from record_bridge.formats.cda_header import parse_cda
+from record_bridge.formats.cda_header import CdaHeader, CdaOrganization, Ii, parse_cda
 from record_bridge.model import (
     FilingRight,
     Mark,
@@ -19,7 +19,7 @@ from record_bridge.model import (
     Problem,
     Reason,
 )
-from record_bridge.origin import OriginFacts, classify, decide
+from record_bridge.origin import OriginFacts, classify, decide, organization_ids
 from tests.support.cda import CdaSpec, cda
 
 US = "mail.pli.test"
@@ -81,6 +81,40 @@ def test_submission_is_a_professional_a_forwarder_or_a_patient(
     assert classify(opened(AuthResults(US, submitter=submitter), to=to), FACTS).kind is kind
 
 
+def test_a_professional_of_the_site_is_named_by_address_domain_and_organisation():
+    auth = AuthResults(US, submitter="Dr@Autre.mssante.test")
+
+    assert classify(opened(auth, signed(PathStatus.TRUSTED)), FACTS) == Origin(
+        OriginKind.PROFESSIONAL,
+        "dr@autre.mssante.test",
+        "autre.mssante.test",
+        signer="labo@lab.test",
+        organization="990000001",
+    )
+
+
+def test_who_forwards_is_named_whatever_capitals_the_site_was_configured_with():
+    """RULES §4: "forwarded by" is recorded."""
+    auth = AuthResults(US, submitter="dr@cabinet.mssante.test")
+    configured = dataclasses.replace(
+        FACTS, domain="Cabinet.mssante.test", application_address="App@cabinet.mssante.test"
+    )
+
+    assert classify(opened(auth, to="app@cabinet.mssante.test"), configured) == Origin(
+        OriginKind.FORWARDED,
+        "dr@cabinet.mssante.test",
+        "cabinet.mssante.test",
+        forwarded_by="dr@cabinet.mssante.test",
+        organization="990000002",
+    )
+
+
+def test_a_professional_of_a_domain_without_a_number_is_of_no_organisation():
+    auth = AuthResults(US, submitter="dr@nouveau.mssante.test")
+
+    assert classify(opened(auth), FACTS).organization == ""
+
+
 @pytest.mark.parametrize("auth", [None, AuthResults(US)])
 def test_without_a_trusted_word_nothing_is_believed(auth: AuthResults | None):
     assert classify(opened(auth), FACTS).kind is OriginKind.UNTRUSTED
@@ -125,6 +159,17 @@ def test_the_null_sender_of_an_operator_files_only_under_a_domain_it_is_listed_f
 
     assert classify(opened(null), listed).owns_from
     assert not classify(opened(null), FACTS).owns_from
+
+
+@pytest.mark.parametrize("mailfrom", ["", None])
+def test_nobody_under_the_null_sender_is_not_its_operator(mailfrom: str | None):
+    """Threat S14: no envelope and no one author are not the same domain."""
+    anonymous = dataclasses.replace(
+        opened(AuthResults(US, LISTED_DN, mailfrom)), from_address=None
+    )
+    origin = classify(anonymous, dataclasses.replace(FACTS, speaks_for=lambda _domain, _dn: True))
+
+    assert (origin.address, origin.domain, origin.owns_from) == ("", "", False)
 
 
 def not_filed(reason: Reason) -> MayNotFile:
@@ -227,3 +272,130 @@ LISTED = classify(opened(OPERATOR), FACTS)
 )
 def test_the_table(origin: Origin, verdict: SignatureVerdict, right: FilingRight):
     assert decide(origin, verdict, HEADER) == right
+
+
+# --- organisations ---------------------------------------------------------------------------
+
+STRUCTURE, OTHER_AUTHORITY = "1.2.250.1.71.4.2.2", "1.2.250.1.71.4.2.1"
+
+
+def header_of(custodian: str, *author_ids: tuple[str, str]) -> CdaHeader:
+    """A document of a custodian, by an author of an organisation with these identifiers."""
+    author = dataclasses.replace(
+        HEADER.authors[0],
+        organization=CdaOrganization(tuple(Ii(root, extension) for root, extension in author_ids)),
+    )
+    kept = CdaOrganization((Ii(STRUCTURE, custodian),))
+    return dataclasses.replace(HEADER, custodian=kept, authors=(author,))
+
+
+@pytest.mark.parametrize(
+    ("header", "numbers"),
+    [
+        pytest.param(header_of("1990000001", (STRUCTURE, "1990000002")), 2, id="both"),
+        pytest.param(header_of("1990000001", (OTHER_AUTHORITY, "1990000002")), 1, id="not one"),
+        pytest.param(header_of("1990000001", (STRUCTURE, "")), 1, id="empty"),
+        pytest.param(
+            dataclasses.replace(
+                header_of("1990000001"),
+                authors=(dataclasses.replace(HEADER.authors[0], organization=None),),
+            ),
+            1,
+            id="an author of no organisation",
+        ),
+    ],
+)
+def test_only_national_identifiers_of_structures_count(header: CdaHeader, numbers: int):
+    """RULES §6: custodian or author organisation."""
+    known = {"1990000001", "1990000002"}
+
+    assert organization_ids(header) <= known
+    assert len(organization_ids(header)) == numbers
+
+
+PROFESSIONAL = Origin(OriginKind.PROFESSIONAL, organization="990000001")
+SIRET = "12345678901234"
+
+
+@pytest.mark.parametrize(
+    ("header", "right"),
+    [
+        pytest.param(header_of("1990000001"), MayFile(), id="their structure keeps it"),
+        pytest.param(
+            header_of("1990000009", (STRUCTURE, "1990000001")),
+            MayFile((Mark.OTHER_SENDER,)),
+            id="their structure wrote it, another keeps it",
+        ),
+        pytest.param(
+            header_of("1990000009", (OTHER_AUTHORITY, "1990000001")),
+            not_filed(Reason.NOT_OF_STRUCTURE),
+            id="the same digits under another authority",
+        ),
+        pytest.param(
+            header_of("2990000001"), not_filed(Reason.NOT_OF_STRUCTURE), id="another type digit"
+        ),
+        pytest.param(header_of("990000001"), MayFile(), id="without the type digit"),
+    ],
+)
+def test_a_professional_files_what_their_structure_wrote_or_keeps(
+    header: CdaHeader, right: FilingRight
+):
+    """RULES §4, second line."""
+    assert decide(PROFESSIONAL, NO_SIGNATURE, header) == right
+
+
+def test_a_siret_is_written_with_its_type_digit():
+    origin = Origin(OriginKind.PROFESSIONAL, organization=SIRET)
+
+    assert decide(origin, NO_SIGNATURE, header_of(f"3{SIRET}")) == MayFile()
+
+
+def test_an_organisation_without_a_number_is_no_empty_identifier():
+    header = header_of("1", ("x", ""))
+
+    assert decide(Origin(OriginKind.PROFESSIONAL), NO_SIGNATURE, header) == not_filed(
+        Reason.NOT_OF_STRUCTURE
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator_dn", "signer_dn", "marks"),
+    [
+        pytest.param("CN=x,OU=1990000001", "", (), id="the operator's number"),
+        pytest.param("CN=x,OU=1990000009", "", (Mark.OTHER_SENDER,), id="another"),
+        pytest.param(
+            "CN=x,OU=1990000001", "CN=l,O=LAB", (), id="a signer without: the operator's"
+        ),
+        pytest.param(
+            "CN=x,OU=1990000009",
+            "CN=l,O=LAB",
+            (Mark.OTHER_SENDER,),
+            id="a signer without: the operator's, another",
+        ),
+        pytest.param(
+            "CN=x,OU=1990000001",
+            "CN=l,OU=1990000009",
+            (Mark.OTHER_SENDER,),
+            id="a signer of another organisation",
+        ),
+        pytest.param(None, "CN=l,O=LAB", (), id="no number anywhere"),
+        pytest.param("CN=x,OU=1990000009,OU=1990000001", "", (), id="one of two numbers"),
+    ],
+)
+def test_a_sender_of_another_organisation_than_the_custodian_is_marked(
+    operator_dn: str | None, signer_dn: str, marks: tuple[Mark, ...]
+):
+    """RULES §4: "expéditeur différent"."""
+    origin = Origin(OriginKind.LISTED_OPERATOR, operator_dn=operator_dn)
+    verdict = signed(PathStatus.TRUSTED, dn=signer_dn) if signer_dn else NO_SIGNATURE
+
+    assert decide(origin, verdict, header_of("1990000001")) == MayFile(marks)
+
+
+def test_a_signature_that_is_not_good_names_no_organisation():
+    origin = Origin(OriginKind.LISTED_OPERATOR, operator_dn="CN=x,OU=1990000001")
+    verdict = signed(PathStatus.UNTRUSTED, dn="CN=l,OU=1990000009")
+
+    assert decide(origin, verdict, header_of("1990000001")) == MayFile(
+        (Mark.SIGNATURE_UNVERIFIABLE,)
+    )

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from record_bridge.model import Mark, Problem, Reason
+from record_bridge.formats.cda_header import parse_cda
+from record_bridge.model import Mark, MayFile, Origin, OriginKind, Problem, Reason
 from record_bridge.replacement import (
     Decision,
     Duplicate,
@@ -18,7 +19,9 @@ from record_bridge.replacement import (
     WaitForParent,
     decide,
     has_authority,
+    provenance_of,
 )
+from tests.support.cda import CdaSpec, cda
 
 LAB = Provenance("labo.test", "", frozenset({"1990000001"}))
 NEW = Incoming("new", b"h1", 7, None, LAB)
@@ -45,6 +48,36 @@ def refused(code: int, reason: Reason, *, alarm: bool = False) -> Refuse:
             ReplacementFacts(same=replace(OLD, unique_id="new")),
             refused(906, Reason.SAME_ID_OTHER_BYTES, alarm=True),
             id="same id other bytes",
+        ),
+        pytest.param(
+            NEW,
+            ReplacementFacts(same=replace(OLD, unique_id="new", sha256=b"h1", patient_id=8)),
+            refused(906, Reason.TAKEN_OUT),
+            id="same, moved by a person to somebody else's record",
+        ),
+        pytest.param(
+            replace(REPLACING, provenance=replace(LAB, may_replace=False)),
+            ReplacementFacts(parent=OLD),
+            refused(901, Reason.NOT_THE_AUTHOR),
+            id="forwarded",
+        ),
+        pytest.param(
+            replace(REPLACING, provenance=replace(LAB, domain="other.test")),
+            ReplacementFacts(parent=replace(OLD, is_latest=False)),
+            refused(901, Reason.NOT_THE_AUTHOR),
+            id="a stranger is not told that there is a later version",
+        ),
+        pytest.param(
+            replace(REPLACING, provenance=replace(LAB, domain="other.test")),
+            ReplacementFacts(successor=replace(OLD, unique_id="newer")),
+            FileCurrent(None, (Mark.REPLACES_UNKNOWN,)),
+            id="unknown parent, and a successor of somebody else's",
+        ),
+        pytest.param(
+            REPLACING,
+            ReplacementFacts(successor=replace(OLD, unique_id="newer")),
+            FileSuperseded("newer", (Mark.REPLACES_UNKNOWN,)),
+            id="between an unknown parent and its successor",
         ),
         pytest.param(REPLACING, ReplacementFacts(parent=OLD), FileCurrent("old"), id="replaces"),
         pytest.param(
@@ -142,6 +175,36 @@ def test_authority_needs_an_authenticated_origin_and_the_organisation(
     by: Provenance, *, authority: bool
 ):
     assert has_authority(by, LAB) is authority
+
+
+def test_a_signer_who_changed_operators_keeps_authority_over_what_they_signed():
+    """RULES §6: the verified organisation signer is the same, by whatever domain it came."""
+    signed = replace(LAB, domain="a.test", signer="labo.test")
+    now, unsigned = replace(signed, domain="b.test"), replace(LAB, domain="b.test")
+
+    assert has_authority(now, signed)
+    assert not has_authority(unsigned, signed)
+    assert not has_authority(replace(now, signer="b.test"), signed)
+
+
+@pytest.mark.parametrize(
+    ("signer", "may_replace", "expected"),
+    [
+        pytest.param(None, True, LAB, id="unsigned"),
+        pytest.param("labo@sign.test", True, replace(LAB, signer="sign.test"), id="signed"),
+        pytest.param(None, False, replace(LAB, may_replace=False), id="forwarded"),
+    ],
+)
+def test_who_stands_behind_a_document(
+    signer: str | None, expected: Provenance, *, may_replace: bool
+):
+    """RULES §6: the authenticated domain, the verified signer, custodian and authors."""
+    header = parse_cda(cda(CdaSpec(custodian="1990000001", author_organization="1990000002")))
+    origin = Origin(OriginKind.LISTED_OPERATOR, domain="labo.test", signer=signer)
+
+    stands = provenance_of(origin, MayFile(may_replace=may_replace), header)
+
+    assert stands == replace(expected, organizations=frozenset({"1990000001", "1990000002"}))
 
 
 def test_two_unknown_senders_are_not_the_same():

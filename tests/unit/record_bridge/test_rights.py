@@ -16,15 +16,18 @@ from hypothesis import strategies as st
 
 from directory.codes import PROFESSIONS, known_types
 from record_bridge.errors import MalformedMatrixError
-from record_bridge.habilitation import Cell, CellStatus, parse_matrix
+from record_bridge.habilitation import Cell, CellStatus, KnownCell, parse_matrix
 from record_bridge.model import OppositionScope, Viewer, ViewerKind, Visibility
 from record_bridge.rights import (
+    CONSENT_FOR,
+    EMERGENCY_FOR,
     EVERYTHING,
     Grant,
     GrantKind,
     Part,
     RecordFacts,
     Rule,
+    emergency_refusal,
     majority_day,
     may_open,
 )
@@ -92,6 +95,83 @@ def test_each_worked_case_comes_out_as_written(case: dict[str, Any]) -> None:
     assert (case["sees"], case["rule"]) == (decision.is_shown, decision.rule.value)
 
 
+CARE = ("care_team", "10000000001", 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rights", "opening"),
+    [
+        pytest.param({}, [CARE], Rule.CARE_TEAM, id="care team"),
+        pytest.param({}, [("attending", "10000000001", 9, 0)], Rule.ATTENDING, id="attending"),
+        pytest.param({}, [], Rule.OUTSIDE_CARE_TEAM, id="outside"),
+        pytest.param({"viewer": {"structure": "s2"}}, [CARE], Rule.ANOTHER_STRUCTURE, id="other"),
+        pytest.param({"viewer": {"ref": ""}}, [CARE], Rule.UNIDENTIFIED, id="nobody"),
+        pytest.param({"closed": True}, [CARE], Rule.CLOSED, id="closed"),
+        pytest.param({"opposed": ["opening"]}, [CARE], Rule.OPPOSED, id="opposed"),
+        pytest.param({}, [CARE, ("block", "10000000001", 9, 0)], Rule.BLOCKED, id="blocked"),
+        pytest.param({"viewer": {"specialty": "SM25"}}, [CARE], Rule.OCCUPATIONAL, id="occup."),
+    ],
+)
+def test_a_record_opens_by_the_same_rules_before_any_document(
+    changes: dict[str, Any], rights: list[Any], opening: Rule
+) -> None:
+    """RULES §7: lists, counts and the record's own page ask this without a document."""
+    someone = {"kind": "practitioner", "ref": "10000000001", "profession": "10", "structure": "s1"}
+    case = {"rights": rights, **changes, "viewer": someone | changes.get("viewer", {})}
+
+    decision = may_open(record_of(case), viewer_of(case), Part.DOCUMENTS)
+
+    opens = opening in (Rule.CARE_TEAM, Rule.ATTENDING)
+    assert (decision.is_shown, decision.rule) == (opens, opening)
+
+
+@pytest.mark.parametrize("kind", [GrantKind.BREAK_GLASS, GrantKind.SAMU])
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        pytest.param({}, None, id="a physician"),
+        pytest.param({"viewer": {"specialty": "SM25"}}, Rule.OCCUPATIONAL, id="occupational"),
+        pytest.param({"viewer": {"profession": ""}}, Rule.UNIDENTIFIED, id="no profession"),
+        pytest.param({"viewer": {"structure": "s2"}}, Rule.ANOTHER_STRUCTURE, id="elsewhere"),
+        pytest.param({"closed": True}, Rule.CLOSED, id="closed"),
+        pytest.param({"opposed": ["opening"]}, Rule.OPPOSED, id="opposed to opening"),
+        pytest.param({"opposed": ["break_glass", "samu"]}, Rule.OPPOSED, id="by the switches"),
+        pytest.param({"opposed": ["deposit"]}, None, id="another opposition"),
+        pytest.param(
+            {"rights": [("block", "10000000001", 9, 0)]}, Rule.BLOCKED, id="blocked by the patient"
+        ),
+    ],
+)
+def test_who_may_open_in_an_emergency(
+    kind: GrantKind, changes: dict[str, Any], refused: Rule | None
+) -> None:
+    """MSS-FACTS §6.4: asked before anything is opened, so with no right yet."""
+    someone = {"kind": "practitioner", "ref": "10000000001", "profession": "10", "structure": "s1"}
+    case = {**changes, "viewer": someone | changes.get("viewer", {})}
+
+    decision = emergency_refusal(record_of(case), viewer_of(case), kind)
+
+    assert (None if decision is None else decision.rule) is refused
+    assert decision is None or not decision.is_shown
+
+
+def test_only_a_physician_regulates_calls() -> None:
+    nurse = Viewer(ViewerKind.PRACTITIONER, "10000000001", "60", "s1")
+    record = record_of({})
+
+    assert emergency_refusal(record, nurse, GrantKind.BREAK_GLASS) is None
+    assert emergency_refusal(record, nurse, GrantKind.SAMU) is not None
+
+
+def test_how_long_an_opening_lasts() -> None:
+    """RULES §7, MSS-FACTS §6.2, MSS-FACTS §6.4."""
+    assert {kind.value: time for kind, time in EMERGENCY_FOR.items()} == {
+        "break_glass": timedelta(hours=4),
+        "samu": timedelta(hours=2),
+    }
+    assert timedelta(days=1) == CONSENT_FOR
+
+
 def test_every_rule_decides_in_some_case() -> None:
     assert {case["rule"] for case in CASES} == {rule.value for rule in Rule}
 
@@ -120,6 +200,13 @@ def test_every_cell_beyond_the_outside_table_is_marked_as_assumed() -> None:
     assert {known.status for known in beyond.values()} == {CellStatus.ASSUMED}
     assert within == {CellStatus.SECONDARY}
     assert len(MATRIX.cells) == len(said) + len(beyond)
+
+
+def test_blank_lines_and_comments_of_the_matrix_say_nothing() -> None:
+    header, cell = TEXT.splitlines()[4], "10\t11502-2\tread\tofficial\tx"
+    read = parse_matrix(f"#a\n\n{header}\n\n# b\n{cell}\n")
+
+    assert read.cells == {("10", "11502-2"): KnownCell(Cell.READ, CellStatus.OFFICIAL, "x")}
 
 
 def test_whatever_is_not_a_cell_is_unknown() -> None:

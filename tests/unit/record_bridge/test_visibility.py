@@ -32,6 +32,26 @@ def test_a_masking_code_wins_over_the_patient_s_address():
     assert not is_visible_to_patient(states)
 
 
+@pytest.mark.parametrize(
+    ("states", "visible"),
+    [
+        ({V.VISIBLE}, True),
+        (set(), True),
+        ({V.MASKED_PS}, True),
+        ({V.INVISIBLE_REPRESENTATIVES}, True),
+        ({V.AWAITING_RELEASE}, False),
+        ({V.INVISIBLE_PATIENT}, False),
+        ({V.AWAITING_RELEASE, V.MASKED_PS}, False),
+        ({V.INVISIBLE_PATIENT, V.INVISIBLE_REPRESENTATIVES}, False),
+    ],
+)
+def test_a_held_message_is_released_for_what_its_patient_sees(
+    states: set[Visibility], *, visible: bool
+):
+    """RULES §7: a message in a patient's mailbox stays held unless all of it is visible."""
+    assert is_visible_to_patient(frozenset(states)) is visible
+
+
 def test_several_codes_hold_together():
     codes = ["N", "MASQUE_PS", "INVISIBLE_REPRESENTANTS_LEGAUX", "R"]
 
