@@ -91,7 +91,7 @@ def names_authserv_id(value: bytes, authserv_id: str) -> bool:
     if len(value) > _MAX_FIELD_OCTETS:
         return True  # nobody writes one so long but to hide something
     bare = _without_comments(value)
-    first = re.split(rb"[\s;/]+", bare.strip().strip(b'"'), maxsplit=1)[0]
+    first = re.split(rb"[\s;/]+", bare.strip(), maxsplit=1)[0]
     return first.strip(b'"').lower() == authserv_id.lower().encode("ascii", "replace")
 
 
@@ -144,8 +144,6 @@ def parse(values: Sequence[bytes], authserv_id: str) -> AuthResults | None:
 
 def _quoted(value: str) -> bytes:
     octets = value.encode("utf-8", "surrogatepass")
-    if _PLAIN.issuperset(octets):
-        return b'"' + octets + b'"'
     return b'"' + b"".join(bytes((o,)) if o in _PLAIN else b"%%%02X" % o for o in octets) + b'"'
 
 
