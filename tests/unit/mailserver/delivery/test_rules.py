@@ -11,8 +11,26 @@ from certs.verdict import (
     SignatureVerdict,
 )
 from directory.codes import MailboxType
-from mailserver.delivery.errors import HEADER_TOO_LONG, LOOP, MALFORMED, Refused, Reply
-from mailserver.delivery.rules import MessageFacts, files, keywords_of, plan, refusal
+from mailserver.delivery.errors import (
+    HEADER_TOO_LONG,
+    LOOP,
+    MALFORMED,
+    NOT_THE_PEERS,
+    ONE_FROM,
+    Refused,
+    Reply,
+)
+from mailserver.delivery.rules import (
+    MessageFacts,
+    Peer,
+    claimed_domain,
+    files,
+    judge_from,
+    keywords_of,
+    of_two_patients,
+    plan,
+    refusal,
+)
 from mailserver.store.model import Mailbox
 
 
@@ -144,3 +162,72 @@ def test_what_cannot_be_taken_from_anybody(raw, reply):
 def test_a_reply_knows_whether_it_is_for_good():
     assert Reply(550, "5.1.1", "x").permanent
     assert not Reply(451, "4.3.0", "x").permanent
+
+
+REPORT = "Content-Type: multipart/report; report-type=delivery-status; boundary=b"
+PEER = Peer(speaks_for={"a.test", "a2.test"}.__contains__, is_in_the_space={"b.test"}.__contains__)
+
+
+@pytest.mark.parametrize(
+    ("header", "reverse_path", "reply"),
+    [
+        pytest.param("From: <x@a.test>", "x@a.test", None, id="its own"),
+        pytest.param("From: <x@A2.test>", "x@a.test", None, id="another of its own"),
+        pytest.param("From: <x@a.test>", "", None, id="its own, null path"),
+        pytest.param("From: <x@b.test>", "x@a.test", NOT_THE_PEERS, id="another operator's"),
+        pytest.param("From: <x@host.example>", "x@a.test", NOT_THE_PEERS, id="outside the space"),
+        pytest.param("From: <x@host.example>", "", NOT_THE_PEERS, id="null path, no report"),
+        pytest.param(f"From: <x@host.example>\r\n{REPORT}", "", None, id="a mail server's report"),
+        pytest.param(
+            f"From: <x@host.example>\r\n{REPORT}", "x@a.test", NOT_THE_PEERS, id="with a path"
+        ),
+        pytest.param(f"From: <x@b.test>\r\n{REPORT}", "", NOT_THE_PEERS, id="another's report"),
+        pytest.param("From: <x@a.test>, <y@a.test>", "x@a.test", ONE_FROM, id="two authors"),
+        pytest.param("Subject: x", "x@a.test", ONE_FROM, id="none"),
+        pytest.param(f"Subject: x\r\n{REPORT}", "", ONE_FROM, id="a report of nobody"),
+    ],
+)
+def test_who_writes_is_who_the_peer_answers_for(header, reverse_path, reply):
+    """Threat S14."""
+    outline = scan(f"{header}\r\n\r\nx".encode())
+
+    expected = None if reply is None else Refused(reply)
+    assert judge_from(outline, reverse_path, PEER) == expected
+
+
+def test_the_domain_in_whose_name_a_message_is_written():
+    assert claimed_domain(scan(b"From: A <x@B.test>\r\n\r\n")) == "b.test"
+    assert claimed_domain(scan(b"From: <x@b.test>\r\nFrom: <x@b.test>\r\n\r\n")) == ""
+
+
+ONE, OTHER = "279039999000178@pat.test", "180019999000145@pat.test"
+
+
+@pytest.mark.parametrize(
+    ("recipients", "header", "two"),
+    [
+        pytest.param([ONE], "", False, id="one"),
+        pytest.param([ONE, "dr@cab.test"], "To: <dr@cab.test>", False, id="and a professional"),
+        pytest.param([ONE, OTHER], "", True, id="two recipients"),
+        pytest.param([ONE], f"To: <{OTHER}>", True, id="another in To"),
+        pytest.param([ONE], f"Cc: <{OTHER}>", True, id="another in Cc"),
+        pytest.param([], f"To: <{ONE}>, x <{OTHER}>", True, id="two shown, nobody written to"),
+        pytest.param([ONE], f"Cc: tous: <{OTHER}>;", True, id="in a group"),
+        pytest.param([ONE], f"To: <{ONE.upper()}>", False, id="the same in capitals"),
+        pytest.param(
+            [ONE], f"To: <{ONE.replace('pat.test', 'pat2.test')}>", False, id="of two structures"
+        ),
+        pytest.param([ONE], f"To: <x>, <@>, <{OTHER}>", True, id="behind what is no address"),
+        pytest.param([ONE], f"Reply-To: <{OTHER}>", False, id="in no field of recipients"),
+        pytest.param(
+            ["180019999000145@cab.test"], f"To: <{ONE}>", False, id="a number of no patient"
+        ),
+        pytest.param(["2a@pat.test"], "To: <2A@pat.test>", False, id="letters of a number"),
+    ],
+)
+def test_nobody_learns_another_patients_address(recipients, header, two):
+    """RULES §11: the address is the INS."""
+    outline = scan(f"{header}\r\n\r\nx".encode())
+    patients = {"pat.test", "pat2.test"}
+
+    assert of_two_patients(recipients, outline, lambda a: a.domain in patients) is two
