@@ -83,7 +83,7 @@ def asked_by(opened: Opened) -> str | None:
     Source: RULES §9, RFC 8098 §2.1 (Disposition-Notification-To must equal the return path).
     """
     asked = opened.notify_to
-    return asked if asked and opened.return_path and asked == opened.return_path else None
+    return asked if asked and asked == opened.return_path else None
 
 
 def told(code: ErrorCode | None, enumerations: int) -> ErrorCode | None:

@@ -10,7 +10,16 @@ import pytest
 
 from certs import mime
 from certs.verdict import NO_SIGNATURE
-from record_bridge.mdn import MdnRequest, asked_by, build, first_line, parse, told, without_prefix
+from record_bridge.mdn import (
+    MdnReport,
+    MdnRequest,
+    asked_by,
+    build,
+    first_line,
+    parse,
+    told,
+    without_prefix,
+)
 from record_bridge.model import ErrorCode, Opened
 
 PREFIX = (
@@ -60,6 +69,59 @@ def test_the_first_line_says_what_it_does_not_prove():
     assert text_of(build(REQUEST)).splitlines()[0] == (
         "Intégré automatiquement au dossier ; ce message ne prouve pas qu'un professionnel l'a lu"
     )
+
+
+def test_the_wire_form_of_a_success():
+    """RULES §9, RFC 8098 §3.1: what is written, octet by octet."""
+    raw = build(replace(REQUEST, original_subject="ZZ", original=PREFIX + BODY))
+
+    assert raw == (
+        b"From: <dr@cab.test>\r\nTo: <labo@lab.test>\r\n"
+        b"Subject: =?utf-8?b?W0ludMOpZ3LDqV0gWlo=?=\r\n"
+        b"Date: Mon, 02 Nov 2026 09:30:00 +0000\r\nMessage-ID: <item-1@cab.test>\r\n"
+        b"In-Reply-To: <zz1@lab.test>\r\nReferences: <zz1@lab.test>\r\n"
+        b"Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/report; report-type=disposition-notification;\r\n"
+        b' boundary="zzboundary"\r\n\r\n'
+        b"--zzboundary\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        b"Int=C3=A9gr=C3=A9 automatiquement au dossier ; ce message ne prouve pas qu'=\r\n"
+        b"un professionnel l'a lu\r\n"
+        b"\r\n--zzboundary\r\nContent-Type: message/disposition-notification\r\n"
+        b"Content-Transfer-Encoding: 7bit\r\n\r\n"
+        b"Reporting-UA: cab.test; Pli\r\nFinal-Recipient: rfc822;dr@cab.test\r\n"
+        b"Original-Message-ID: <zz1@lab.test>\r\n"
+        b"Disposition: automatic-action/MDN-sent-automatically; processed\r\n"
+        b"\r\n--zzboundary\r\nContent-Type: message/rfc822\r\n"
+        b"Content-Transfer-Encoding: 7bit\r\n\r\n" + BODY + b"\r\n--zzboundary--\r\n"
+    )
+
+
+def test_a_refusal_says_that_a_person_decides():
+    lines = text_of(build(replace(REQUEST, code=ErrorCode.NO_INS))).splitlines()
+
+    assert lines[1:] == [
+        "Le message n'a pas été intégré automatiquement ; un professionnel décidera."
+    ]
+
+
+def test_an_original_of_eight_bits_goes_back_as_it_came():
+    original = BODY + "été".encode()
+    raw = build(replace(REQUEST, original=PREFIX + original))
+    outline = mime.scan(raw)
+
+    assert outline.text("content-transfer-encoding") == "8bit"
+    assert outline.root.children[2].encoding == "8bit"
+    assert original in raw
+
+
+def test_an_answer_without_the_original_has_two_parts():
+    outline = mime.scan(build(replace(REQUEST, original=b"")))
+
+    assert [p.type for p in outline.root.children] == [
+        "text/plain",
+        "message/disposition-notification",
+    ]
 
 
 @pytest.mark.parametrize("code", list(ErrorCode))
@@ -124,8 +186,42 @@ def test_both_forms_of_the_error_are_read(fields: bytes):
     assert report.final_recipient == "a@b.test"
 
 
+@pytest.mark.parametrize(
+    ("fields", "read"),
+    [
+        pytest.param(
+            b"FINAL-RECIPIENT : rfc822; A@b.test \r\nDisposition: a/b;  Displayed , x\r\n",
+            ("a@b.test", "", "displayed", (), None, ""),
+            id="other capitals and blanks",
+        ),
+        pytest.param(
+            b"Original-Message-ID: <1@x>\r\nDisposition: a/b; processed/Error , 12, Warning\r\n",
+            ("", "<1@x>", "processed", ("error", "warning"), None, ""),
+            id="modifiers",
+        ),
+        pytest.param(
+            b"Disposition: a/b; processed\r\nDisposition: a/b; deleted\r\n"
+            b"Error: 906^ \xe9chec ^messageErrorCondition\r\n",
+            ("", "", "processed", (), 906, "échec"),
+            id="the first of two, and octets that are not UTF-8",
+        ),
+        pytest.param(b"Disposition: processed\r\n", None, id="no type after a mode"),
+        pytest.param(b"a/b; processed\r\n", None, id="no field"),
+    ],
+)
+def test_what_others_write_is_read(fields: bytes, read: tuple[object, ...] | None):
+    raw = (
+        b'Content-Type: multipart/report; boundary="z"\r\n\r\n--z\r\n\r\n'
+        b"Disposition: a/b; dispatched\r\n--z\r\n"
+        b"Content-Type: message/disposition-notification\r\n\r\n" + fields + b"\r\n--z--\r\n"
+    )
+
+    assert parse(raw) == (None if read is None else MdnReport(*read))  # type: ignore[arg-type]
+
+
 def test_ordinary_mail_is_no_report():
     assert parse(BODY) is None
+    assert parse(b"Subject: x\r\n\r\nDisposition: a/b; processed\r\n") is None
 
 
 def test_nobody_else_is_named_in_an_answer():
@@ -138,6 +234,14 @@ def test_nobody_else_is_named_in_an_answer():
 def test_the_original_goes_back_as_it_came():
     assert without_prefix(PREFIX + BODY, "mail.pli.test") == BODY
     assert BODY in build(REQUEST)
+
+
+def test_only_the_fields_of_this_server_are_taken_out():
+    mine = b"Delivered-To: 279039999000178@patient.mssante.test\r\n"
+    kept = b"X-A: 1\r\nSubject: mail.pli.test\r\nReceived: by lab.test\r\n\r\ncorps\r\n"
+
+    assert without_prefix(mine + kept, "mail.pli.test") == kept
+    assert without_prefix(kept[:8] + mine + kept[8:], "mail.pli.test") == kept
 
 
 def test_a_field_of_another_server_stays():
