@@ -461,6 +461,7 @@ async def _forget(store: MailStore) -> None:
     given_up = await store.business_acks.give_up_old(now())
     if given_up:
         log.warning("business_acks_given_up", count=given_up)
+    await store.business_acks.forget(now())
 
 
 async def watch_bridge(store: MailStore, at: datetime) -> None:

@@ -23,7 +23,11 @@ MAX_TRIES: Final = 10
 """Of which the software answered each with a refusal: about six hours."""
 CODE_AFTER: Final = timedelta(hours=1)
 """What this site's record sets aside says no code; the answer it sends says one soon after."""
+KEEP_FOR: Final = timedelta(days=365)
+"""What came of a message is told so long after it was taken; where it stands later is in its
+tracking, which stays. No text says how long (a token of the FHIR interface lives as long)."""
 BATCH: Final = 20
+_FORGOTTEN_AT_ONCE: Final = 500
 
 RECEPTION: Final = "Z02"
 READING: Final = "Z03"
@@ -56,6 +60,17 @@ _DUE = (
 _GIVE_UP_OLD = (
     "UPDATE business_ack SET state = 'given_up' WHERE state = 'waiting' AND created_at < ?"
 )
+_OLD = (
+    "SELECT o.receipt_id FROM hl7_order AS o JOIN receipt AS r ON r.receipt_id = o.receipt_id"
+    " WHERE r.received_at < ? AND NOT EXISTS (SELECT 1 FROM sent_recipient AS s"
+    " JOIN business_ack AS a ON a.recipient_id = s.id"
+    " WHERE s.receipt_id = o.receipt_id AND a.state = 'waiting') LIMIT ?"
+)
+_FORGET_ACKS = (
+    "DELETE FROM business_ack WHERE recipient_id IN"
+    " (SELECT id FROM sent_recipient WHERE receipt_id = ?)"
+)
+_FORGET_ORDER = "DELETE FROM hl7_order WHERE receipt_id = ?"
 _SETTLE = "UPDATE business_ack SET state = ? WHERE id = ? AND state = 'waiting'"
 _LATER = (
     "UPDATE business_ack SET attempts = attempts + 1, next_at = ? WHERE id = ?"
@@ -133,6 +148,15 @@ class BusinessAcks:
     async def give_up_old(self, at: datetime) -> int:
         """Give up what waited too long, whose software is gone too; say how many."""
         return await self._database.write(_give_up_old, to_micros(at - GIVE_UP_AFTER))
+
+    async def forget(self, at: datetime) -> None:
+        """Let go of orders taken ``KEEP_FOR`` ago that owe nothing now, and of what was told.
+
+        An order goes with its rows: they alone say that a thing was told already.
+        """
+        before = to_micros(at - KEEP_FOR)
+        while old := await self._database.read(_old, before):
+            await self._database.write(_forget, old)
 
 
 # What follows runs on the writer's thread, inside its transaction.
@@ -236,3 +260,14 @@ def _again(connection: sqlite3.Connection, value: tuple[int, int, bool]) -> bool
 
 def _give_up_old(connection: sqlite3.Connection, before: int) -> int:
     return connection.execute(_GIVE_UP_OLD, (before,)).rowcount
+
+
+def _old(connection: sqlite3.Connection, before: int) -> list[str]:
+    rows = connection.execute(_OLD, (before, _FORGOTTEN_AT_ONCE))
+    return [str(row[0]) for row in rows]
+
+
+def _forget(connection: sqlite3.Connection, receipt_ids: list[str]) -> None:
+    named = [(each,) for each in receipt_ids]
+    connection.executemany(_FORGET_ACKS, named)
+    connection.executemany(_FORGET_ORDER, named)

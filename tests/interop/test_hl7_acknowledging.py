@@ -17,7 +17,7 @@ from certs.addresses import Address, Mailbox
 from mailserver.hl7_acknowledging import Acknowledging, AckTarget
 from mailserver.hl7_intake import Intake, IntakeParts, Outcome
 from mailserver.hl7_mail import Door, HospitalOrder, to_order
-from mailserver.store.business_acks import MAX_TRIES
+from mailserver.store.business_acks import KEEP_FOR, MAX_TRIES
 from mailserver.store.model import NO_FLAGS, FlagChange, FlagMode
 from record_bridge.formats.hl7v2_zam import AckKind, BusinessAck
 from tests.support.bridge_site import SPEC, BridgeSite, bridge_site, report
@@ -203,6 +203,29 @@ async def test_who_is_never_there_is_given_up_after_five_days(site: BridgeSite) 
             await structure.sweep()
         await site.mail.store.business_acks.give_up_old(site.mail.now())
         assert structure.rows("SELECT state FROM business_ack") == [(state,)]
+
+
+async def test_an_order_leaves_after_a_year_with_what_was_told_of_it(
+    structure: Structure,
+) -> None:
+    """Once it is gone a reading is told no more, and nothing is told again."""
+    acks = structure.site.mail.store.business_acks
+    await structure.hand_over()
+    taken = structure.site.mail.now()
+    await structure.reports(disposition_report, "displayed")
+    rows = "SELECT (SELECT count(*) FROM hl7_order), (SELECT count(*) FROM business_ack)"
+
+    await acks.forget(taken + KEEP_FOR + timedelta(days=1))
+    assert structure.rows(rows)[0][0] > 0  # they are owed still
+    await structure.sweep()
+    (before,) = structure.rows(rows)
+    await acks.forget(taken + KEEP_FOR - timedelta(days=1))
+    assert structure.rows(rows) == [before]
+    await acks.forget(taken + KEEP_FOR + timedelta(days=1))
+
+    assert structure.rows(rows) == [(0, 0)]
+    await structure.reports(disposition_report, "quarantined", "902")
+    assert await structure.sweep() == []
 
 
 async def test_what_the_record_set_aside_waits_for_the_code_its_answer_says(
