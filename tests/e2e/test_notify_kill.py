@@ -17,7 +17,7 @@ from directory.audit_event import AuditEvent
 from mailserver.databases import now, open_store
 from mailserver.settings import NotifySettings, Site
 from mailserver.store.notify import Choice
-from record_bridge.calendar_record import CalendarCommands
+from record_bridge.calendar_commands import CalendarCommands
 from record_bridge.formats.dtm import paris_day
 from record_bridge.repository import open_record
 from record_bridge.schema import patient

@@ -11,7 +11,7 @@ import pytest
 from lxml import etree
 
 from mailserver.webmail.caldav import METHODS
-from record_bridge.calendar_record import KEY_LIFETIME, MAX_KEYS, MAX_OWN_ENTRIES
+from record_bridge.calendar_storing import KEY_LIFETIME, MAX_KEYS, MAX_OWN_ENTRIES
 from tests.support.cda import CdaSpec
 from tests.support.webmail import token_of, webmail
 

@@ -15,7 +15,7 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from certs.issue import Branch, PracticePki
 from mailserver.webmail.http import WebBind, serve_web
-from record_bridge.calendar_record import KEY_LIFETIME
+from record_bridge.calendar_storing import KEY_LIFETIME
 from tests.support.cda import CdaSpec
 from tests.support.mailsite import AT
 from tests.support.thunderbird import thunderbird

@@ -13,7 +13,7 @@ import pytest
 
 from record_bridge import accounting, rights_storing
 from record_bridge.archive_commands import ArchiveCommands
-from record_bridge.calendar_record import CalendarCommands
+from record_bridge.calendar_commands import CalendarCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.life_commands import LifeCommands

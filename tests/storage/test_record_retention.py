@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from record_bridge.calendar_record import CalendarCommands
+from record_bridge.calendar_commands import CalendarCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.life_commands import LifeCommands

@@ -22,7 +22,7 @@ from mailserver.webmail.http import MailService, WebmailServices, WebmailSetting
 from record_bridge import repository, schema, storing
 from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
-from record_bridge.calendar_record import CalendarCommands
+from record_bridge.calendar_commands import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
