@@ -12,7 +12,7 @@ from typing import Final
 
 from directory.audit_event import AuditEvent
 from directory.trail import append
-from record_bridge import storing
+from record_bridge import identity_storing
 from record_bridge.calendar_objects import Detail, entry_uid, etag_of
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.ical import Appointment, write_calendar
@@ -92,7 +92,7 @@ def put(connection: sqlite3.Connection, wanted: Put) -> bool:
             too many, or the record is closed.
     """
     structure_id = _structure_of(connection, wanted.patient_id)
-    storing.takes_more(connection, wanted.patient_id)
+    identity_storing.takes_more(connection, wanted.patient_id)
     _expect(connection, wanted)
     known = connection.execute(
         "SELECT name FROM own_entry WHERE patient_id = ? AND uid = ?",
@@ -244,7 +244,7 @@ def answer(connection: sqlite3.Connection, given: Answer) -> None:
     """
     structure_id = _structure_of(connection, given.patient_id)
     if given.answer == "accepted":
-        storing.takes_more(connection, given.patient_id)
+        identity_storing.takes_more(connection, given.patient_id)
     invited = given.invited
     row = connection.execute(
         "SELECT sequence FROM invitation WHERE patient_id = ? AND organizer = ? AND uid = ?",

@@ -31,7 +31,7 @@ from sqlalchemy import Select, select
 from directory.database import Database
 from directory.model import Structure
 from directory.trail import AuditEvent, append
-from record_bridge import lateness, progress, quarantine, readers, record_storing, storing
+from record_bridge import identity_storing, lateness, progress, quarantine, readers, record_storing
 from record_bridge.errors import InsError, RecordStateError
 from record_bridge.ins import TraitsText, parse_ins, parse_traits
 from record_bridge.model import (
@@ -383,7 +383,7 @@ class RecordCommands:
         What changes one of them may have been all that the others' documents waited for.
         """
         record_id = int(person["merged_into"] or person["id"])
-        numbers = await self._context.record.write(storing.numbers_of_record, record_id)
+        numbers = await self._context.record.write(identity_storing.numbers_of_record, record_id)
         structure = self.structure(person["structure_id"])
         filed = 0
         for ins in sorted(numbers, key=lambda ins: (ins.value, ins.oid)):

@@ -16,8 +16,10 @@ from directory.codes import class_of
 from directory.model import Structure
 from record_bridge import (
     agenda,
+    identity_storing,
     origin,
     quarantine,
+    release_storing,
     replacement,
     storing,
     version_masks,
@@ -128,7 +130,7 @@ def put_package(connection: sqlite3.Connection, package: Package) -> Put:
     places = range(package.first_position, package.first_position + package.occurrences)
     message = (package.structure.id, package.receipt)
     if package.again and not quarantine.is_waiting(connection, message, places):
-        outcomes, hidden = storing.placed(connection, message, places)
+        outcomes, hidden = release_storing.placed(connection, message, places)
         return Put(tuple((each, None) for each in outcomes), hidden=hidden, settled=True)
     problem = package.package.worst or package.message_problem
     if problem is not None or not package.package.documents:
@@ -232,22 +234,25 @@ class _Judged:
     document: OpenedDocument
     header: CdaHeader
     right: MayFile
-    patient: storing.LocalPatient
+    patient: identity_storing.LocalPatient
 
 
 def _patient(
     connection: sqlite3.Connection, package: Package, document: OpenedDocument
-) -> storing.LocalPatient | Problem:
+) -> identity_storing.LocalPatient | Problem:
     """The one patient of the structure, whose mailbox is the one that was addressed, if any."""
     claim = document.claim
     if package.decided is not None:
         return _fits(
-            connection, package, storing.local(connection, package.decided.patient_id), claim
+            connection,
+            package,
+            identity_storing.local(connection, package.decided.patient_id),
+            claim,
         )
     found = (
         []
         if claim.ins is None
-        else storing.candidates(connection, package.structure.id, claim.ins)
+        else identity_storing.candidates(connection, package.structure.id, claim.ins)
     )
     matched = match_identity(claim, [each.identity for each in found])
     if not isinstance(matched, Matched):
@@ -257,14 +262,14 @@ def _patient(
 
 
 def _takes(
-    connection: sqlite3.Connection, package: Package, local: storing.LocalPatient
-) -> storing.LocalPatient | Problem:
+    connection: sqlite3.Connection, package: Package, local: identity_storing.LocalPatient
+) -> identity_storing.LocalPatient | Problem:
     """Hold a patient against the mailboxes addressed, a closed record, and what they oppose."""
     if not local.addresses.issuperset(package.patient_addresses):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_MAILBOX_DIFFERS)
-    if storing.is_closed(connection, local.record_id):
+    if identity_storing.is_closed(connection, local.record_id):
         return Problem(ErrorCode.OTHER, Reason.RECORD_CLOSED)
-    if storing.is_opposed(connection, local.record_id):
+    if identity_storing.is_opposed(connection, local.record_id):
         return Problem(ErrorCode.OTHER, Reason.PATIENT_OPPOSED)
     return local
 
@@ -272,15 +277,15 @@ def _takes(
 def _fits(
     connection: sqlite3.Connection,
     package: Package,
-    local: storing.LocalPatient,
+    local: identity_storing.LocalPatient,
     claim: Claim,
-) -> storing.LocalPatient | Problem:
+) -> identity_storing.LocalPatient | Problem:
     """Whether a person may say that a document is this patient's.
 
     Traits are theirs to judge; a number is not: a document that bears an INS goes to the record
     that has it, or nowhere.
     """
-    if claim.ins is not None and claim.ins not in storing.numbers_of_record(
+    if claim.ins is not None and claim.ins not in identity_storing.numbers_of_record(
         connection, local.record_id
     ):
         return Problem(ErrorCode.UNKNOWN_PATIENT, Reason.PATIENT_UNKNOWN)

@@ -18,7 +18,7 @@ from enum import Enum
 
 from directory.model import Structure
 from directory.trail import AuditEvent, append
-from record_bridge import quarantine, replying, storing
+from record_bridge import quarantine, release_storing, replying
 from record_bridge.documents import Decided, Package, Put, put_package
 from record_bridge.identity import one_patient
 from record_bridge.model import (
@@ -399,10 +399,10 @@ def _repeat(
     delivered_to = () if item.opened is None else item.opened.delivered_to
     patients = {address for address in delivered_to if address.endswith(ending)}
     if patients and (
-        storing.hidden_of(connection, structure_id, item.receipt)
+        release_storing.hidden_of(connection, structure_id, item.receipt)
         or (
             not keywords.isdisjoint({FILED, DUPLICATE})
-            and patients - storing.addresses_of(connection, structure_id, item.receipt)
+            and patients - release_storing.addresses_of(connection, structure_id, item.receipt)
         )
     ):
         keywords.add(HELD)

@@ -25,7 +25,7 @@ from sqlalchemy import Table
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import archive_form as form
-from record_bridge import storing, withdrawing
+from record_bridge import identity_storing, withdrawing
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.life import MAX_FILE
 from record_bridge.model import InsMatricule, Mark
@@ -240,7 +240,9 @@ def _is_theirs(connection: sqlite3.Connection, wanted: Import, row: Mapping[str,
         raise MalformedArchiveError("digest")  # another file than the one that was read
     if Mark.FILED_BY_PERSON.value in str(row.get("marks") or "").split():
         return
-    if not storing.numbers_of_record(connection, int(wanted.person["id"])).issuperset(numbers):
+    if not identity_storing.numbers_of_record(connection, int(wanted.person["id"])).issuperset(
+        numbers
+    ):
         raise RecordStateError("document_of_another")
 
 

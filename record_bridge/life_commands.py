@@ -18,7 +18,7 @@ from typing import Any
 from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.trail import append
-from record_bridge import life, storing
+from record_bridge import identity_storing, life
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life import DirectiveKind, ProfileKind
@@ -250,7 +250,7 @@ def _note(connection: sqlite3.Connection, change: Change, structure_id: str) -> 
 
 def _bounded(connection: sqlite3.Connection, change: Change, what: tuple[str, str, int]) -> None:
     table, ended, limit = what
-    storing.takes_more(connection, change.patient_id)
+    identity_storing.takes_more(connection, change.patient_id)
     count = connection.execute(
         f"SELECT count(*) FROM {table}"  # noqa: S608 - constants
         f" WHERE patient_id = ? AND {ended} IS NULL",
@@ -299,7 +299,7 @@ def _add_item(connection: sqlite3.Connection, change: Change) -> int:
 
 def _write_directive(connection: sqlite3.Connection, change: Change) -> tuple[int, int]:
     known = _patient(connection, change.patient_id)
-    storing.takes_more(connection, change.patient_id)
+    identity_storing.takes_more(connection, change.patient_id)
     values = change.values or {}
     version = connection.execute(
         "SELECT coalesce(max(version), 0) + 1 FROM directive WHERE patient_id = ? AND kind = ?",

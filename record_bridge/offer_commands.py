@@ -31,7 +31,7 @@ from directory.audit_event import AuditEvent
 from directory.codes import class_of, profession_label, type_label
 from directory.model import Practitioner, Structure
 from directory.trail import append
-from record_bridge import life, offers, storing, visibility, withdrawing
+from record_bridge import identity_storing, life, offers, storing, visibility, withdrawing
 from record_bridge.cda_write import Author, LevelOne, encode_level_one
 from record_bridge.commands import RecordCommands, actor_of
 from record_bridge.errors import RecordStateError
@@ -302,7 +302,7 @@ def _file(connection: sqlite3.Connection, filing: _Filing) -> str:
         raise RecordStateError("withdrawn_here")
     if same is not None:
         return ABSORBED
-    if storing.is_opposed(connection, new.patient_id):
+    if identity_storing.is_opposed(connection, new.patient_id):
         raise RecordStateError("opposed")
     package = archive(connection, Archived(new.structure_id, "package", b"", new.at))
     (position,) = connection.execute(

@@ -11,7 +11,7 @@ from typing import Any
 
 from directory.audit_event import AuditEvent
 from directory.trail import append
-from record_bridge import life, storing
+from record_bridge import identity_storing, life
 from record_bridge.admission import (
     MAX_OPEN_PACKS,
     MAX_PACK_ITEMS,
@@ -170,8 +170,8 @@ def acknowledge(connection: sqlite3.Connection, step: PackStep) -> None:
 
 def _takes_packs(connection: sqlite3.Connection, patient_id: int) -> None:
     """Hold a pack against what its patient said: an opposition to deposits covers packs too."""
-    storing.takes_more(connection, patient_id)
-    if storing.is_opposed(connection, patient_id):
+    identity_storing.takes_more(connection, patient_id)
+    if identity_storing.is_opposed(connection, patient_id):
         raise RecordStateError("opposed")
 
 

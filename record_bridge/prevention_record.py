@@ -17,7 +17,7 @@ from typing import Any, Final
 from directory.audit_event import AuditEvent
 from directory.database import Database
 from directory.trail import append
-from record_bridge import storing
+from record_bridge import identity_storing
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.model import ActKind, Viewer
@@ -136,7 +136,7 @@ def _declare(connection: sqlite3.Connection, said: _Declaration) -> None:
     ).fetchone()
     if row is None:
         raise RecordStateError("no_such_entry")
-    storing.takes_more(connection, said.patient_id)
+    identity_storing.takes_more(connection, said.patient_id)
     if said.day < date.fromisoformat(row[1]):
         raise RecordStateError("no_such_day")
     connection.execute(

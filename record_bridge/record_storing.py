@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from directory.trail import AuditEvent, append
-from record_bridge import storing
+from record_bridge import release_storing
 from record_bridge.errors import RecordStateError
 from record_bridge.model import AgendaStatus, IdentityStatus, InsMatricule, InsTraits
 from record_bridge.repository import insert, micros
@@ -148,7 +148,7 @@ def release(connection: sqlite3.Connection, wanted: Release) -> None:
     ).fetchone()
     if row is None:
         raise RecordStateError("no_such_document")
-    done = storing.release(connection, wanted.structure_id, int(row[0]), wanted.at)
+    done = release_storing.release(connection, wanted.structure_id, int(row[0]), wanted.at)
     if done is None:
         raise RecordStateError("visible_already")
     facts: dict[str, str | int | bool] = {"document_id": done.document_id}

@@ -4,8 +4,8 @@ import sqlite3
 from datetime import datetime
 
 from directory.trail import AuditEvent, append
+from record_bridge.release_storing import due_for_release, release
 from record_bridge.schema import TRAIL
-from record_bridge.storing import due_for_release, release
 
 
 def release_due(connection: sqlite3.Connection, at: datetime) -> int:

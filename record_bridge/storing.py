@@ -1,4 +1,4 @@
-"""The SQL of putting documents into a record: candidates, versions, rows, agenda entries.
+"""The SQL of putting documents into a record: versions, rows, results, agenda entries.
 
 Every function runs on the writer's thread inside the filing transaction, so what it reads is
 what the decision is made on: nothing is judged on a stale read (DESIGN §3 row 13).
@@ -9,42 +9,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from record_bridge.errors import RecordStateError
 from record_bridge.formats.cda_header import PS_ROOT, CdaPerson
 from record_bridge.lab_results import measured_at
 from record_bridge.model import (
     AgendaEntry,
     DocumentStatus,
-    IdentityStatus,
-    InsIdentity,
-    InsMatricule,
-    InsTraits,
     LabResult,
     Mark,
     OpenedDocument,
-    Outcome,
-    Sex,
     Visibility,
 )
 from record_bridge.replacement import Provenance, StoredVersion
 from record_bridge.repository import insert, insert_document, micros, store_chunks
-from record_bridge.visibility import is_visible_to_patient, released
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPatient:
-    """A registered identity, and the record that its documents go to.
-
-    It is in doubt when it is, or the one that it was merged into; qualified when both are.
-
-    Attributes:
-        record_id: the identity's own, or that of the one it was merged into.
-        addresses: the patient's own mailboxes: one for each identity of the record.
-    """
-
-    identity: InsIdentity
-    record_id: int
-    addresses: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,71 +68,12 @@ class NewDocument:
     filed_by: str | None = None
 
 
-_LOCAL = (
-    "SELECT id, matricule, oid, family, given, birth_date, sex, birth_place,"
-    " coalesce((SELECT k.status FROM patient k"
-    " WHERE k.id = patient.merged_into AND k.status <> 'qualifiee'), status),"
-    " doubtful OR (SELECT k.doubtful FROM patient k WHERE k.id = patient.merged_into) IS 1,"
-    " fictitious OR (SELECT k.fictitious FROM patient k WHERE k.id = patient.merged_into) IS 1,"
-    " coalesce(merged_into, id) FROM patient WHERE "
-)
 _DOCUMENT = (
     "SELECT id, unique_id, sha256, patient_id, status, origin, signer, organization_ids,"
     " may_replace, parent_unique_id, visibility FROM document WHERE structure_id = ? AND "
 )
 _MAX_ANCESTORS = 1000
 """Versions walked to find a loop; a chain that long is not a clinical document's."""
-
-
-def candidates(
-    connection: sqlite3.Connection, structure_id: str, ins: InsMatricule
-) -> list[LocalPatient]:
-    """The identities of the structure with exactly this matricule and OID."""
-    rows = connection.execute(
-        _LOCAL + "structure_id = ? AND matricule = ? AND oid = ?",
-        (structure_id, ins.value, ins.oid),
-    )
-    return [_local(connection, row) for row in rows.fetchall()]
-
-
-def local(connection: sqlite3.Connection, patient_id: int) -> LocalPatient:
-    """One registered identity."""
-    return _local(connection, connection.execute(_LOCAL + "id = ?", (patient_id,)).fetchone())
-
-
-def _local(connection: sqlite3.Connection, row: sqlite3.Row) -> LocalPatient:
-    return LocalPatient(
-        InsIdentity(
-            patient_id=int(row[0]),
-            ins=InsMatricule(row[1], row[2]),
-            traits=InsTraits(row[3], row[4], row[5], Sex(row[6]), row[7]),
-            status=IdentityStatus(row[8]),
-            doubtful=bool(row[9]),
-            fictitious=bool(row[10]),
-        ),
-        int(row[11]),
-        addresses_of_record(connection, int(row[11])),
-    )
-
-
-def numbers_of_record(connection: sqlite3.Connection, record_id: int) -> frozenset[InsMatricule]:
-    """The INS of every identity of one record."""
-    rows = connection.execute(
-        "SELECT matricule, oid FROM patient WHERE id = :id UNION ALL"
-        " SELECT matricule, oid FROM patient WHERE merged_into = :id",
-        {"id": record_id},
-    )
-    return frozenset(InsMatricule(str(row[0]), str(row[1])) for row in rows)
-
-
-def addresses_of_record(connection: sqlite3.Connection, record_id: int) -> frozenset[str]:
-    """The patient's own mailboxes of one record: those of merged identities stay theirs."""
-    rows = connection.execute(
-        "SELECT address FROM patient WHERE id = :id UNION ALL"
-        " SELECT address FROM patient WHERE merged_into = :id",
-        {"id": record_id},
-    )
-    return frozenset(str(row[0]) for row in rows)
 
 
 def stored(
@@ -401,151 +318,3 @@ def put_duplicate(
             "at": micros(at),
         },
     )
-
-
-def hidden_of(connection: sqlite3.Connection, structure_id: str, receipt: str) -> bool:
-    """Whether something that a message put or repeated is not shown to its patient now."""
-    rows = connection.execute(
-        "SELECT visibility FROM document WHERE structure_id = :s AND (receipt = :r OR id IN"
-        " (SELECT document_id FROM duplicate WHERE structure_id = :s AND receipt = :r))",
-        {"s": structure_id, "r": receipt},
-    )
-    return any(
-        not is_visible_to_patient(frozenset(Visibility(code) for code in str(row[0]).split()))
-        for row in rows
-    )
-
-
-def addresses_of(
-    connection: sqlite3.Connection, structure_id: str, receipt: str
-) -> frozenset[str]:
-    """The mailboxes of the patients whose documents a message put or repeated."""
-    rows = connection.execute(
-        "SELECT DISTINCT p.address FROM document d"
-        " JOIN patient p ON d.patient_id IN (p.id, p.merged_into)"
-        " WHERE d.structure_id = :s AND (d.receipt = :r OR d.id IN"
-        " (SELECT document_id FROM duplicate WHERE structure_id = :s AND receipt = :r))",
-        {"s": structure_id, "r": receipt},
-    )
-    return frozenset(str(row[0]) for row in rows)
-
-
-def placed(
-    connection: sqlite3.Connection, message: tuple[str, str], positions: range
-) -> tuple[list[Outcome], bool]:
-    """What became of places of a message (structure, receipt), and whether any is hidden."""
-    rows = connection.execute(
-        "SELECT position, 'filed', visibility FROM document"
-        " WHERE structure_id = :s AND receipt = :r AND position BETWEEN :first AND :last"
-        " UNION ALL SELECT c.position, 'duplicate', d.visibility FROM duplicate c"
-        " JOIN document d ON d.id = c.document_id"
-        " WHERE c.structure_id = :s AND c.receipt = :r AND c.position BETWEEN :first AND :last"
-        " UNION ALL SELECT position, 'quarantined', 'awaiting_release' FROM quarantine"
-        " WHERE structure_id = :s AND receipt = :r AND state = 'closed'"
-        " AND (whole OR position BETWEEN :first AND :last) ORDER BY 1",
-        {
-            "s": message[0],
-            "r": message[1],
-            "first": positions.start,
-            "last": positions.stop - 1,
-        },
-    ).fetchall()
-    hidden = any(
-        not is_visible_to_patient(frozenset(Visibility(code) for code in str(row[2]).split()))
-        for row in rows
-    )
-    return [Outcome(row[1]) for row in rows], hidden
-
-
-def tell_again(connection: sqlite3.Connection, structure_id: str, document_id: int) -> None:
-    """After a release: the patient's held copies of its messages may be shown (RULES §7)."""
-    receipts = connection.execute(
-        "SELECT receipt FROM document WHERE id = :d"
-        " UNION SELECT receipt FROM duplicate WHERE document_id = :d",
-        {"d": document_id},
-    ).fetchall()
-    for (receipt,) in receipts:
-        if hidden_of(connection, structure_id, receipt):
-            continue
-        rows = connection.execute(
-            "SELECT id, keywords FROM inbox_item WHERE structure_id = ? AND receipt = ?"
-            " AND state = 'done' AND instr(keywords, '$Held') > 0",
-            (structure_id, receipt),
-        ).fetchall()
-        connection.executemany(
-            "UPDATE inbox_item SET keywords = ?, marked_at = NULL WHERE id = ?",
-            [
-                (" ".join(word for word in str(row[1]).split() if word != "$Held"), row[0])
-                for row in rows
-                if "$Quarantined" not in str(row[1]).split()
-            ],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """A document that its patient sees from now on."""
-
-    document_id: int
-    patient_id: int
-
-
-def release(
-    connection: sqlite3.Connection, structure_id: str, document_id: int, at: datetime
-) -> Released | None:
-    """Show a document to its patient; None when it awaited no release, or is nobody's now."""
-    row = connection.execute(
-        "SELECT patient_id, visibility FROM document WHERE structure_id = ? AND id = ?"
-        " AND patient_id IS NOT NULL",
-        (structure_id, document_id),
-    ).fetchone()
-    if row is None:
-        return None
-    states = frozenset(Visibility(code) for code in str(row[1]).split())
-    if is_visible_to_patient(states):
-        return None
-    # A professional who releases also announces: INVISIBLE_PATIENT lasts until then (RULES §7).
-    left = released(states - {Visibility.INVISIBLE_PATIENT})
-    connection.execute(
-        "UPDATE document SET visibility = ?, released_at = ?, release_at = NULL WHERE id = ?",
-        (_codes(left), micros(at), document_id),
-    )
-    tell_again(connection, structure_id, document_id)
-    return Released(document_id, int(row[0]))
-
-
-def due_for_release(connection: sqlite3.Connection, at: datetime) -> list[tuple[str, int]]:
-    """The documents whose delay is over: (structure, document); none masked or withdrawn."""
-    rows = connection.execute(
-        "SELECT structure_id, id FROM document WHERE release_at <= ? AND visibility = ?"
-        " AND status <> 'withdrawn' AND patient_id IS NOT NULL ORDER BY id LIMIT 500",
-        (micros(at), Visibility.AWAITING_RELEASE.value),
-    )
-    return [(str(row[0]), int(row[1])) for row in rows]
-
-
-def is_opposed(connection: sqlite3.Connection, patient_id: int) -> bool:
-    """Say whether a patient opposes that documents enter their record (MSS-FACTS §6.4)."""
-    row = connection.execute(
-        "SELECT 1 FROM opposition WHERE patient_id = ? AND scope = 'deposit' AND until_at IS NULL",
-        (patient_id,),
-    ).fetchone()
-    return row is not None
-
-
-def is_closed(connection: sqlite3.Connection, patient_id: int) -> bool:
-    """Say whether a record is closed: kept, and nothing enters it any more."""
-    row = connection.execute(
-        "SELECT 1 FROM patient WHERE id = ? AND closed_at IS NOT NULL", (patient_id,)
-    ).fetchone()
-    return row is not None
-
-
-def takes_more(connection: sqlite3.Connection, patient_id: int) -> None:
-    """Hold what a person adds to a record against its being closed.
-
-    Raises:
-        RecordStateError: it is (``record_closed``).
-    """
-    if is_closed(connection, patient_id):
-        raise RecordStateError("record_closed")

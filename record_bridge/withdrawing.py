@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from record_bridge import storing
+from record_bridge import identity_storing, storing
 from record_bridge.errors import RecordStateError
 from record_bridge.model import ErrorCode, IdentityStatus, Mark, Reason, Visibility
 from record_bridge.readers import Leaving, tell_readers
@@ -157,7 +157,7 @@ def put_back(connection: sqlite3.Connection, decision: Decision, patient_id: int
     if message is None:
         raise RecordStateError("filed_already")
     may_take(connection, str(message[0]), patient_id)
-    if storing.is_opposed(connection, patient_id):
+    if identity_storing.is_opposed(connection, patient_id):
         raise RecordStateError("opposed")
     rows = connection.execute(
         "SELECT id, visibility, marks, type_code, position FROM document"
