@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ def needed(path: tuple[str, ...], demo: Mapping[str, Any]) -> list[str]:
     if given:
         given += ["--oid", patient["oid"], "--structure", patient["structure"]]
     return given
+
+
+def test_the_version_is_the_package_s() -> None:
+    result = invoke("--version")
+
+    assert (result.exit_code, result.stdout) == (0, f"pli {metadata.version('pli-sante')}\n")
+
+
+@pytest.mark.parametrize("group", [(), *GROUPS], ids=spoken)
+def test_a_list_of_commands_cuts_nothing_short(group: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "80"})
+
+    listed = result.stdout.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert not [line for line in listed if line.endswith("...") or len(line) > 80]
 
 
 @pytest.mark.parametrize("path", sorted(COMMANDS), ids=spoken)
