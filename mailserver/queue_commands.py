@@ -12,7 +12,8 @@ from typing import Any
 from directory.trail import AuditEvent
 from mailserver.control import Command
 from mailserver.errors import CommandError
-from mailserver.message.status import meaning
+from mailserver.message.progress import Progress, Verdict
+from mailserver.message.status import UNKNOWN_ANSWER, meaning
 from mailserver.store.database import MailStore
 from mailserver.store.model import OutboxItem
 from mailserver.store.queue_control import Choice
@@ -133,12 +134,18 @@ class QueueCommands:
                 "transport": each.progress.transport.value,
                 "verdict": each.progress.verdict.value or None,
                 "code": each.progress.code or None,
-                "meaning": meaning(each.progress.code) or None,
+                "meaning": _meaning(each.progress) or None,
                 "displayed": each.progress.displayed,
                 "changed_at": _date(each.changed_at),
             }
             for each in found
         ]
+
+
+def _meaning(progress: Progress) -> str:
+    if progress.verdict is Verdict.QUARANTINED and not progress.code:
+        return UNKNOWN_ANSWER
+    return meaning(progress.code)
 
 
 def _row(item: OutboxItem) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from certs.errors import MalformedAddressError
 from certs.mime import Outline
 from mailserver.message.progress import Event, Source, Transport, Verdict
 from mailserver.message.reports import DeliveryReport, DispositionReport, read_report
+from mailserver.message.status import ANSWER_CODES
 from mailserver.store.model import Mailbox, Observed
 
 _ACTIONS = {
@@ -70,7 +71,8 @@ def _events(report: DeliveryReport | DispositionReport) -> list[tuple[str, Event
             if each.action in _ACTIONS
         ]
     if report.errors or "error" in report.modifiers:
-        code = report.errors[0].code if report.errors else ""
+        # A stranger's report decides no word that is shown: a code of no list is no code.
+        code = next((each.code for each in report.errors if each.code in ANSWER_CODES), "")
         event = Event(Source.RECIPIENT, verdict=Verdict.QUARANTINED, code=code)
     elif report.disposition == "displayed":
         event = Event(Source.RECIPIENT, displayed=True)

@@ -19,7 +19,7 @@ MAX_RECIPIENTS: Final = 100
 _MAX_REPORT_OCTETS: Final = 256 * 1024
 # The code of an application error, in an Error field or, in an older form, in Disposition.
 _ERROR: Final = re.compile(
-    r"\b(\d{3})\^([^^|]{0,200})\^(?:application|message)Error(?:Condition)?"
+    r"\b([0-9]{3})\^([^^|]{0,200})\^(?:application|message)Error(?:Condition)?"
 )
 
 
@@ -44,7 +44,7 @@ class DeliveryReport:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationError:
-    """A coded refusal: 900 to 906, and its label."""
+    """A coded refusal and its label, as the peer says them: 900 to 906 when it knows them."""
 
     code: str
     label: str

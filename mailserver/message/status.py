@@ -35,6 +35,7 @@ _ENHANCED: Final = {
     "7.10": "the message must be encrypted",
     "7.30": "the server cannot keep it encrypted all the way",
 }
+UNKNOWN_ANSWER: Final = "set aside, without a code that is known"
 _ANSWERS: Final = {
     "901": "not allowed to replace or withdraw it",
     "900": "not the current version",
@@ -44,6 +45,7 @@ _ANSWERS: Final = {
     "905": "the identity is incomplete",
     "906": "other; see the answer",
 }
+ANSWER_CODES: Final = frozenset(_ANSWERS)
 
 
 def meaning(code: str) -> str:

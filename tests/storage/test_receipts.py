@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 
 from mailserver.delivery.submission import SubmissionMessage, Submitted
+from mailserver.queue_commands import QueueCommands
 from mailserver.store.model import NO_FLAGS, FlagChange, FlagMode
 from tests.support.mailsite import (
     AT,
@@ -90,6 +91,18 @@ async def test_the_record_s_answer_gives_the_code_of_what_was_set_aside(site):
 
     assert before == ("quarantined", "")
     assert (await shown(site, sent))[DOCTOR] == ("quarantined", "902")
+
+
+@pytest.mark.parametrize("code", ["", "907", "999", "٩٠٢", "9022"])
+async def test_a_code_of_no_list_is_shown_as_none_that_is_known(site, code):
+    sent = await submit(site, letter(), SECRETARY, DOCTOR)
+    report = disposition_report(DOCTOR, "quarantined", code, sender=DOCTOR)
+    await submit(site, report, DOCTOR, SECRETARY)
+
+    assert await shown(site, sent) == {DOCTOR: ("quarantined", "")}
+    commands = QueueCommands(site.store, lambda: AT)
+    (row,) = await commands.message_track({"name": MESSAGE_ID})
+    assert (row["code"], row["meaning"]) == (None, "set aside, without a code that is known")
 
 
 async def test_every_order_of_what_happens_here_ends_the_same(site):
