@@ -92,14 +92,12 @@ class NotifierSettings:
     """By which relay, under which head, and how often one person is told at most.
 
     Attributes:
-        at_a_time: addresses that a round asks about at most.
         remind_from_hour: 0 to 23, in France: nobody is reminded earlier in the day.
     """
 
     relay: Relay
     head: Letterhead
     every: timedelta
-    at_a_time: int = AT_A_TIME
     remind_from_hour: int = 8
 
 
@@ -138,7 +136,7 @@ class Notifier:
 
     async def look(self) -> None:
         """Go once through those who are due, and end early when the relay is not there."""
-        at, many, after = self._clock(), self._settings.at_a_time, self._after
+        at, many, after = self._clock(), AT_A_TIME, self._after
         left = many
         while True:
             rows = await self._store.notify.due(at, after=after, many=many)

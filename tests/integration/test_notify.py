@@ -366,9 +366,10 @@ async def test_a_round_without_news_takes_three_statements_whatever_the_number(
     assert (len(mail), len(record)) == (2, 1)
 
 
-async def test_a_round_asks_about_so_many_and_the_next_goes_on(site, relaying):
+async def test_a_round_asks_about_so_many_and_the_next_goes_on(site, relaying, monkeypatch):
+    monkeypatch.setattr("mailserver.notify.worker.AT_A_TIME", 3)
     everyone = await settle_in(site, 7)
-    asking = Asking(site, relaying, at_a_time=3)
+    asking = Asking(site, relaying)
 
     rounds = [await asking.look() for _ in range(4)]
 

@@ -140,10 +140,10 @@ async def mailbox_id(site: Webmail, address: str = PATIENT) -> int:
 class Asking:
     """A worker, and whom it asks about."""
 
-    def __init__(self, site: Webmail, relaying: Relaying, at_a_time: int = 500) -> None:
+    def __init__(self, site: Webmail, relaying: Relaying) -> None:
         self.site = site
         self.asked: list[int] = []
-        settings = NotifierSettings(relaying.relay(), HEAD, timedelta(0), at_a_time)
+        settings = NotifierSettings(relaying.relay(), HEAD, timedelta(0))
         asked = replace(views(site), shown=self.shown)
         self.worker = Notifier(site.mail.store, settings, views=asked, clock=site.clock)
 
