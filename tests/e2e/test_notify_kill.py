@@ -6,6 +6,7 @@ Source: RULES §14.
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from email import message_from_bytes, policy
 
@@ -63,6 +64,23 @@ def relay_of(place: Site, port: int) -> NotifySettings:
     )
 
 
+@contextmanager
+def hanging_relay(place: Site) -> Iterator[tuple[CapturePeer, threading.Event]]:
+    """Listen as the relay of a stopped site, and say nothing to a message; tell when one came."""
+    port, asked = free_base() + 25, threading.Event()
+    settings = place.settings()
+    place.write_settings(settings.model_copy(update={"notify": relay_of(place, port)}))
+
+    def hang(_: Taken) -> Odd:
+        asked.set()
+        return Odd.HANG
+
+    peer = CapturePeer(dot=hang)
+    tls = server_context(place.pki / "server.pem", place.pki / "server.key")
+    with capture_thread(peer, tls, port):
+        yield peer, asked
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
     made = DemoSite.create(tmp_path_factory.mktemp("notify") / "site")
@@ -73,20 +91,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_kill_while_the_relay_hangs_loses_no_notification_and_no_mail(site: DemoSite) -> None:
-    place, port = Site(site.root), free_base() + 25
+    place = Site(site.root)
     sender, recipient = (each["address"] for each in site.demo["practitioners"][:2])
-    settings = place.settings()
-    place.write_settings(settings.model_copy(update={"notify": relay_of(place, port)}))
     asyncio.run(subscribe(place, recipient))
-    tls = server_context(place.pki / "server.pem", place.pki / "server.key")
-    asked = threading.Event()
-
-    def hang(_: Taken) -> Odd:
-        asked.set()
-        return Odd.HANG
-
-    peer = CapturePeer(dot=hang)
-    with capture_thread(peer, tls, port):
+    with hanging_relay(place) as (peer, asked):
         site.start()
         with account(site)() as client:
             client.sendmail(sender, [recipient], letter("<n-1@x.test>", sender, recipient))
@@ -108,23 +116,13 @@ def test_a_kill_while_the_relay_hangs_loses_no_notification_and_no_mail(site: De
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # the server starts three times
 def test_kills_lose_no_reminder_and_tell_none_twice(site: DemoSite) -> None:
-    place, port = Site(site.root), free_base() + 25
+    place = Site(site.root)
     one, two = site.demo["patients"][:2]
     first, second = one["address"], two["address"]
     site.stop()
-    settings = place.settings()
-    place.write_settings(settings.model_copy(update={"notify": relay_of(place, port)}))
     asyncio.run(subscribe(place, first, second, reminds=True))
     asyncio.run(appointment(place, first))
-    tls = server_context(place.pki / "server.pem", place.pki / "server.key")
-    asked = threading.Event()
-
-    def hang(_: Taken) -> Odd:
-        asked.set()
-        return Odd.HANG
-
-    peer = CapturePeer(dot=hang)
-    with capture_thread(peer, tls, port):
+    with hanging_relay(place) as (peer, asked):
         site.start()
         assert asked.wait(60), "the worker looks when it starts"
         site.kill()

@@ -24,12 +24,7 @@ from tests.support.bridge_site import (
     running,
     settled,
 )
-from tests.support.mail_site import APP, DR, PATIENT, SECRET, World, world
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
+from tests.support.mail_site import APP, DR, PATIENT, SECRET, World
 
 
 @pytest.fixture

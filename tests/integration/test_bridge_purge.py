@@ -21,13 +21,8 @@ from tests.support.bridge_site import (
     running,
     settled,
 )
-from tests.support.mail_site import APP, DR, PATIENT, World, world
+from tests.support.mail_site import APP, DR, PATIENT, World
 from tests.support.xdm import mail
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

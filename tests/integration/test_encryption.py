@@ -1,7 +1,6 @@
 """Mail that leaves encrypted, over the seal, where the recipient's certificate is known (C14, RULES §12)."""
 
 import sqlite3
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from mailserver.encryption_commands import EncryptionCommands
 from mailserver.errors import CommandError
 from mailserver.seal_desk import SealDesk
 from tests.support.capture_peer import CapturePeer, Taken, capture
-from tests.support.mail_site import BOB, DR, A, B, MailSite, World, mail_site, message, world
+from tests.support.mail_site import BOB, DR, A, B, MailSite, World, message
 from tests.support.mailstore import interpose
 from tests.support.openssl import cms
 from tests.support.outbound import peer_tls, worker
@@ -30,17 +29,6 @@ from tests.support.recipient_keys import recipient_certificate
 from tests.support.submitting import stored
 
 ONE, TWO, THREE = f"un@{A}", f"deux@{A}", f"trois@{B}"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 def issue(site: MailSite, address: str, **changes: object) -> Path:

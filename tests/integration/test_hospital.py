@@ -22,24 +22,10 @@ from tests.support.mail_site import (
     PATIENT,
     A,
     MailSite,
-    World,
-    mail_site,
     message,
-    world,
 )
 
 SENDER = f"service@{A}"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path):
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

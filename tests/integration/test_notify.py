@@ -27,7 +27,6 @@ from tests.support.notifying import (
     Asking,
     Relaying,
     code_in,
-    issue,
     mailbox_id,
     notifier,
     post,
@@ -36,18 +35,6 @@ from tests.support.notifying import (
     subscribe,
 )
 from tests.support.webmail import webmail
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    return issue(tmp_path_factory.mktemp("relay"))
-
-
-@pytest.fixture
-async def relaying(certificates):
-    relaying = Relaying(certificates)
-    async with relaying.listening():
-        yield relaying
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from tests.support.mail_site import (
     World,
     mail_site,
     message,
-    world,
 )
 from tests.support.mailsite import AT, DOCTOR
 from tests.support.mailsite import PATIENT as PERSON
@@ -36,11 +35,6 @@ from tests.support.xdm import mail, package
 TWIN = f"299019900000133@{PATIENTS}"
 ELSEWHERE = f"{PATIENT.partition('@')[0]}@patients.clinique.test"
 REFUSED = "554 5.7.1 A message is about one patient only"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

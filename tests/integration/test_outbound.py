@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -16,23 +15,9 @@ from tests.support.mail_site import (
     DR,
     MailSite,
     Party,
-    World,
-    mail_site,
-    world,
     write_list,
 )
 from tests.support.outbound import submit, waiting, worker
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path):
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 def receiver(site: MailSite, party: Party, refuse: Reply | None = None) -> "ReceiverSettings":

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,27 +28,13 @@ from tests.support.mail_site import (
     A,
     B,
     MailSite,
-    World,
-    mail_site,
     operator_line,
-    world,
     write_list,
 )
 from tests.support.outbound import TO, peer_tls, states, submit, waiting, worker
 
 ONE, TWO, THREE = (f"{name}@{A}" for name in ("un", "deux", "trois"))
 EVERY = RecipientOptions(frozenset(Notify), "rfc822;Origine@chu-a.mssante.test")
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path):
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 def at_a(site: MailSite, peer: CapturePeer):

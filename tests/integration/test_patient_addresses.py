@@ -12,11 +12,8 @@ from tests.support.mail_site import (
     PATIENT,
     A,
     MailSite,
-    World,
-    mail_site,
     message,
     operator_line,
-    world,
 )
 from tests.support.mailsite import AT
 from tests.support.mailsite import PATIENT as PERSON
@@ -30,17 +27,6 @@ TRAITS = (
     "--family", "DURAND", "--given", "CAMILLE", "--birth-date", "1985-03-14", "--sex", "F",
 )  # fmt: skip
 NOT_QUALIFIED = ("provisoire", "recuperee", "validee")
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path):
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from tests.support.notifying import (
     OUTSIDE,
     Asking,
     Relaying,
-    issue,
     mailbox_id,
     notifier,
     post,
@@ -44,18 +43,6 @@ REMINDER = "Votre agenda de santé a un rappel. Connectez-vous pour le lire."
 TODAY, TOMORROW, LATER = "2026-11-22", "2026-11-23", "2026-11-24"
 """AT is eleven in the morning of TODAY in France."""
 WORDS = "ZZCANARY parlez-en à votre médecin"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    return issue(tmp_path_factory.mktemp("relay"))
-
-
-@pytest.fixture
-async def relaying(certificates):
-    relaying = Relaying(certificates)
-    async with relaying.listening():
-        yield relaying
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -18,21 +17,10 @@ from mailserver.errors import CommandError
 from mailserver.seal_desk import FRESH_FOR, SealDesk
 from mailserver.store.seal_requests import SealRequest
 from tests.support.capture_peer import CapturePeer, capture
-from tests.support.mail_site import BOB, DR, A, B, MailSite, World, mail_site, message, world
+from tests.support.mail_site import BOB, DR, A, B, MailSite, message
 from tests.support.outbound import peer_tls, worker
 
 DIGEST = bytes(range(32))
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 def desk(site: MailSite) -> SealDesk:

@@ -5,7 +5,6 @@ Source: RFC 6531 §3.1, RFC 8689 §3, RFC 9422 §3, RFC 4954 §5, RFC 6533 §3, 
 
 import hashlib
 from base64 import b64encode
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ from tests.support.mail_site import (
     mail_site,
     message,
     operator_line,
-    world,
 )
 from tests.support.outbound import TO, peer_tls, submit, worker
 
@@ -32,17 +30,6 @@ SENDER = f"service@{A}"
 ABROAD = f"secrétariat@{A}"
 UTF8 = MailOptions(smtputf8=True)
 EVERYTHING = (*OFFER, "SMTPUTF8", "REQUIRETLS")
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 async def client(site: MailSite) -> Line:

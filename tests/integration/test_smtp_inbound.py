@@ -36,22 +36,10 @@ from tests.support.mail_site import (
     mail_site,
     message,
     operator_line,
-    world,
     write_list,
 )
 
 SENDER = f"service@{A}"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path):
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 async def send(line: Line, body: bytes, *to: str, sender: str = SENDER) -> str:
@@ -251,7 +239,10 @@ async def test_the_null_sender_comes_from_any_listed_operator(site: MailSite) ->
         (f'"x@evil.test"@{OURS}', "553 5.1.3"),
         (f"x@evil.test@{OURS}", "553 5.1.3"),
         (f"@{OURS}:x@evil.test", "550 5.7.1"),
+        (f"@{OURS},@{A}:x@evil.test", "550 5.7.1"),
+        (f"evil.test!x@{OURS}", "550 5.1.1"),
         ("x@[127.0.0.1]", "553 5.1.3"),
+        ("x@[IPv6:::1]", "553 5.1.3"),
         (f"{DR}.", "553 5.1.3"),
         (DR.upper(), "250 2.1.5"),
         (DR, "250 2.1.5"),

@@ -17,18 +17,12 @@ from tests.support.mail_site import (
     mail_site,
     message,
     operator_line,
-    world,
 )
 
 LOOPS = [
     pytest.param(asyncio.SelectorEventLoop, id="asyncio"),
     pytest.param(uvloop.new_event_loop, id="uvloop"),
 ]
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 async def _deliver(where: World, root: Path) -> None:

@@ -24,15 +24,9 @@ from tests.support.mail_site import (
     World,
     mail_site,
     message,
-    world,
 )
 
 QUICK = Deadlines(login_delay_s=0.001)
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

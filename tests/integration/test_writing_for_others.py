@@ -4,9 +4,7 @@ Source: threat S16; RFC 5322 §3.6.2, RFC 4314 §2.1; RULES §12, §13.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -15,22 +13,11 @@ from directory.audit_event import AuditEvent
 from mailserver.store.model import NewDevice
 from mailserver.store.rights import ALL, COLLEAGUE
 from tests.support import submitting
-from tests.support.mail_site import BOB, DR, OURS, SECRET, Line, MailSite, World, mail_site, world
+from tests.support.mail_site import BOB, DR, OURS, SECRET, Line, MailSite
 from tests.support.submitting import client, stored
 
 DESK = f"secretariat@{OURS}"
 NOT_YOURS = "553 5.7.1 Not an address of yours"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 async def send(line: Line, path: str, raw: bytes) -> str:

@@ -24,18 +24,13 @@ from tests.support.bridge_site import (
     running,
 )
 from tests.support.dovecot import Dovecot, dovecot
-from tests.support.mail_site import APP, SECRET, World, world
+from tests.support.mail_site import APP, SECRET, World
 
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.skipif(shutil.which("dovecot") is None, reason="dovecot-imapd is not installed"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root starts Dovecot"),
 ]
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

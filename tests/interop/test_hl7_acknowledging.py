@@ -24,7 +24,7 @@ from tests.support.bridge_site import SPEC, BridgeSite, bridge_site, report
 from tests.support.hl7 import Mdm
 from tests.support.hl7_software import Software, accept, listening, refuse
 from tests.support.hl7_zam import parse_zam
-from tests.support.mail_site import APP, DR, OURS, PATIENTS, A, World, world
+from tests.support.mail_site import APP, DR, OURS, PATIENTS, A, World
 from tests.support.receipts import delivery_report, disposition_report
 
 pytestmark = pytest.mark.timeout(60)
@@ -32,11 +32,6 @@ pytestmark = pytest.mark.timeout(60)
 FAR = f"service@{A}"
 BOTH = ("ACK_RECEPTION", "ACK_LECTURE_MSS")
 LETTER = Mdm(report(1), SPEC.ins or "", recipients=[("RCT", DR), ("RCT", FAR)], wishes=BOTH)
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

@@ -28,14 +28,9 @@ from tests.support.bridge_site import (
     running,
 )
 from tests.support.hl7_software import Software, accept, listening, refuse
-from tests.support.mail_site import World, world
+from tests.support.mail_site import World
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

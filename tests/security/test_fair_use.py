@@ -28,13 +28,7 @@ from tests.support.mail_site import (
     mail_site,
     message,
     operator_line,
-    world,
 )
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 def fair(**limits: object) -> Fairness:

@@ -24,11 +24,8 @@ from tests.support.mail_site import (
     A,
     Line,
     MailSite,
-    World,
-    mail_site,
     message,
     operator_line,
-    world,
 )
 from tests.support.mailsite import DOCTOR, RPPS
 from tests.support.submitting import client, send
@@ -39,19 +36,8 @@ SHORT = "zyxwvutsrqponmlkjihgfedcba765432"
 GONE = b"* BYE This device may not be used any more\r\n"
 
 
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
 @pytest.fixture
-async def smtp(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Webmail]:
+async def pages(tmp_path: Path) -> AsyncIterator[Webmail]:
     async with webmail(tmp_path) as opened:
         yield opened
 
@@ -130,14 +116,14 @@ async def test_whoever_a_mailbox_is_shared_with_no_more_is_out_of_it_for_good() 
 
 
 @pytest.mark.parametrize("how", ["revoked", "closed", "expired"])
-async def test_a_device_that_is_shut_out_sends_nothing_more(smtp: MailSite, how: str) -> None:
-    accounts = smtp.store.accounts
+async def test_a_device_that_is_shut_out_sends_nothing_more(site: MailSite, how: str) -> None:
+    accounts = site.store.accounts
     mailbox = await accounts.mailbox(DR)
     assert mailbox is not None
     device = await accounts.add_device(
-        NewDevice(mailbox.id, "short", smtp.now(), smtp.now() + timedelta(days=1)), SHORT
+        NewDevice(mailbox.id, "short", site.now(), site.now() + timedelta(days=1)), SHORT
     )
-    line = await Line.open(smtp.submissions, smtp.world.client_tls(None))
+    line = await Line.open(site.submissions, site.world.client_tls(None))
     await line.say("EHLO poste.test")
     given = b64encode(f"\0{DR}\0{SHORT}".encode()).decode()
     assert (await line.say(f"AUTH PLAIN {given}")).startswith("235")
@@ -146,7 +132,7 @@ async def test_a_device_that_is_shut_out_sends_nothing_more(smtp: MailSite, how:
     elif how == "closed":
         await accounts.leave(mailbox.id, closing(mailbox.id))
     else:
-        smtp.shift = timedelta(days=2)
+        site.shift = timedelta(days=2)
 
     assert (await line.say(f"MAIL FROM:<{DR}>")).startswith("421")
     assert await line.reader.read() == b""
@@ -168,32 +154,32 @@ async def test_a_closed_mailbox_lets_nobody_in_and_says_who_closed_it() -> None:
         assert await site.store.accounts.check_device(ALICE, device.secret or "", AT) is not None
 
 
-async def test_whoever_left_opens_no_page_and_no_record(site: Webmail) -> None:
-    patient = site.patients["patient"]
-    await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
-    async with site.signed_in("doctor") as doctor:
+async def test_whoever_left_opens_no_page_and_no_record(pages: Webmail) -> None:
+    patient = pages.patients["patient"]
+    await pages.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+    async with pages.signed_in("doctor") as doctor:
         assert (await doctor.get(f"/patients/{patient}")).status_code == 200
-        commands = PeopleCommands(site.mail.store, site.mail.directory, site.clock)
+        commands = PeopleCommands(pages.mail.store, pages.mail.directory, pages.clock)
 
         await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
 
         assert (await doctor.get(f"/patients/{patient}")).status_code == 303
-    async with site.signed_in("doctor") as doctor:
-        mailbox = await site.mail.mailbox(DOCTOR)
+    async with pages.signed_in("doctor") as doctor:
+        mailbox = await pages.mail.mailbox(DOCTOR)
         for page in (f"/patients/{patient}", "/quarantaine", f"/messagerie/{mailbox.id}"):
             assert (await doctor.get(page)).status_code == 404, page
 
 
-async def test_the_software_of_whoever_left_reads_nothing(site: Webmail) -> None:
-    await site.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
-    made = await site.commands_table["api_token_make"](
+async def test_the_software_of_whoever_left_reads_nothing(pages: Webmail) -> None:
+    await pages.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
+    made = await pages.commands_table["api_token_make"](
         {"name": "App", "actor": "x", "structure": "cabinet", "rpps": RPPS[DOCTOR]}
     )
-    asked = f"/fhir/Patient/{site.patients['patient']}"
+    asked = f"/fhir/Patient/{pages.patients['patient']}"
     headers = {"Authorization": f"Bearer {made['token']}"}
-    async with site.client() as software:
+    async with pages.client() as software:
         assert (await software.get(asked, headers=headers)).status_code == 200
-        commands = PeopleCommands(site.mail.store, site.mail.directory, site.clock)
+        commands = PeopleCommands(pages.mail.store, pages.mail.directory, pages.clock)
 
         await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
 
@@ -202,9 +188,9 @@ async def test_the_software_of_whoever_left_reads_nothing(site: Webmail) -> None
         assert (await software.get(asked, headers=headers)).status_code == 200
 
 
-async def test_the_annuaire_offers_nobody_who_left(site: Webmail) -> None:
-    directory = site.mail.directory
-    commands = PeopleCommands(site.mail.store, directory, site.clock)
+async def test_the_annuaire_offers_nobody_who_left(pages: Webmail) -> None:
+    directory = pages.mail.directory
+    commands = PeopleCommands(pages.mail.store, directory, pages.clock)
 
     async def offered() -> set[bool]:
         found = (await directory.search(DOCTOR), await directory.mailboxes("cabinet"))
@@ -220,10 +206,10 @@ async def test_the_annuaire_offers_nobody_who_left(site: Webmail) -> None:
     assert await offered() == {True}
 
 
-async def test_every_session_of_the_one_who_left_is_told(site: Webmail) -> None:
-    mailbox = await site.mail.mailbox(DOCTOR)
-    subscription = site.mail.store.changes.subscribe(mailbox.id)
-    commands = PeopleCommands(site.mail.store, site.mail.directory, site.clock)
+async def test_every_session_of_the_one_who_left_is_told(pages: Webmail) -> None:
+    mailbox = await pages.mail.mailbox(DOCTOR)
+    subscription = pages.mail.store.changes.subscribe(mailbox.id)
+    commands = PeopleCommands(pages.mail.store, pages.mail.directory, pages.clock)
 
     await commands.account_close({"address": DOCTOR, "actor": "cli:test"})
 
@@ -231,13 +217,13 @@ async def test_every_session_of_the_one_who_left_is_told(site: Webmail) -> None:
         await subscription.wait()
 
 
-async def test_nobody_writes_any_more_for_the_one_who_left(smtp: MailSite) -> None:
-    accounts = smtp.store.accounts
+async def test_nobody_writes_any_more_for_the_one_who_left(site: MailSite) -> None:
+    accounts = site.store.accounts
     bob, dr = await accounts.mailbox(BOB_HERE), await accounts.mailbox(DR)
     assert bob is not None
     assert dr is not None
-    await smtp.store.sharing.delegate(bob.id, dr.id, closing(bob.id))
-    line = await client(smtp, "587", DR)
+    await site.store.sharing.delegate(bob.id, dr.id, closing(bob.id))
+    line = await client(site, "587", DR)
     assert (await line.say(f"MAIL FROM:<{BOB_HERE}>")).startswith("250")
     await line.say("RSET")
 
@@ -249,9 +235,9 @@ async def test_nobody_writes_any_more_for_the_one_who_left(smtp: MailSite) -> No
 
 @pytest.mark.parametrize("recipient", ["postmaster", f"postmaster@{OURS}"])
 async def test_mail_to_postmaster_is_taken_for_somebody_who_is_there(
-    smtp: MailSite, recipient: str
+    site: MailSite, recipient: str
 ) -> None:
-    accounts = smtp.store.accounts
+    accounts = site.store.accounts
     team = await accounts.mailbox(f"secretariat@{OURS}")
     own = await accounts.add_mailbox(
         NewMailbox(f"postmaster@{OURS}", MailboxType.ORG, "cabinet", "Poste", None, False, AT)
@@ -259,13 +245,13 @@ async def test_mail_to_postmaster_is_taken_for_somebody_who_is_there(
     assert team is not None
     for left in (team, own):
         await accounts.leave(left.id, closing(left.id))
-    operator, user = await operator_line(smtp, smtp.world.a), await client(smtp, "587", DR)
+    operator, user = await operator_line(site, site.world.a), await client(site, "587", DR)
 
     for line, sender in ((operator, f"service@{A}"), (user, DR)):
         raw = message(sender, f"postmaster@{OURS}")
         assert (await send(line, sender, raw, recipient)).startswith("250")
 
-    assert len(await smtp.inbox(DR)) == 2
+    assert len(await site.inbox(DR)) == 2
 
 
 async def test_a_team_s_closed_mailbox_is_listed_to_nobody() -> None:

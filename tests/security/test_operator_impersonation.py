@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -17,23 +15,9 @@ from tests.support.mail_site import (
     B,
     Line,
     MailSite,
-    World,
-    mail_site,
     message,
     operator_line,
-    world,
 )
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 async def send(line: Line, path: str, body: bytes) -> str:

@@ -3,9 +3,6 @@
 Source: threats S12 and S16; RFC 6409 §6.1, RFC 5322 §3.6.2.
 """
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from mailserver.delivery.errors import Refused
@@ -16,10 +13,7 @@ from tests.support.mail_site import (
     OURS,
     Line,
     MailSite,
-    World,
-    mail_site,
     operator_line,
-    world,
 )
 from tests.support.sending_forms import (
     BEFORE_MAIL,
@@ -35,19 +29,8 @@ from tests.support.submitting import client, send, stored
 DESK = f"secretariat@{OURS}"
 
 
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
 def filled(text: str) -> str:
     return text.format(own=DR, bob=BOB, domain=OURS, upper=OURS.upper())
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 def whole(header: str, number: int) -> bytes:

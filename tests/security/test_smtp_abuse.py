@@ -19,15 +19,9 @@ from tests.support.mail_site import (
     mail_site,
     message,
     operator_line,
-    world,
 )
 
 SENDER = f"service@{A}"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
 
 
 async def deliver(line: Line, text: str) -> str:

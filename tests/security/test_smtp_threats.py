@@ -3,7 +3,6 @@
 import ast
 import ssl
 import tomllib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,13 @@ from tests.support.mail_site import (
     A,
     Line,
     MailSite,
-    World,
-    mail_site,
     message,
     operator_line,
-    world,
 )
 
 ROOT = Path(__file__).parents[2]
 INDEX = tomllib.loads((Path(__file__).parent / "smtp_threats.toml").read_text("utf-8"))
 SENDER = f"service@{A}"
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path) -> AsyncIterator[MailSite]:
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 def test_every_threat_of_smtp_has_tests() -> None:

@@ -13,7 +13,6 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -30,8 +29,6 @@ from tests.support.mail_site import (
     Line,
     MailSite,
     World,
-    mail_site,
-    world,
 )
 
 TO = f"service@{A}"
@@ -41,17 +38,6 @@ SEQUENCES = [
 ]  # fmt: skip
 EVIL = f"MAIL FROM:<chef@{A}>\r\nRCPT TO:<{TO}>\r\nDATA\r\nFrom: chef@{A}\r\n\r\nevil\r\n.\r\n"
 each_sequence = pytest.mark.parametrize("sequence", SEQUENCES, ids=repr)
-
-
-@pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-async def site(where: World, tmp_path: Path):
-    async with mail_site(where, tmp_path) as opened:
-        yield opened
 
 
 class Wire:

@@ -7,7 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.merkle import MerkleTree, verify_inclusion
@@ -33,6 +33,7 @@ def batch(before: int, size: int) -> SealedBatch:
     return SealedBatch(SignedRoot(size, whole.root(), AT, b""), before, peaks, leaves)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 80))
 def test_every_leaf_of_a_batch_is_proved_as_the_whole_tree_would(before: int, count: int) -> None:
     size = before + count
