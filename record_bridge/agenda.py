@@ -80,15 +80,14 @@ def _entry(act: AgendaAct, ordinal: int, context: AgendaContext) -> AgendaEntry:
     # a prescription matters when it ends; everything else when it begins
     when = (high or low) if act.kind is ActKind.PRESCRIPTION else (low or high)
     status = _status(act.kind, when, high, context.received_at)
-    is_dated = when is not None and status is not AgendaStatus.TO_SCHEDULE
-    day = when.day if is_dated and when is not None else None
+    dated = None if status is AgendaStatus.TO_SCHEDULE else when
     return AgendaEntry(
         kind=act.kind,
         status=status,
         title=_title(act, when),
-        day=day,
-        start_at=when.at if is_dated and when is not None else None,
-        end_at=high.at if is_dated and high is not None and high is not when else None,
+        day=None if dated is None else dated.day,
+        start_at=None if dated is None else dated.at,
+        end_at=None if dated is None or high is None or high is when else high.at,
         reminder=_reminder(act, status, context),
         place=act.place,
         code=act.code,

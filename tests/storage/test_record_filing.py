@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from record_bridge.filing import ItemOutcome
+from record_bridge.formats import auth_results
+from record_bridge.formats.auth_results import AuthResults
 from record_bridge.model import ErrorCode, Visibility
 from tests.support.cda import OID_TEST, PatientSpec, acts, follow_up, vaccination
 from tests.support.record import (
     AT,
+    AUTHSERV,
     CABINET,
     DOCTOR,
     HOSPITAL,
@@ -168,6 +171,26 @@ async def test_without_a_trusted_header_nothing_is_filed(record: Record) -> None
 
     assert result.code == ErrorCode.OTHER
     assert record.rows("SELECT reason FROM quarantine") == [("origin_untrusted",)]
+
+
+async def test_what_a_patient_sends_is_never_filed(record: Record) -> None:
+    """RULES §4: a patient's mailbox files nothing, not even about themselves."""
+    await record.register()
+    by_an_operator, by_the_patient = (
+        auth_results.encode(results)
+        for results in (
+            AuthResults(AUTHSERV, operator_dn="CN=a", mailfrom=SENDER),
+            AuthResults(AUTHSERV, submitter=PATIENT_ADDRESS),
+        )
+    )
+    raw = message(1, report(1))
+    assert by_an_operator in raw
+
+    result = await record.one(raw.replace(by_an_operator, by_the_patient))
+
+    assert (result.outcome, result.code) == (ItemOutcome.QUARANTINED, ErrorCode.OTHER)
+    assert record.rows("SELECT reason FROM quarantine") == [("from_a_patient",)]
+    assert record.count("document") == 0
 
 
 async def test_a_patient_of_another_structure_is_unknown_here(record: Record) -> None:

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from record_bridge import accounting, rights_storing
+from record_bridge import accounting, merging, rights_storing
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_commands import CalendarCommands
 from record_bridge.errors import RecordStateError
@@ -343,6 +343,34 @@ async def test_two_qualified_identities_are_one_person_only_with_the_same_traits
         with pytest.raises(RecordStateError) as raised:
             await merge(record)
         assert raised.value.reason == reason
+
+
+async def test_an_identity_that_holds_another_is_not_merged(record: Record) -> None:
+    kept, merged = await two(record)
+    third = (await record.register(replace(PATIENT, ins="279039999000372")))["id"]
+    await merge(record)
+
+    with pytest.raises(RecordStateError) as raised:
+        await record.database.write(
+            merging.merge, merging.Merge(third, kept, "x", "y", record.now)
+        )
+
+    assert raised.value.reason == "holds_others"
+    assert record.rows("SELECT merged_into FROM patient WHERE id = ?", merged) == [(kept,)]
+
+
+async def test_records_of_two_structures_are_never_one(record: Record) -> None:
+    """RULES §1: the same person in two structures is two patients."""
+    kept = (await record.register())["id"]
+    merged = (await record.register(OTHER, structure=HOSPITAL.id))["id"]
+
+    with pytest.raises(RecordStateError) as raised:
+        await record.database.write(
+            merging.merge, merging.Merge(kept, merged, "x", "y", record.now)
+        )
+
+    assert raised.value.reason == "other_structure"
+    assert record.count("patient_merge") == 0
 
 
 async def test_a_merged_identity_is_merged_once_and_split_once(record: Record) -> None:

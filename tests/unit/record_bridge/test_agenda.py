@@ -26,6 +26,7 @@ def entry(*args: object, **more: object) -> AgendaEntry:
         pytest.param("20261122", AgendaStatus.PROPOSED, id="today"),
         pytest.param("20261121", AgendaStatus.HISTORY, id="yesterday"),
         pytest.param("202611221005", AgendaStatus.PROPOSED, id="in five minutes, Paris time"),
+        pytest.param("202611221000", AgendaStatus.PROPOSED, id="now, Paris time"),
         pytest.param("202611220955", AgendaStatus.HISTORY, id="five minutes ago, Paris time"),
         pytest.param("202611220955+0000", AgendaStatus.PROPOSED, id="with an offset"),
         pytest.param("20251122", AgendaStatus.HISTORY, id="one year ago"),
@@ -56,6 +57,87 @@ def test_an_hour_is_kept_as_an_instant():
         date(2026, 12, 24),
         datetime(2026, 12, 24, 8, 30, tzinfo=UTC),
     )
+
+
+MORNING, NOON = datetime(2026, 12, 24, 8, 30, tzinfo=UTC), datetime(2026, 12, 24, 11, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "times"),
+    [
+        pytest.param(
+            ActKind.APPOINTMENT, "202612240930", "202612241200", (MORNING, NOON), id="both"
+        ),
+        pytest.param(ActKind.APPOINTMENT, "202612240930", None, (MORNING, None), id="a beginning"),
+        pytest.param(ActKind.APPOINTMENT, None, "202612241200", (NOON, None), id="an end alone"),
+        pytest.param(
+            ActKind.PRESCRIPTION, "202612240930", "202612241200", (NOON, None), id="a prescription"
+        ),
+        pytest.param(
+            ActKind.PRESCRIPTION, "202612240930", None, (MORNING, None), id="one without an end"
+        ),
+        pytest.param(
+            ActKind.APPOINTMENT, "999912240930", "999912241200", (None, None), id="out of bounds"
+        ),
+    ],
+)
+def test_when_it_begins_and_ends(
+    kind: ActKind, low: str | None, high: str | None, times: tuple[datetime | None, ...]
+):
+    """RULES §8: a prescription matters when it ends, everything else when it begins."""
+    found = entry(kind, low, high=high)
+
+    assert (found.start_at, found.end_at) == times
+    assert found.day == (None if times[0] is None else date(2026, 12, 24))
+
+
+@pytest.mark.parametrize(
+    ("low", "status"),
+    [
+        ("20270301", AgendaStatus.HISTORY),
+        ("20270228", AgendaStatus.TO_SCHEDULE),
+        ("20380301", AgendaStatus.PROPOSED),
+        ("20380302", AgendaStatus.TO_SCHEDULE),
+    ],
+)
+def test_years_from_a_leap_day_end_on_the_1st_of_march(low: str, status: AgendaStatus):
+    context = AgendaContext(datetime(2028, 2, 29, 9, 0, tzinfo=UTC))
+
+    assert entries([act(low=low)], context)[0].status is status
+
+
+def test_what_the_act_says_of_itself_stays_with_its_line():
+    made = AgendaAct(
+        ActKind.VACCINATION, "J1", "1.2", "BCG", "20260102", place="Paris", atc="J07AN01"
+    )
+    found = entries([made], CONTEXT)[0]
+
+    assert (found.kind, found.code, found.code_system) == (ActKind.VACCINATION, "J1", "1.2")
+    assert (found.place, found.atc, found.title) == ("Paris", "J07AN01", "Vaccination : BCG")
+
+
+@pytest.mark.parametrize("low", ["20261224", "19750101", None])
+def test_a_certificate_is_history_whenever_it_was(low: str | None):
+    assert entry(ActKind.CERTIFICATE, low).status is AgendaStatus.HISTORY
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (ActKind.FOLLOW_UP, "Votre rendez-vous de suivi approche."),
+        (ActKind.PROCEDURE, "Un acte est prévu prochainement."),
+        (ActKind.EXAMINATION, "Un examen vous a été demandé."),
+        (
+            ActKind.VACCINATION_DUE,
+            "Une vaccination vous a été recommandée : parlez-en à votre médecin.",
+        ),
+        (ActKind.APPOINTMENT, "Votre rendez-vous approche."),
+        (ActKind.VACCINATION, ""),
+        (ActKind.CERTIFICATE, ""),
+    ],
+)
+def test_each_kind_reminds_in_its_own_words(kind: ActKind, said: str):
+    assert entry(kind, "20261224").reminder.replace("\u00a0", " ") == said
 
 
 def test_a_period_that_still_runs_is_not_past():
@@ -118,6 +200,7 @@ def test_no_reminder_says_that_a_treatment_ends():
             "Consultation de suivi – Médecin - Cardiologie",
         ),
         (ActKind.FOLLOW_UP, {}, "Consultation de suivi"),
+        (ActKind.FOLLOW_UP, {"label": "Bilan"}, "Consultation de suivi – Bilan"),
         (ActKind.PROCEDURE, {"label": "Coloscopie"}, "Coloscopie"),
         (ActKind.PROCEDURE, {}, "Acte prévu"),
         (ActKind.EXAMINATION, {"label": "IRM"}, "Examen demandé : IRM"),

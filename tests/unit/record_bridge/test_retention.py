@@ -13,6 +13,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.retention import (
     MAX_POLICY,
     MAX_RULES,
+    MAX_TEXT,
     MAX_YEARS,
     KeptFacts,
     deadline,
@@ -102,6 +103,12 @@ def test_a_leap_day_and_the_end_of_the_calendar() -> None:
             id="too many rules",
         ),
         pytest.param('title = "a"\n' + RULE + "#" * MAX_POLICY, id="too large"),
+        pytest.param("title = 1\n" + RULE, id="title of a number"),
+        pytest.param(f'title = "{"a" * (MAX_TEXT + 1)}"\n' + RULE, id="title too long"),
+        *(
+            pytest.param(f'title = "a"\n{RULE}within_years = {within}\n', id=f"within {within}")
+            for within in (-1, MAX_YEARS + 1, "true", '"1"', 1.5)
+        ),
     ],
 )
 def test_what_is_no_policy_is_refused(text: str) -> None:
@@ -114,3 +121,17 @@ def test_limits_are_reached() -> None:
     rules = "".join(RULE.replace('"a"', f'"{n}"') for n in range(MAX_RULES))
     text = 'title = "a"\n' + rules.replace("= 20", f"= {MAX_YEARS}")
     assert len(parse_policy(text + "#" * (MAX_POLICY - len(text))).rules) == MAX_RULES
+
+
+@pytest.mark.parametrize(("years", "within"), [(1, 0), (1, MAX_YEARS), (MAX_YEARS, 1)])
+def test_a_rule_says_its_years(years: int, within: int) -> None:
+    text = f'title = "{"a" * MAX_TEXT}"\n{RULE.replace("20", str(years))}within_years = {within}\n'
+    (rule,) = parse_policy(text).rules
+
+    assert (rule.years, rule.within_years) == (years, within)
+
+
+def test_a_rule_always_counts_unless_it_says_otherwise() -> None:
+    (rule,) = parse_policy(f'title = "a"\n{RULE}').rules
+
+    assert rule.within_years == 0
