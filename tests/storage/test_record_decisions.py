@@ -13,6 +13,8 @@ from record_bridge import accounting
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.errors import RecordStateError
 from record_bridge.filing import FilingBatch, file_batch
+from record_bridge.formats import auth_results
+from record_bridge.formats.auth_results import AuthResults
 from record_bridge.life_commands import LifeCommands
 from record_bridge.model import Environment, Viewer, ViewerKind
 from record_bridge.opening import list_occurrences
@@ -31,10 +33,12 @@ from tests.support.cda import (
     quantity,
 )
 from tests.support.record import (
+    AUTHSERV,
     CABINET,
     DOCTOR,
     PATIENT,
     PATIENT_ADDRESS,
+    SENDER,
     DirectOpener,
     Record,
     mails,
@@ -238,6 +242,57 @@ async def test_no_person_files_what_the_rules_leave_to_nobody(
     assert raised.value.reason == reason
     assert record.count("document") == 0
     assert len(await record.commands.quarantine_list({"actor": "test"})) == 1
+
+
+def submitted(by: str) -> bytes:
+    """A report that a mailbox of this site sent, as its server says."""
+    raw = message(1, report(1))
+    peer = auth_results.encode(AuthResults(AUTHSERV, operator_dn="CN=a", mailfrom=SENDER))
+    assert peer in raw
+    return raw.replace(peer, auth_results.encode(AuthResults(AUTHSERV, submitter=by)))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "lifted"),
+    [
+        pytest.param(message(1, report(1), dn=None), "origin_untrusted", True, id="no origin"),
+        pytest.param(
+            received(mail(package(report(1)), sender="dr@autre.test")),
+            "from_not_the_sender",
+            True,
+            id="another author",
+        ),
+        pytest.param(
+            submitted("dr@hopital.mssante.test"),
+            "not_of_structure",
+            True,
+            id="another structure's",
+        ),
+        pytest.param(submitted(PATIENT_ADDRESS), "from_a_patient", False, id="a patient's"),
+        pytest.param(
+            message(1, report(1)).replace(b"multipart/mixed", b"multipart/signed"),
+            "signature_bad",
+            False,
+            id="a bad signature",
+        ),
+    ],
+)
+async def test_a_person_vouches_for_a_sender_and_for_no_signature_nor_patient(
+    record: Record, raw: bytes, reason: str, *, lifted: bool
+) -> None:
+    """RULES §4; what is filed on a person's word replaces nothing (RULES §6)."""
+    await record.register()
+    await record.one(raw)
+    (row,) = await record.commands.quarantine_list({"actor": "test"})
+    assert row["reason"] == reason
+
+    if lifted:
+        await file(record, row["id"])
+    else:
+        with pytest.raises(RecordStateError):
+            await file(record, row["id"])
+
+    assert record.rows("SELECT may_replace FROM document") == ([(0,)] if lifted else [])
 
 
 @pytest.mark.parametrize(
