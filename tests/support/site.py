@@ -3,14 +3,19 @@
 Used by the end-to-end tests, the demo, the bench and the proofs. Nothing here imports the server.
 """
 
+import atexit
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,8 @@ from tests.support.ports import free_base
 
 PLI = str(Path(sys.executable).with_name("pli"))
 STOP_S = 60
+_TEMPLATE_BASE = 47000
+_TEMPLATE_PORT = re.compile(r"\b47\d{3}\b")
 
 
 class PliError(Exception):
@@ -57,6 +64,15 @@ def pli_result(
     return done.returncode, done.stdout, done.stderr
 
 
+@cache
+def _template(options: tuple[str, ...]) -> Path:
+    """A demo site that is only copied; it is gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="pli-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    pli("init", str(folder / "site"), "--demo", "--base-port", str(_TEMPLATE_BASE), *options)
+    return folder / "site"
+
+
 class DemoSite:
     """A demo site and, between ``start`` and ``stop``, its server."""
 
@@ -68,8 +84,19 @@ class DemoSite:
 
     @classmethod
     def create(cls, root: Path, *options: str, base: int | None = None) -> "DemoSite":
-        """Make it with ``pli init --demo`` on free ports, those of ``base`` if they are free."""
-        pli("init", str(root), "--demo", "--base-port", str(free_base(base)), *options)
+        """Make it as ``pli init --demo`` does, on free ports, those of ``base`` if they are free.
+
+        The command runs once in a process for the same options; what it made is copied to the
+        next place, so the keys of such sites are the same.
+        """
+        made = _template(options)
+        shutil.copytree(made, root)
+        moved = free_base(base) - _TEMPLATE_BASE
+        for name in ("pli.toml", "demo.json"):
+            text = (root / name).read_text().replace(str(made), str(root))
+            (root / name).write_text(
+                _TEMPLATE_PORT.sub(lambda port: str(int(port[0]) + moved), text)
+            )
         return cls(root)
 
     def start(self, *, prefix: Sequence[str] = ()) -> None:
