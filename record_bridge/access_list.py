@@ -32,6 +32,7 @@ ACCESS_KINDS = frozenset(
         "document_pdf",
         "agenda_read",
         "results_read",
+        "medications_read",
         "record_listed",
         "agenda_listed",
         "prevention_declared",

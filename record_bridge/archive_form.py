@@ -45,7 +45,7 @@ _OWN_DOCUMENT: Final = (
     "marks", "author", "custodian", "media_type", "received_at",
 )  # fmt: skip
 """Columns of a document that its patient is given: nothing of what else came with it."""
-_DERIVED: Final = frozenset({"words", "refs", "number", "results_read", "moved"})
+_DERIVED: Final = frozenset({"words", "refs", "number", "lists_read", "moved"})
 """Columns of a document that are made anew from the others, or are for the hand-over here."""
 
 

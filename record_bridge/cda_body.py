@@ -16,7 +16,16 @@ from typing import Final
 import pybase64
 from lxml import etree
 
-from record_bridge.cda_walk import period_of, templates, walk
+from record_bridge.cda_products import (
+    MAX_LABEL,
+    VACCINATION_DONE,
+    VACCINATION_DUE,
+    Narrative,
+    is_prescription,
+    number_of,
+    product_code,
+)
+from record_bridge.cda_walk import ASKED, period_of, templates, walk
 from record_bridge.errors import MalformedCdaError
 from record_bridge.formats.cda_header import HL7, CdaHeader
 from record_bridge.formats.dtm import parse_dtm
@@ -26,17 +35,9 @@ from record_bridge.model import ActKind, AgendaAct
 MAX_ACTS_PER_KIND: Final = 100
 """The largest real documents (care plans, vaccination histories) hold fewer than fifty."""
 
-MAX_LABEL: Final = 200
 MAX_SECTIONS: Final = 500
 
-_ASKED: Final = frozenset({"ARQ", "INT", "RQO", "PRP", "PRMS", "APT"})
-"""Moods of what is wanted, asked for, proposed, promised or appointed."""
-
 _VACCINATION_SECTION: Final = "11369-6"
-_PRESCRIPTION_SECTION: Final = "57828-6"
-_VACCINATION_DONE: Final = frozenset({"1.2.250.1.213.1.1.3.45", "1.3.6.1.4.1.19376.1.5.3.1.4.12"})
-_VACCINATION_DUE: Final = frozenset({"1.2.250.1.213.1.1.3.47", "1.3.6.1.4.1.19376.1.5.3.1.4.12.2"})
-_PRESCRIPTION: Final = frozenset({"1.2.250.1.213.1.1.3.83", "1.3.6.1.4.1.19376.1.9.1.3.2"})
 _DEVICE_SECTION: Final = "46264-8"
 _DEVICE: Final = "1.2.250.1.213.1.1.3.20"
 _LAST_START: Final = date(9990, 1, 1)
@@ -138,7 +139,7 @@ def acts(document: etree._Element, header: CdaHeader) -> tuple[AgendaAct, ...]:
 
     Source: RULES §8, MSS-FACTS §4.5.
     """
-    reader = _Reader(document)
+    reader = _Reader(Narrative(document))
     walk(document, reader.visit)
     if header.code == _APPOINTMENT_NOTICE:
         reader.add(_appointment(header))
@@ -151,16 +152,16 @@ def acts(document: etree._Element, header: CdaHeader) -> tuple[AgendaAct, ...]:
 class _Reader:
     """Collects the acts that count."""
 
-    document: etree._Element
+    narrative: Narrative
     found: list[AgendaAct] = field(default_factory=list)
     counts: dict[ActKind, int] = field(default_factory=dict)
-    narrative: dict[str, etree._Element] | None = None
 
     def visit(self, element: etree._Element, section: str) -> bool:
         kind = _kind(element, section)
         if kind is not None:
             self.add(self._act(element, kind))
-        return kind is not ActKind.PRESCRIPTION  # inside one: doses of the same line
+        # inside a line are its doses, inside a dispensation the line of another document
+        return kind is not ActKind.PRESCRIPTION and element.tag != HL7 + "supply"
 
     def add(self, act: AgendaAct) -> None:
         count = self.counts.get(act.kind, 0)
@@ -175,69 +176,29 @@ class _Reader:
             code = element.find(
                 f"{HL7}participant/{HL7}participantRole/{HL7}playingDevice/{HL7}code"
             )
-            label = self._label(code)
+            label = self.narrative.label(code)
             high = high or _end_of_use(element, low)
         elif kind in (ActKind.VACCINATION, ActKind.VACCINATION_DUE, ActKind.PRESCRIPTION):
-            material = element.find(
-                f"{HL7}consumable/{HL7}manufacturedProduct/{HL7}manufacturedMaterial"
-            )
-            code = None if material is None else material.find(HL7 + "code")
-            label = _value_text(material, "name") or self._label(code)
+            code = product_code(element)
+            label = self.narrative.product(element)
         else:
-            label = self._label(code)
+            label = self.narrative.label(code)
+        label = label or self.narrative.referenced(element.find(HL7 + "text"))
         repeat = element.find(HL7 + "repeatNumber")
         return AgendaAct(
             kind=kind,
             code="" if code is None else (code.get("code") or "")[:100],
             code_system="" if code is None else (code.get("codeSystem") or "")[:100],
-            label=(label or self._referenced(element.find(HL7 + "text")))[:MAX_LABEL],
+            label=label[:MAX_LABEL],
             low=low,
             high=high,
             place=_place(element),
             performer=_performer(element),
-            as_needed=self._has_condition(element),
-            renewals=_number(repeat) or 0,
+            as_needed=self.narrative.has_condition(element),
+            renewals=number_of(repeat) or 0,
             dose=_dose(element),
             atc=_atc(code) if kind is ActKind.VACCINATION else "",
         )
-
-    def _has_condition(self, element: etree._Element) -> bool:
-        """Whether a line is taken only if something holds ("si besoin", "si douleur")."""
-        for criterion in element.iterfind(f"{HL7}precondition/{HL7}criterion"):
-            if (
-                criterion.find(HL7 + "value") is not None
-                or criterion.find(HL7 + "code") is not None
-            ):
-                return True
-            if self._referenced(criterion.find(HL7 + "text")).strip("- "):
-                return True
-        return False
-
-    def _label(self, code: etree._Element | None) -> str:
-        if code is None:
-            return ""
-        shown = " ".join((code.get("displayName") or "").split())
-        if not shown:
-            shown = self._referenced(code.find(HL7 + "originalText"))
-        if not shown:
-            translation = code.find(HL7 + "translation")
-            shown = "" if translation is None else (translation.get("displayName") or "")
-        return shown[:MAX_LABEL]
-
-    def _referenced(self, text: etree._Element | None) -> str:
-        """Text in place, or the piece of narrative it points at."""
-        if text is None:
-            return ""
-        reference = text.find(HL7 + "reference")
-        if reference is None:
-            return text_of(text, MAX_LABEL)
-        if self.narrative is None:
-            self.narrative = {}
-            for element in self.document.iter(tag=etree.Element):
-                name = element.get("ID")
-                if name:
-                    self.narrative.setdefault(name, element)
-        return text_of(self.narrative.get((reference.get("value") or "").lstrip("#")), MAX_LABEL)
 
 
 def _kind(element: etree._Element, section: str) -> ActKind | None:
@@ -248,7 +209,7 @@ def _kind(element: etree._Element, section: str) -> ActKind | None:
         return _administration(element, mood, section)
     if tag == "observation" and mood == "GOL" and _EXAMINATION in templates(element):
         return ActKind.EXAMINATION
-    if mood not in _ASKED:
+    if mood not in ASKED:
         return None
     if tag == "supply":
         is_device = section == _DEVICE_SECTION or _DEVICE in templates(element)
@@ -264,13 +225,13 @@ def _administration(element: etree._Element, mood: str | None, section: str) -> 
     named = templates(element)
     in_vaccinations = section == _VACCINATION_SECTION
     if mood == "EVN":
-        is_vaccination = in_vaccinations or named & _VACCINATION_DONE
+        is_vaccination = in_vaccinations or named & VACCINATION_DONE
         return ActKind.VACCINATION if is_vaccination else None
-    if mood not in _ASKED:
+    if mood not in ASKED:
         return None
-    if in_vaccinations or named & _VACCINATION_DUE:
+    if in_vaccinations or named & VACCINATION_DUE:
         return ActKind.VACCINATION_DUE
-    if section == _PRESCRIPTION_SECTION or named & _PRESCRIPTION:
+    if is_prescription(named, section):
         return ActKind.PRESCRIPTION
     return None
 
@@ -285,7 +246,7 @@ def _end_of_use(element: etree._Element, low: str | None) -> str | None:
     Source: MSS-FACTS §4.5 (medical devices).
     """
     width = element.find(f"{HL7}expectedUseTime/{HL7}width")
-    days = _number(width)
+    days = number_of(width)
     start = parse_dtm(low)
     if width is None or width.get("unit") != "d" or not days or start is None:
         return None
@@ -294,21 +255,12 @@ def _end_of_use(element: etree._Element, low: str | None) -> str | None:
     return (start.day + timedelta(days=days)).isoformat().replace("-", "")
 
 
-def _number(element: etree._Element | None) -> int | None:
-    value = "" if element is None else element.get("value") or ""
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 3 else None
-
-
-def _value_text(element: etree._Element | None, name: str) -> str:
-    return "" if element is None else text_of(element.find(HL7 + name), MAX_LABEL)
-
-
 def _dose(element: etree._Element) -> int | None:
     """The dose number of a vaccination (LOINC 30973-2)."""
     for observation in element.iterfind(f"{HL7}entryRelationship/{HL7}observation"):
         code = observation.find(HL7 + "code")
         if code is not None and code.get("code") == "30973-2":
-            return _number(observation.find(HL7 + "value"))
+            return number_of(observation.find(HL7 + "value"))
     return None
 
 
@@ -318,7 +270,7 @@ def _place(element: etree._Element) -> str | None:
             role = participant.find(HL7 + "participantRole")
             entity = None if role is None else role.find(HL7 + "playingEntity")
             address = None if role is None else role.find(HL7 + "addr")
-            parts = [_value_text(entity, "name")]
+            parts = ["" if entity is None else text_of(entity.find(HL7 + "name"), MAX_LABEL)]
             parts += [] if address is None else [" ".join(text_of(p) for p in address)]
             return ", ".join(" ".join(p.split()) for p in parts if p.strip())[:MAX_LABEL] or None
     return None

@@ -16,6 +16,8 @@ from record_bridge.formats.cda_header import HL7
 Visit = Callable[[etree._Element, str], bool]  # noqa: SLF001 - the type of an element
 """Gets an act that counts and the code of its section; says whether to look inside it."""
 
+ASKED: Final = frozenset({"ARQ", "INT", "RQO", "PRP", "PRMS", "APT"})
+"""Moods of what is wanted, asked for, proposed, promised or appointed."""
 _VOID_STATUS: Final = frozenset({"cancelled", "aborted", "nullified", "suspended"})
 _ACTS: Final = frozenset(
     HL7 + name

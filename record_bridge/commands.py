@@ -56,6 +56,7 @@ ACCESS_KINDS = frozenset(
         "document_read",
         "agenda_read",
         "results_read",
+        "medications_read",
         "document_pdf",
         "calendar_read",
         "record_exported",

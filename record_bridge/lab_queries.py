@@ -6,7 +6,6 @@ withdrawn leaves no point, no count and no gap. Five statements, whatever the re
 Source: RULES §7, RULES §8.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,10 +15,9 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from directory.database import Database
-from record_bridge.listing import seen_by, shown_rows
+from record_bridge.listing import shown_lines
 from record_bridge.model import Viewer
 from record_bridge.repository import moment_or_none
-from record_bridge.rights import RecordFacts
 from record_bridge.rights_record import record_facts
 from record_bridge.trends import Measured, Series, series_of
 
@@ -55,19 +53,9 @@ class LabQueries:
         record = await record_facts(self._database, patient_id, self._clock())
         if record is None:
             return Trends((), cut=False)
-        rows = await self._rows(record, viewer)
+        rows = await shown_lines(self._database, record, viewer, (_RESULTS, MAX_RESULTS + 1))
         shown = tuple(map(_measured, rows[:MAX_RESULTS]))
         return Trends(series_of(shown), cut=len(rows) > MAX_RESULTS)
-
-    async def _rows(self, record: RecordFacts, viewer: Viewer) -> list[Mapping[str, Any]]:
-        """The newest of current documents, and one more that says that there are others."""
-        seen = await seen_by(self._database, int(record.patient_ref), viewer, record)
-        cells = json.dumps([cell.id for cell in seen.current])
-        rows = await self._database.all(_RESULTS, {"cells": cells, "many": MAX_RESULTS + 1})
-        first = {row.document_id: row for row in rows}
-        decided = shown_rows(list(first.values()), viewer, record)
-        shown = {row["document_id"] for row in decided}
-        return [row._asdict() for row in rows if row.document_id in shown]
 
 
 def _measured(row: Mapping[str, Any]) -> Measured:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Executable, text
 
 from directory.database import Database
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
@@ -150,6 +150,28 @@ async def keys_of(database: Database, cells: Sequence[Cell]) -> frozenset[int]:
     """Give the keys of every document of these cells."""
     rows = await database.all(_KEYS, {"cells": json.dumps([cell.id for cell in cells])})
     return frozenset(row.document_id for row in rows)
+
+
+async def shown_lines(
+    database: Database, record: RecordFacts, viewer: Viewer, what: tuple[Executable, int]
+) -> list[Mapping[str, Any]]:
+    """Give the lines of a list, of the current documents that a viewer sees.
+
+    Args:
+        database: the record's.
+        record: whose record.
+        viewer: who asks.
+        what: a select of lines with COLUMNS of their documents and ``document_id``, from cells
+            ``:cells``, at most ``:many`` of them; and how many.
+    """
+    statement, many = what
+    seen = await seen_by(database, int(record.patient_ref), viewer, record)
+    cells = json.dumps([cell.id for cell in seen.current])
+    rows = await database.all(statement, {"cells": cells, "many": many})
+    first = {row.document_id: row for row in rows}
+    decided = shown_rows(list(first.values()), viewer, record)
+    shown = {row["document_id"] for row in decided}
+    return [row._asdict() for row in rows if row.document_id in shown]
 
 
 def shown_rows(

@@ -470,6 +470,38 @@ class AgendaAct:
     atc: str = ""
 
 
+class MedicationKind(enum.Enum):
+    """What a document says of a medicine: four things that are never taken for one another."""
+
+    TREATMENT = "treatment"
+    PRESCRIBED = "prescribed"
+    PLANNED = "planned"
+    DISPENSED = "dispensed"
+
+
+@dataclass(frozen=True, slots=True)
+class Medication:
+    """One medicine as its document names it; the doses stand in the narrative alone (RULES §8).
+
+    Attributes:
+        label: name of the product as written, at most 200 characters; "" when there is none.
+        code: code of the product, "" when none was given.
+        low: start as written, None when unknown.
+        high: end as written.
+        as_needed: "si besoin".
+        renewals: how many more times a prescribed line may be dispensed.
+    """
+
+    kind: MedicationKind
+    label: str
+    code: str
+    code_system: str
+    low: str | None
+    high: str | None = None
+    as_needed: bool = False
+    renewals: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class LabResult:
     """One laboratory result as its document tells it.
@@ -542,6 +574,14 @@ class AgendaEntry:
     atc: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What a document adds to the lists of its record, in its order, within the caps."""
+
+    results: tuple[LabResult, ...] = ()
+    medications: tuple[Medication, ...] = ()
+
+
 # --- an opened message -----------------------------------------------------------------------
 
 
@@ -556,7 +596,7 @@ class OpenedDocument:
         header: None when it could not be read (``problem`` says so).
         claim: who it says it is about.
         acts: acts that count, in document order, within the caps.
-        results: laboratory results, the same.
+        lists: laboratory results and medications that count.
         media_type: type of the body: "application/pdf" and so on for level 1, "" for level 3.
     """
 
@@ -566,7 +606,7 @@ class OpenedDocument:
     header: CdaHeader | None
     claim: Claim
     acts: tuple[AgendaAct, ...] = ()
-    results: tuple[LabResult, ...] = ()
+    lists: Lists = Lists()
     media_type: str = ""
     problem: Problem | None = None
 

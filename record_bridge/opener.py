@@ -22,7 +22,7 @@ from record_bridge.model import (
     AgendaAct,
     Environment,
     InsMatricule,
-    LabResult,
+    Lists,
     Occurrence,
     Opened,
     Origin,
@@ -35,8 +35,8 @@ OPEN = "record_bridge.opening:open_message"
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
 READ_ACTS = "record_bridge.opening:read_acts"
 READ_NUMBER = "record_bridge.opening:read_number"
-READ_RESULTS = "record_bridge.opening:read_results"
-FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_NUMBER, READ_RESULTS)
+READ_LISTS = "record_bridge.opening:read_lists"
+FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_NUMBER, READ_LISTS)
 """What a pool given to ``Opener`` must be allowed to run."""
 OPEN_DEADLINE_S = 10.0
 """Threat X6 gives a document five seconds; a message may hold several."""
@@ -144,13 +144,13 @@ class Opener:
         found: tuple[InsMatricule, ...] | None = await self._run(READ_NUMBER, content)
         return found
 
-    async def results(self, content: bytes) -> tuple[LabResult, ...]:
-        """The laboratory results of a document that was filed once.
+    async def lists(self, content: bytes) -> Lists:
+        """What a document that was filed once adds to lists.
 
         Raises:
             SandboxError: the worker crashed, was too slow, or the code failed.
         """
-        found: tuple[LabResult, ...] = await self._run(READ_RESULTS, content)
+        found: Lists = await self._run(READ_LISTS, content)
         return found
 
     async def _run(self, function: str, *arguments: Any) -> Any:

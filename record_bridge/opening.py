@@ -20,7 +20,7 @@ from certs.addresses import parse_addr_spec, parse_address_list, single_from
 from certs.errors import CertsError, MalformedAddressError
 from certs.mime import Outline, Part
 from certs.verdict import SignatureVerdict
-from record_bridge import cda_body, identity, lab_results
+from record_bridge import cda_body, identity, lab_results, medications
 from record_bridge.errors import MalformedDocumentError
 from record_bridge.formats import auth_results, xds_metadata
 from record_bridge.formats.cda_header import CdaHeader, load_cda, read_header
@@ -32,7 +32,7 @@ from record_bridge.model import (
     Environment,
     ErrorCode,
     InsMatricule,
-    LabResult,
+    Lists,
     Occurrence,
     Opened,
     OpenedDocument,
@@ -288,6 +288,9 @@ def _package_problem(documents: tuple[OpenedDocument, ...]) -> Problem | None:
     return None
 
 
+_NO_LINES: Final = Lists()
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """One file of a package, read once however often the metadata lists it."""
@@ -297,7 +300,7 @@ class _File:
     sha1: str
     header: CdaHeader | None
     acts: tuple[AgendaAct, ...] = ()
-    results: tuple[LabResult, ...] = ()
+    lists: Lists = _NO_LINES
     media_type: str = ""
 
 
@@ -322,10 +325,10 @@ def _read(content: bytes) -> _File:
         root = load_cda(content)
         header = read_header(root)
         acts = cda_body.acts(root, header)
-        results = lab_results.results(root, header)
+        lists = Lists(lab_results.results(root, header), medications.medications(root))
     except MalformedDocumentError:
         return _File(content, sha256, sha1, None)
-    return _File(content, sha256, sha1, header, acts, results, cda_body.level1_media_type(root))
+    return _File(content, sha256, sha1, header, acts, lists, cda_body.level1_media_type(root))
 
 
 def read_acts(content: bytes) -> tuple[AgendaAct, ...]:
@@ -345,9 +348,9 @@ def read_number(content: bytes) -> tuple[InsMatricule, ...] | None:
     return numbers if len(numbers) <= 1 else None
 
 
-def read_results(content: bytes) -> tuple[LabResult, ...]:
-    """The laboratory results of a document that was filed once; none when it is unreadable."""
-    return _read(content).results
+def read_lists(content: bytes) -> Lists:
+    """What a document that was filed once adds to lists; nothing when it is unreadable."""
+    return _read(content).lists
 
 
 def _opened_document(
@@ -367,7 +370,7 @@ def _opened_document(
         file.header,
         identity.claim_of(file.header, entry, listing, environment),
         acts=file.acts,
-        results=file.results,
+        lists=file.lists,
         media_type=file.media_type,
         problem=_disagreement(entry, file, file.header.unique_id),
     )

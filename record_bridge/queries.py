@@ -22,6 +22,7 @@ from record_bridge.lab_queries import LabQueries
 from record_bridge.lateness import late
 from record_bridge.life_queries import LifeQueries
 from record_bridge.listing import DocumentKind, Wanted, keys_of, page_of, seen_by
+from record_bridge.medication_queries import MedicationQueries
 from record_bridge.model import DocumentStatus, Viewer, ViewerKind, Visibility
 from record_bridge.pack_queries import PackQueries
 from record_bridge.prevention import Declared
@@ -100,6 +101,7 @@ class RecordQueries:
         """The database's file, for what reads a snapshot of its own."""
         self._clock = clock
         self.labs = LabQueries(database, clock)
+        self.medications = MedicationQueries(database, clock)
         self.life = LifeQueries(database)
         self.packs = PackQueries(database)
         self.retention = RetentionQueries(database)

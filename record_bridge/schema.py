@@ -205,11 +205,11 @@ document = Table(
     Column("refs", Text, nullable=False, server_default="", comment="roles:RPPS, space separated"),
     Column("number", Integer, comment="repository.number_of its unique id"),
     Column(
-        "results_read",
+        "lists_read",
         Integer,
         nullable=False,
         server_default="0",
-        comment="1: its laboratory results are in lab_result",
+        comment="1: its lines are in lab_result and medication",
     ),
     UniqueConstraint("structure_id", "unique_id", name="document_unique_id"),
     UniqueConstraint("structure_id", "receipt", "position", name="document_occurrence"),
@@ -217,7 +217,7 @@ document = Table(
     Index("document_last", "patient_id", "received_at"),
     Index("document_moved", "structure_id", sqlite_where=text("moved = 1")),
     Index("document_identity", "identity_id"),
-    Index("document_results", "id", sqlite_where=text("results_read = 0")),
+    Index("document_lists", "id", sqlite_where=text("lists_read = 0")),
     Index("document_release", "release_at", sqlite_where=text("release_at IS NOT NULL")),
     Index(
         "document_parent",
@@ -299,6 +299,22 @@ lab_result = Table(
     Column("unit", Text, nullable=False, comment="UCUM, as written"),
     Column("day", Text, comment="AAAA-MM-JJ; NULL: unknown"),
     Column("at", Integer, comment="when an hour is known"),
+    comment="read from a document's octets: whose it is and whether it counts is the document's",
+)
+
+medication = Table(
+    "medication",
+    METADATA,
+    Column("document_id", ForeignKey("document.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("kind", Text, nullable=False, comment="treatment, prescribed, planned, dispensed"),
+    Column("label", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("code_system", Text, nullable=False),
+    Column("low", Text, comment="a start as written (DTM)"),
+    Column("high", Text, comment="an end as written (DTM)"),
+    Column("as_needed", Integer, nullable=False),
+    Column("renewals", Integer, nullable=False),
     comment="read from a document's octets: whose it is and whether it counts is the document's",
 )
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from record_bridge.formats.cda_header import PS_ROOT, CdaPerson
-from record_bridge.lab_results import measured_at
+from record_bridge.list_storing import put_lists
 from record_bridge.model import (
     AgendaEntry,
     DocumentStatus,
-    LabResult,
     Mark,
     OpenedDocument,
     Visibility,
@@ -202,38 +201,12 @@ def put_document(connection: sqlite3.Connection, new: NewDocument) -> int:
             "received_at": micros(new.received_at),
             "filed_at": micros(new.at),
             "filed_by": new.filed_by,
-            "results_read": 1,
+            "lists_read": 1,
         },
     )
     store_chunks(connection, "document_chunk", "document_id", (document_id, new.opened.content))
-    put_results(connection, document_id, new.opened.results, new.received_at)
+    put_lists(connection, document_id, new.opened.lists, new.received_at)
     return document_id
-
-
-def put_results(
-    connection: sqlite3.Connection,
-    document_id: int,
-    results: Sequence[LabResult],
-    received_at: datetime,
-) -> None:
-    """Insert the laboratory results of a document, dated as of its reception (RULES §8)."""
-    rows = []
-    for ordinal, result in enumerate(results):
-        day, at = measured_at(result, received_at)
-        rows.append(
-            (
-                document_id,
-                ordinal,
-                result.loinc,
-                result.label,
-                result.value,
-                result.sign,
-                result.unit,
-                None if day is None else day.isoformat(),
-                None if at is None else micros(at),
-            )
-        )
-    connection.executemany("INSERT INTO lab_result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def masks_set_here(

@@ -34,9 +34,10 @@ from record_bridge.handover_commands import HandoverCommands
 from record_bridge.handover_queue import choose
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.inbox import InboxLogin
-from record_bridge.late_results import AT_ONCE, read_late_results
+from record_bridge.late_lists import AT_ONCE, read_late_lists
 from record_bridge.life_commands import LifeCommands
 from record_bridge.masking import MaskingCommands
+from record_bridge.medication_commands import MedicationCommands
 from record_bridge.model import Environment
 from record_bridge.offer_commands import OfferCommands
 from record_bridge.opener import FUNCTIONS, Opener, OpenerSettings
@@ -186,6 +187,7 @@ class BridgeWorker:
             | LifeCommands(self._record, _now).table()
             | rights.table()
             | TrendCommands(self.commands, rights.viewer).table()
+            | MedicationCommands(self.commands, rights.viewer).table()
             | RetentionCommands(self.commands).table()
             | MaskingCommands(self.commands).table()
             | AgendaCommands(self.commands, self._settings.record).table()
@@ -247,7 +249,7 @@ class BridgeWorker:
             for handover in self._handovers:
                 group.create_task(handover.run())
             group.create_task(self._each_minute(self._keep_current, "refresh"))
-            group.create_task(self._each_minute(self._read_late_results, "results"))
+            group.create_task(self._each_minute(self._read_late_lists, "lists"))
 
     async def watch(self, inboxes: Sequence[StructureInbox]) -> None:
         """Begin to watch the mailboxes that are not watched yet; ``run`` is running."""
@@ -285,10 +287,10 @@ class BridgeWorker:
         await self.opener.refresh(_now())
         await self._tell_of_late()
 
-    async def _read_late_results(self) -> None:
+    async def _read_late_lists(self) -> None:
         """Read what waits for it, which after an import or an upgrade is much."""
         while not self._stopping.is_set():
-            if await read_late_results(self.record, self.opener) < AT_ONCE:
+            if await read_late_lists(self.record, self.opener) < AT_ONCE:
                 return
 
     async def _tell_of_late(self) -> None:

@@ -261,6 +261,25 @@ def list_trends(
     show_rows(rows, dict(zip(columns, columns, strict=True)), as_json=as_json)
 
 
+@record.command("medications")
+def list_medications(
+    site: SiteArgument,
+    patient: PatientOption,
+    seen_by: Annotated[str, typer.Option("--as", help=f"What this one sees: {WHO}")] = "patient",
+    oid: OptionalOid = None,
+    structure: StructureOption = None,
+    reason: ReasonOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the medicines that a patient's documents name, as somebody sees them."""
+    place, given = opened_for_reading(site, reason)
+    wanted = _of(patient, oid, structure, given) | {"as": seen_by}
+    rows = run(ask(place, Owner.BRIDGE, "record_medications", wanted))
+    columns = ("kind", "name", "low", "high", "as_needed", "renewals", "document")
+    show_rows(rows, dict(zip(columns, columns, strict=True)), as_json=as_json)
+
+
 @record.command("show")
 def show_document(
     site: SiteArgument,

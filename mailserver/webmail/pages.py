@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from mailserver.store.model import Flag
-from mailserver.webmail import life_text, rights_text, text_fr, trend_chart
+from mailserver.webmail import life_text, medication_text, rights_text, text_fr, trend_chart
 from mailserver.webmail.files import ACCEPTED
 from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
@@ -64,6 +64,8 @@ _ENVIRONMENT.filters.update(
     identity_status=text_fr.identity_status,
     short_month=text_fr.short_month,
     result_text=trend_chart.result_text,
+    medication_kind=medication_text.kind,
+    medication_when=medication_text.when,
     told_text=trend_chart.told_text,
     named_address=named_address,
     subject_title=text_fr.subject_title,

@@ -113,7 +113,7 @@ async def note_access(
     Args:
         request: for the services.
         record: whose record, and who opens it.
-        page: ``record``, ``agenda``, ``results``, ``document`` or ``file``.
+        page: ``record``, ``agenda``, ``results``, ``medications``, ``document`` or ``file``.
         document_id: the document, when it is about one.
         documents: unique ids of those that it shows together.
 
@@ -123,7 +123,7 @@ async def note_access(
     arguments = {"patient_id": record.patient.id, "page": page, "actor": record.actor}
     if document_id is not None:
         arguments["document_id"] = document_id
-    if page in ("agenda", "results"):
+    if page in ("agenda", "results", "medications"):
         arguments["kind"] = f"{page}_read"
     if documents:
         arguments["documents"] = sorted(documents)

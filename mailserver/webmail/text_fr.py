@@ -104,6 +104,7 @@ _ACCESS_KINDS: Final = {
     "agenda_read": "consultation de l'agenda",
     "agenda_listed": "consultation de l'agenda",
     "results_read": "consultation du suivi biologique",
+    "medications_read": "consultation des médicaments et des vaccins",
     "agenda_decided": "réponse dans l'agenda",
     "prevention_declared": "«\u00a0déjà fait\u00a0» dans l'agenda",
     "prevention_undone": "«\u00a0déjà fait\u00a0» annulé dans l'agenda",
@@ -218,6 +219,11 @@ def day(moment: datetime | date | None) -> str:
     local = moment.astimezone(PARIS) if isinstance(moment, datetime) else moment
     number = "1er" if local.day == 1 else str(local.day)
     return f"{number}\u00a0{_MONTHS[local.month - 1]} {local.year}"
+
+
+def month(day_: date) -> str:
+    """Give ``mars 2026``."""
+    return f"{_MONTHS[day_.month - 1]} {day_.year}"
 
 
 def short_month(day_: date) -> str:

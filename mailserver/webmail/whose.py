@@ -33,6 +33,7 @@ RELATIVES_PAGES: Final = {
     "/dossier/document": frozenset({Part.DOCUMENTS}),
     "/dossier/recherche": frozenset({Part.DOCUMENTS}),
     "/dossier/biologie": frozenset({Part.DOCUMENTS}),
+    "/dossier/medicaments": frozenset({Part.DOCUMENTS}),
     "/agenda": frozenset({Part.AGENDA}),
 }
 """What a relative may open, and what their delegation must cover; they change nothing."""

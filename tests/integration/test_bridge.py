@@ -78,7 +78,7 @@ async def test_what_is_released_does_not_wait_for_results_that_are_read_late(
         await end.wait()
         return 0
 
-    monkeypatch.setattr(worker, "read_late_results", slow)
+    monkeypatch.setattr(worker, "read_late_lists", slow)
     monkeypatch.setattr(worker, "REFRESH_S", 0.05)
     async with running(site) as bridge:
         await register(bridge)

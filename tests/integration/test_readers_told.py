@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cda import CdaSpec, acts, lab_result, quantity
+from tests.support.cda import CdaSpec, acts, lab_result, quantity, treatment
 from tests.support.mailsite import DOCTOR, RPPS
 from tests.support.webmail import Webmail, token_of, webmail
 
@@ -21,7 +21,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Webmail]:
     async with webmail(tmp_path) as opened:
         await opened.promote(RPPS[DOCTOR])
         await opened.tell("right_give", kind="care_team", holder=RPPS[DOCTOR])
-        result = acts(lab_result(quantity("13.1"), "20261102"))
+        result = acts(lab_result(quantity("13.1"), "20261102"), treatment("SOLIAN"))
         await opened.file(CdaSpec(unique_id=UNIQUE_ID, acts=result))
         yield opened
 
@@ -34,6 +34,11 @@ async def by_archive(site: Webmail) -> None:
 async def by_trends(site: Webmail) -> None:
     async with site.signed_in() as client:
         assert "13,1" in (await client.get("/dossier/biologie")).text
+
+
+async def by_medications(site: Webmail) -> None:
+    async with site.signed_in() as client:
+        assert "SOLIAN" in (await client.get("/dossier/medicaments")).text
 
 
 async def by_application(site: Webmail) -> None:
@@ -63,6 +68,7 @@ async def by_list(site: Webmail) -> None:
     [
         (by_archive, "patient", 1),
         (by_trends, "patient", 1),
+        (by_medications, "patient", 1),
         (by_application, "patient", 1),
         (by_professional, "doctor", 1),
         (by_professional, "patient", 0),

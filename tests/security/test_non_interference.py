@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from starlette.routing import Mount
 
-from record_bridge.model import LabResult
+from record_bridge.model import LabResult, Medication, MedicationKind
 from record_bridge.queries import number_of
 from tests.support.cda import OID_TEST, PDF, CdaSpec
 from tests.support.mailsite import DOCTOR, PATIENT, RPPS, UNFILED
@@ -119,6 +119,8 @@ async def _file(site: Webmail, case: Case, unique_id: str, *, title: str, **colu
     value = {SHOWN: "13.1", HIDDEN: "99.9", LATER: "12.9"}[unique_id]
     day = f"2026100{unique_id[-1]}"
     await site.add_results(key, LabResult("718-7", "Hémoglobine", value, "", "g/dL", day))
+    line = Medication(MedicationKind.TREATMENT, f"{title} 75 mg", "", "", "20261001")
+    await site.add_medications(key, line)
     for ordinal, more in enumerate(
         ({"title": f"{title} rendez-vous"}, {"kind": "vaccination", "atc": "J07BB02",
          "title": f"{title} vaccin", "status": "history", "day": "2025-11-03"})
@@ -172,6 +174,7 @@ async def walk(site: Webmail, client: Any, case: Case) -> Walk:
         "/dossier/acces", "/dossier/acces/preuves", "/agenda", "/agenda/calendriers", "/healthz",
         "/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml",
         "/pli.mobileconfig", "/dossier/admission", "/dossier/biologie",
+        "/dossier/medicaments",
     ):  # fmt: skip
         await w.get(path)
     await w.get("/metrics")
@@ -242,6 +245,7 @@ async def _care(w: Walk, shown: int, hidden: int) -> None:
     for words in ("ZZCACHE", "Montre", "2026"):
         await w.post(search, f"/patients/{whose}/recherche", words=words)
     await w.get(page + "/biologie", f"/patients/{whose}/biologie")
+    await w.get(page + "/medicaments", f"/patients/{whose}/medicaments")
     document = page + "/document/{document:int}"
     for number in (shown, hidden):
         path = f"/patients/{whose}/document/{number}"
@@ -438,7 +442,8 @@ async def test_a_document_that_is_not_hidden_changes_answers(both: Pair) -> None
     assert {
         "GET /accueil", "GET /dossier", "GET /dossier/categorie/{code}",
         "GET /dossier/document/{document:int}", "POST /dossier/recherche", "GET /agenda",
-        "GET /dossier/archive", "GET /dossier/biologie", "GET /dossier/historique", "GET /calendrier/{secret}",
+        "GET /dossier/archive", "GET /dossier/biologie", "GET /dossier/historique",
+        "GET /dossier/medicaments", "GET /calendrier/{secret}",
         "PROPFIND /caldav/{path:path}", "REPORT /caldav/{path:path}", "GET /dossier/acces",
     } <= differing  # fmt: skip
 
@@ -464,9 +469,9 @@ async def test_the_commands_that_speak_for_a_viewer_say_the_same(
             told.append(
                 [
                     await site.tell(command, case.whose, **{"as": who})
-                    for command in ("access_list", "record_trends")
+                    for command in ("access_list", "record_trends", "record_medications")
                 ]
             )
 
     assert told[0] == told[1]
-    assert [each == [] for each in told[0]] == [bool(case.blocked)] * 2
+    assert [each == [] for each in told[0]] == [bool(case.blocked)] * 3

@@ -13,7 +13,7 @@ import pytest
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.identity_commands import IdentityCommands
 from record_bridge.lab_queries import MAX_RESULTS, LabQueries
-from record_bridge.late_results import AT_ONCE, read_late_results
+from record_bridge.late_lists import AT_ONCE, read_late_lists
 from record_bridge.model import Viewer
 from record_bridge.trend_commands import TrendCommands
 from record_bridge.withdrawal_commands import WithdrawalCommands
@@ -71,7 +71,7 @@ async def test_results_are_filed_with_their_document(record: Record) -> None:
     await record.one(message(1, report(1, acts=entries), to=BOTH))
 
     assert await seen(record) == ["2026-11-02 <0.5 1", "2026-11-02 13.2 1"]
-    assert record.rows("SELECT results_read FROM document") == [(1,)]
+    assert record.rows("SELECT lists_read FROM document") == [(1,)]
 
 
 async def test_a_hidden_document_leaves_no_point(record: Record) -> None:
@@ -143,9 +143,9 @@ async def test_an_imported_record_gets_its_results_from_its_documents(
         await archives.record_import(WHO | {"path": str(path)})
 
         assert await seen(there) == []
-        assert await read_late_results(there.database, DirectOpener()) == 1  # type: ignore[arg-type]
+        assert await read_late_lists(there.database, DirectOpener()) == 1  # type: ignore[arg-type]
         assert await seen(there) == ["2026-11-01 13.2 1"]
-        assert await read_late_results(there.database, DirectOpener()) == 0  # type: ignore[arg-type]
+        assert await read_late_lists(there.database, DirectOpener()) == 0  # type: ignore[arg-type]
 
 
 async def test_late_results_are_read_a_few_at_a_time(record: Record) -> None:
@@ -153,7 +153,7 @@ async def test_late_results_are_read_a_few_at_a_time(record: Record) -> None:
         await record.one(message(number + 1, biology(number + 1, "13.2"), to=BOTH))
     await record.database.write(_forget, None)
 
-    read = [await read_late_results(record.database, DirectOpener()) for _ in range(3)]  # type: ignore[arg-type]
+    read = [await read_late_lists(record.database, DirectOpener()) for _ in range(3)]  # type: ignore[arg-type]
 
     assert read == [AT_ONCE, 1, 0]
     assert len(await seen(record)) == AT_ONCE + 1
@@ -161,7 +161,7 @@ async def test_late_results_are_read_a_few_at_a_time(record: Record) -> None:
 
 def _forget(connection: Any, _: None) -> None:
     connection.execute("DELETE FROM lab_result")
-    connection.execute("UPDATE document SET results_read = 0")
+    connection.execute("UPDATE document SET lists_read = 0")
 
 
 @pytest.mark.parametrize(("more", "cut"), [(0, False), (1, True)])

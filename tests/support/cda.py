@@ -328,6 +328,49 @@ def prescription(
     )
 
 
+def treatment(
+    name: str = "LEVOTHYROX 75 microgrammes",
+    low: str | None = "20220211",
+    high: str | None = None,
+    *,
+    section: str = "10160-0",
+    mood: str = "EVN",
+    attributes: str = "",
+    status: str | None = "completed",
+    code: str = '<code code="DRUG" codeSystem="2.16.840.1.113883.5.4"/>',
+    product: str = "",
+) -> tuple[str, str]:
+    """A medicine taken (EVN) or planned (INT); ``product`` replaces the coded and named one."""
+    product = product or (
+        f'<code code="62080626" displayName={quoteattr(name)} codeSystem="1.2.250.1.213.2.3.1"/>'
+        f"<name>{escape(name)}</name>"
+    )
+    return section, (
+        f'<substanceAdministration classCode="SBADM" moodCode="{mood}" {attributes}>'
+        '<templateId root="1.3.6.1.4.1.19376.1.5.3.1.4.7"/>'
+        f'<templateId root="1.2.250.1.213.1.1.3.42"/>{code}'
+        f"{_status(status)}{_when(low, high)}"
+        f"<consumable><manufacturedProduct><manufacturedMaterial>{product}"
+        "</manufacturedMaterial></manufacturedProduct></consumable></substanceAdministration>"
+    )
+
+
+def dispensation(
+    name: str = "PARACETAMOL 500 mg", *, attributes: str = "", mood: str = "EVN"
+) -> tuple[str, str]:
+    """A medicine that a pharmacy gave out, with the prescribed line inside it."""
+    prescribed = prescription("20261101", "20261201", name="PRESCRIT")[1]
+    return "60590-7", (
+        f'<supply classCode="SPLY" moodCode="{mood}" {attributes}>'
+        '<templateId root="1.2.250.1.213.1.1.3.204"/><quantity value="2"/>'
+        "<product><manufacturedProduct><manufacturedMaterial>"
+        f'<code nullFlavor="NA"><translation code="3400933516390" displayName={quoteattr(name)}'
+        ' codeSystem="1.2.250.1.213.2.3.2"/></code>'
+        "</manufacturedMaterial></manufacturedProduct></product>"
+        f'<entryRelationship typeCode="REFR">{prescribed}</entryRelationship></supply>'
+    )
+
+
 def device(
     low: str | None,
     high: str | None,

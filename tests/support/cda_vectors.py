@@ -14,9 +14,11 @@ from tests.support.cda import (
     acts,
     cda,
     device,
+    dispensation,
     follow_up,
     planned_procedure,
     prescription,
+    treatment,
     vaccination,
 )
 
@@ -75,6 +77,41 @@ def _vaccinations_of_a_child() -> tuple[tuple[str, str], ...]:
         given("20260120", "PRIORIX", "J07BD52"),
         given("20260601", "PRIORIX", "J07BD52", attributes='negationInd="true"'),
     )
+
+
+def _treatments() -> tuple[tuple[str, str], ...]:
+    """Medicines taken and planned, beside what is nobody's treatment."""
+    section, taken = treatment("AMOXICILLINE 1 g")
+    ill = (
+        '<observation classCode="OBS" moodCode="EVN"><code code="39579001"'
+        ' codeSystem="2.16.840.1.113883.6.96"/><entryRelationship typeCode="REFR">'
+        f"{taken}</entryRelationship></observation>"
+    )
+    around = (
+        f'<act classCode="ACT" moodCode="EVN"><entryRelationship>{taken}</entryRelationship></act>'
+    )
+    none = '<code code="182849000" codeSystem="2.16.840.1.113883.6.96"/>'
+    absent = '<code code="no-medication-info" codeSystem="2.16.840.1.113883.5.1150.1"/>'
+    answer = (
+        '<code><originalText>oui</originalText><translation code="J06BB"'
+        ' displayName="immunoglobulines" codeSystem="2.16.840.1.113883.6.73"/></code>'
+        '<name nullFlavor="NA"/>'
+    )
+    return acts(
+        treatment(),
+        treatment("SOLIAN 100 mg", "201808", "20191029", section="18610-6"),
+        treatment(low="202105030830", section="18610-6", product=answer),
+        treatment("ROSUVASTATINE 5 mg", None, section="18776-5", mood="INT"),
+        treatment("NOMMÉ NULLE PART", None, product='<code nullFlavor="UNK"/>'),
+        treatment("NON PRIS", attributes='negationInd="true"'),
+        treatment("ARRÊTÉ", status="aborted"),
+        treatment("AUCUN", code=none),
+        treatment("INCONNU", product=absent),
+        treatment("VACCIN", section="11369-6"),
+        ("44939-7", ill),
+        ("48765-2", taken),
+        (section, around),
+    )  # fmt: skip
 
 
 def _translated() -> str:
@@ -207,6 +244,18 @@ VECTORS = {
                 prescription("20261101", "20261201", renewals=2),
                 prescription("20261101", "20261115", name="PARACETAMOL", as_needed=True),
                 prescription(None, None, name="SANS DATE"),
+            ),
+        )
+    ),
+    "treatments": cda(replace(BASE, code="34133-9", acts=_treatments())),
+    "dispensed": cda(
+        replace(
+            BASE,
+            code="60593-1",
+            acts=acts(
+                dispensation(),
+                dispensation("NON DÉLIVRÉ", attributes='negationInd="true"'),
+                dispensation("DEMANDÉ", mood="RQO"),
             ),
         )
     ),

@@ -21,8 +21,8 @@ from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
 from record_bridge.formats import auth_results
 from record_bridge.formats.auth_results import AuthResults
-from record_bridge.model import AgendaAct, Environment, InsMatricule, LabResult, Opened
-from record_bridge.opening import OpenRequest, open_message, read_acts, read_number, read_results
+from record_bridge.model import AgendaAct, Environment, InsMatricule, Lists, Opened
+from record_bridge.opening import OpenRequest, open_message, read_acts, read_lists, read_number
 from record_bridge.origin import OriginFacts, classify
 from record_bridge.receipts import receipt_of, received_at
 from record_bridge.repository import create_record, open_record
@@ -219,9 +219,9 @@ class DirectOpener:
         """Read here."""
         return read_number(content)
 
-    async def results(self, content: bytes) -> tuple[LabResult, ...]:
+    async def lists(self, content: bytes) -> Lists:
         """Read here."""
-        return read_results(content)
+        return read_lists(content)
 
     def origin(self, _structure: Structure, value: Opened | None) -> Any:
         """Judge the origin with the test site's facts."""

@@ -19,16 +19,18 @@ from directory.model import DirectoryMailbox, Practitioner
 from mailserver.store.model import NewAccount, NewMailbox
 from mailserver.store.model import to_micros as micros
 from mailserver.webmail.http import MailService, WebmailServices, WebmailSettings, build_app
-from record_bridge import repository, schema, storing
+from record_bridge import repository, schema
 from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.calendar_commands import CalendarCommands
 from record_bridge.commands import CommandContext, RecordCommands
 from record_bridge.life_commands import LifeCommands
+from record_bridge.list_storing import put_lists
 from record_bridge.masking import MaskingCommands
-from record_bridge.model import Environment, LabResult
+from record_bridge.medication_commands import MedicationCommands
+from record_bridge.model import Environment, LabResult, Lists, Medication
 from record_bridge.offer_commands import OfferCommands
-from record_bridge.opening import read_results
+from record_bridge.opening import read_lists
 from record_bridge.pack_commands import PackCommands
 from record_bridge.prevention_record import PreventionCommands
 from record_bridge.quarantine_commands import QuarantineCommands
@@ -143,11 +145,11 @@ class Webmail:
 
     async def add_results(self, document_id: int, *results: LabResult) -> None:
         """Give a document laboratory results besides those it says."""
+        await self.record.write(_add_lists, (document_id, Lists(results)))
 
-        def put(connection: Any, _: None) -> None:
-            storing.put_results(connection, document_id, results, AT)
-
-        await self.record.write(put, None)
+    async def add_medications(self, document_id: int, *medications: Medication) -> None:
+        """Have a document name medicines besides those it says."""
+        await self.record.write(_add_lists, (document_id, Lists(medications=medications)))
 
 
 PROFESSIONALS = (
@@ -196,8 +198,13 @@ def _file(connection: Any, value: tuple[int, bytes, CdaSpec, dict[str, Any]]) ->
     } | columns  # fmt: skip
     document_id = repository.insert_document(connection, row)
     repository.store_chunks(connection, "document_chunk", "document_id", (document_id, content))
-    storing.put_results(connection, document_id, read_results(content), AT)
+    put_lists(connection, document_id, read_lists(content), AT)
     return document_id
+
+
+def _add_lists(connection: Any, value: tuple[int, Lists]) -> None:
+    document_id, lists = value
+    put_lists(connection, document_id, lists, AT)
 
 
 def _add_agenda(connection: Any, value: tuple[int, int, dict[str, Any]]) -> int:
@@ -261,6 +268,7 @@ async def webmail(root: Path) -> AsyncIterator[Webmail]:
             commands.table()
             | rights.table()
             | TrendCommands(commands, rights.viewer).table()
+            | MedicationCommands(commands, rights.viewer).table()
             | RetentionCommands(commands).table()
             | MaskingCommands(commands).table()
             | ApiTokenCommands(commands, mail.directory.practitioner).table()

@@ -210,7 +210,7 @@ CREATE TABLE document_next (
     words TEXT DEFAULT '' NOT NULL,
     refs TEXT DEFAULT '' NOT NULL,
     number INTEGER,
-    results_read INTEGER DEFAULT '0' NOT NULL,
+    lists_read INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT document_unique_id UNIQUE (structure_id, unique_id),
     CONSTRAINT document_occurrence UNIQUE (structure_id, receipt, position),
@@ -709,6 +709,22 @@ CREATE TABLE lab_result (
 )
 """,
     """
+CREATE TABLE medication (
+    document_id INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    label TEXT NOT NULL,
+    code TEXT NOT NULL,
+    code_system TEXT NOT NULL,
+    low TEXT,
+    high TEXT,
+    as_needed INTEGER NOT NULL,
+    renewals INTEGER NOT NULL,
+    PRIMARY KEY (document_id, ordinal),
+    FOREIGN KEY(document_id) REFERENCES document (id) ON DELETE CASCADE
+)
+""",
+    """
 CREATE TABLE handover (
     id INTEGER NOT NULL,
     structure_id TEXT NOT NULL,
@@ -822,6 +838,9 @@ CREATE INDEX document_identity ON document (identity_id)
 CREATE INDEX document_last ON document (patient_id, received_at)
 """,
     """
+CREATE INDEX document_lists ON document (id) WHERE lists_read = 0
+""",
+    """
 CREATE INDEX document_moved ON document (structure_id) WHERE moved = 1
 """,
     """
@@ -832,9 +851,6 @@ CREATE INDEX document_patient ON document (patient_id, number)
 """,
     """
 CREATE INDEX document_release ON document (release_at) WHERE release_at IS NOT NULL
-""",
-    """
-CREATE INDEX document_results ON document (id) WHERE results_read = 0
 """,
     """
 CREATE INDEX handover_due ON handover (structure_id, next_at) WHERE state = 'waiting'

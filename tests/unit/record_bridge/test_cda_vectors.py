@@ -11,7 +11,8 @@ from directory.codes import class_of, type_label
 from record_bridge import agenda, cda_body
 from record_bridge.formats.cda_header import CdaHeader, load_cda, read_header
 from record_bridge.formats.dtm import parse_dtm
-from record_bridge.model import Environment
+from record_bridge.medications import medications
+from record_bridge.model import Environment, Medication
 from tests.support.cda_vectors import FOLDER, VECTORS
 from tests.support.record import message, opened, report
 
@@ -38,6 +39,7 @@ def summary(content: bytes) -> tuple[dict[str, Any], tuple[Any, ...]]:
         "visit": "" if header.encounter is None else visit_of(header),
         "level": header.level,
         "agenda": [line(entry) for entry in entries],
+        "medications": [named(each) for each in medications(root)],
         "reminders": sum(
             entry.kind.value == "prescription" and entry.reminder != "" for entry in entries
         ),
@@ -69,6 +71,12 @@ def line(entry: Any) -> str:
     day = "-" if entry.day is None else str(entry.day)
     last = entry.atc or entry.place or ""
     return f"{entry.kind.value} | {entry.status.value} | {day} | {entry.title} | {last}".strip()
+
+
+def named(medication: Medication) -> str:
+    last = "si besoin" if medication.as_needed else medication.renewals or ""
+    days = f"{medication.low or '-'} | {medication.high or '-'}"
+    return f"{medication.kind.value} | {medication.label} | {days} | {last}".strip()
 
 
 def test_every_document_has_a_golden_summary_and_is_as_generated() -> None:

@@ -1,23 +1,23 @@
-"""Laboratory results of documents that were not read for them when they came.
+"""Lines of lists from documents that were not read for them when they came.
 
-Documents that come in an archive, and those of a database from before results were kept, are read
-in the sandbox a few at a time. A document that cannot be read has none and is not tried again.
+Documents that come in an archive, and those of a database from before such lines were kept, are
+read in the sandbox a few at a time. A document that cannot be read has none, and is not tried
+again.
 
 Source: RULES §8.
 """
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from certs.errors import SandboxError
 from directory.database import Database
-from record_bridge.model import LabResult
+from record_bridge.list_storing import put_lists
+from record_bridge.model import Lists
 from record_bridge.opener import Opener
 from record_bridge.repository import content_of, moment
-from record_bridge.storing import put_results
 
 AT_ONCE: Final = 20
 
@@ -32,25 +32,25 @@ class _Unread:
 @dataclass(frozen=True, slots=True)
 class _Read:
     unread: _Unread
-    results: Sequence[LabResult]
+    lists: Lists
 
 
-async def read_late_results(record: Database, opener: Opener) -> int:
+async def read_late_lists(record: Database, opener: Opener) -> int:
     """Read the next documents that wait; give how many, AT_ONCE when there may be more."""
     document_ids = await record.read(_waiting, AT_ONCE)
     for document_id in document_ids:
         unread = await record.read(_unread, document_id)
         try:
-            results = await opener.results(unread.content)
+            lists = await opener.lists(unread.content)
         except SandboxError:
-            results = ()
-        await record.write(_put, _Read(unread, results))
+            lists = Lists()
+        await record.write(_put, _Read(unread, lists))
     return len(document_ids)
 
 
 def _waiting(connection: sqlite3.Connection, many: int) -> list[int]:
     rows = connection.execute(
-        "SELECT id FROM document WHERE results_read = 0 ORDER BY id LIMIT ?", (many,)
+        "SELECT id FROM document WHERE lists_read = 0 ORDER BY id LIMIT ?", (many,)
     )
     return [int(row[0]) for row in rows]
 
@@ -65,5 +65,5 @@ def _unread(connection: sqlite3.Connection, document_id: int) -> _Unread:
 
 def _put(connection: sqlite3.Connection, value: _Read) -> None:
     document_id = value.unread.document_id
-    put_results(connection, document_id, value.results, value.unread.received_at)
-    connection.execute("UPDATE document SET results_read = 1 WHERE id = ?", (document_id,))
+    put_lists(connection, document_id, value.lists, value.unread.received_at)
+    connection.execute("UPDATE document SET lists_read = 1 WHERE id = ?", (document_id,))
