@@ -48,11 +48,16 @@ def test_c2_a_detached_signature_with_content_of_its_own_is_refused():
         assert verdict.reason is Reason.EMBEDDED_CONTENT
 
 
+def block(content: bytes, signer: Signer) -> asn1_cms.SignerInfo:
+    return asn1_cms.ContentInfo.load(sign_detached(content, signer))["content"]["signer_infos"][0]
+
+
 def test_c3_several_signers_of_whom_one_is_not_the_author():
     mine, eves = pki.signer(pki.seal()), pki.signer(pki.seal(EVE))
 
-    for signers in ((mine, eves), (eves, mine)):
-        verdict = verdict_of(cms.together(ENTITY, *signers))
+    for first, second in ((mine, eves), (eves, mine)):
+        held = [cms.parsed(mine), cms.parsed(eves)]
+        verdict = verdict_of(cms.by_two(block(ENTITY, first), block(ENTITY, second), held))
         assert (verdict.intact, verdict.valid, verdict.matches_from) == (True, True, False)
         assert verdict.result == "fail"
 
@@ -77,6 +82,54 @@ def test_c3_several_good_signers_that_are_all_the_author_are_good():
     verdict = verdict_of(cms.together(ENTITY, pki.signer(first), pki.signer(second)))
 
     assert verdict.good
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_c3_every_block_of_the_author_must_be_sound(order):
+    """One good block does not stand for another that signs something else, or nothing."""
+    mine, mine_too = pki.signer(pki.seal()), pki.signer(pki.seal(kind=KeyKind.RSA_2048))
+    good, altered = block(ENTITY, mine), block(b"other", mine_too)
+    wrong = block(ENTITY, mine_too)
+    wrong["signature"] = bytes(reversed(wrong["signature"].native))
+
+    held = [cms.parsed(mine), cms.parsed(mine_too)]
+    unlike = verdict_of(cms.by_two(*[good, altered][::order], held))
+    forged = verdict_of(cms.by_two(*[good, wrong][::order], held))
+    nobodys = verdict_of(cms.by_two(*[good, block(ENTITY, mine_too)][::order], held[:1]))
+
+    assert (unlike.intact, unlike.valid, unlike.matches_from) == (False, True, True)
+    assert (forged.intact, forged.valid, forged.matches_from) == (True, False, True)
+    assert (nobodys.intact, nobodys.valid, nobodys.matches_from) == (True, False, False)
+    assert [unlike.reason, forged.reason, nobodys.reason] == [
+        Reason.CONTENT_ALTERED,
+        Reason.SIGNATURE_WRONG,
+        Reason.NO_CERTIFICATE,
+    ]
+    assert {unlike.result, forged.result, nobodys.result} == {"fail"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_c3_the_worst_path_among_the_signers_is_the_messages(order):
+    trusted, foreign = pki.seal(), pki.seal(name="Ailleurs")
+    revoked = pki.seal(kind=KeyKind.RSA_2048)
+    lists = tuple(
+        pki.practice().issue_crl(
+            branch, pki.AT, [revoked.serial] if branch is Branch.ORGANISATION else []
+        )
+        for branch in Branch
+    )
+
+    def judged(*issued):
+        signers = [pki.signer(each) for each in issued]
+        blocks = [block(ENTITY, each) for each in signers[::order]]
+        encoded = cms.by_two(*blocks, [cms.parsed(each) for each in signers])
+        return verify(cms.multipart(ENTITY, encoded, pki.AUTHOR), pki.policy(lists=lists))
+
+    beside, over = judged(trusted, foreign), judged(foreign, revoked)
+
+    assert (beside.path.status, beside.result) == (PathStatus.UNTRUSTED, "policy")
+    assert (over.path.status, over.result) == (PathStatus.REVOKED, "fail")
+    assert beside.reason is over.reason is Reason.PATH
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,16 @@ def rebuilt(
     return encoded
 
 
+def by_two(
+    first: cms.SignerInfo, second: cms.SignerInfo, certificates: Sequence[asn1_x509.Certificate]
+) -> bytes:
+    """A SignedData of two blocks in this order, which DER would sort."""
+    empty = cms.SignedData({"version": "v1", "encap_content_info": {"content_type": "data"}})
+    encoded = rebuilt(empty, infos=[first, second], certificates=certificates)
+    one, other = first.dump(), second.dump()
+    return encoded.replace(other + one, one + other)
+
+
 def together(content: bytes, *signers: Signer) -> bytes:
     """One SignedData with a block for each signer."""
     parts = [cms.ContentInfo.load(sign_detached(content, each))["content"] for each in signers]

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from certs.cms_sign import sign_opaque
+from certs.cms_sign import sign_detached, sign_opaque
 from certs.errors import MalformedCmsError
 from certs.issue import Branch, KeyKind
 from certs.mime import decode_body, decode_text, scan, walk
+from certs.names import dn_string
 from certs.smime import content, is_signed_or_encrypted, sign, verify
 from certs.verdict import NO_SIGNATURE, PathStatus, Reason
 from tests.support import cms, pki
@@ -22,7 +23,8 @@ def signed(raw: bytes | None = None) -> bytes:
 
 @pytest.mark.parametrize("kind", list(KeyKind))
 def test_what_we_sign_is_good_with_every_kind_of_key(kind):
-    raw = sign(pki.message(), pki.signer(pki.seal(kind=kind)), at=pki.AT)
+    seal = pki.signer(pki.seal(kind=kind))
+    raw = sign(pki.message(), seal, at=pki.AT)
 
     verdict = verify(raw, pki.policy())
 
@@ -31,6 +33,8 @@ def test_what_we_sign_is_good_with_every_kind_of_key(kind):
     assert verdict.reason is None
     assert verdict.signer_names == (pki.AUTHOR,)
     assert verdict.signer_dn == "CN=Cachet Cabinet ZZCANARY,O=Cabinet ZZCANARY,C=FR"
+    assert verdict.signer_serial == f"{seal.certificate.serial_number:X}"
+    assert verdict.signer_issuer == dn_string(seal.certificate.issuer)
 
 
 def test_header_fields_stay_outside_in_order_and_the_body_moves_inside():
@@ -59,6 +63,11 @@ def test_a_signed_or_encrypted_message_passes_unchanged():
     assert sign(once, pki.signer(pki.seal())) == once
     assert is_signed_or_encrypted(once)
     assert is_signed_or_encrypted(cms.opaque(b"\x30\x00", pki.AUTHOR))
+    for kind in (b"multipart/encrypted; boundary=b", b"application/octet-stream; name=A.P7M"):
+        raw = b"From: <a@b.test>\r\nContent-Type: " + kind + b"\r\n\r\nx"
+        assert sign(raw, pki.signer(pki.seal())) == raw
+    for kind in (b"application/octet-stream; name=a.bin", b"text/plain; name=a.p7m"):
+        assert not is_signed_or_encrypted(b"Content-Type: " + kind + b"\r\n\r\nx")
     assert not is_signed_or_encrypted(pki.message())
 
 
@@ -122,7 +131,15 @@ def test_a_message_without_mime_fields_can_be_signed():
     raw = signed(pki.message(body=b"\r\nbonjour\r\n"))
 
     assert verify(raw, pki.policy()).good
-    assert decode_text(raw, scan(raw).root.children[0]).strip() == "bonjour"
+    (text, _) = scan(raw).root.children
+    assert decode_text(raw, text).strip() == "bonjour"
+    assert (text.type, text.param("charset")) == ("text/plain", "us-ascii")
+
+
+def test_the_boundary_is_of_the_content():
+    other = signed(pki.message(body=b"\r\nautre\r\n"))
+
+    assert scan(other).root.param("boundary") != scan(signed()).root.param("boundary")
 
 
 def test_an_unsigned_message_has_no_signature():
@@ -255,3 +272,78 @@ def test_structure_counts_and_not_the_label(label):
     encoded = sign_opaque(pki.BODY, pki.signer(pki.seal()))
 
     assert verify(cms.opaque(encoded, pki.AUTHOR, label), pki.policy()).good
+
+
+GOOD, FAILED, NONE = "pass", "fail", "none"
+LIMIT, ENCODED = b"\r\n\r\n--limit", b"\r\nContent-Transfer-Encoding: 7bit"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "result"),
+    [
+        pytest.param(b"", b"", GOOD, id="as it was"),
+        pytest.param(b' protocol="application/pkcs7-signature";', b"", GOOD, id="no protocol"),
+        pytest.param(b'l="application/pkcs7', b'l="application/pgp', NONE, id="OpenPGP"),
+        pytest.param(b"e: application/pkcs7-sig", b"e: application/x-pkcs7-sig", GOOD, id="older"),
+        pytest.param(b"e: application/pkcs7-signature", b"e: text/plain", FAILED, id="no p7s"),
+        pytest.param(b"\r\n\r\nMI", b"\r\n\r\n\xff!", FAILED, id="no base64"),
+        pytest.param(LIMIT, b"\r\nContent-Type: text/plain" + LIMIT, FAILED, id="two types"),
+        pytest.param(LIMIT, ENCODED * 2 + LIMIT, FAILED, id="two encodings"),
+        pytest.param(LIMIT, ENCODED + LIMIT, GOOD, id="one encoding"),
+        pytest.param(b" boundary=", b" micalg=x; boundary=", FAILED, id="a parameter twice"),
+    ],
+)
+def test_what_is_a_detached_signature(old, new, result):
+    """RFC 1847 §2.1, RFC 8551 §3.5.3, threat S20."""
+    entity = b"Content-Type: text/plain\r\n\r\nbonjour"
+    encoded = sign_detached(entity, pki.signer(pki.seal()))
+    raw = cms.multipart(entity, encoded, pki.AUTHOR)
+
+    assert verify(raw.replace(old, new, 1), pki.policy()).result == result
+
+
+@pytest.mark.parametrize(
+    ("kind", "junk", "result"),
+    [
+        pytest.param("application/pkcs7-mime; smime-type=signed-data", False, GOOD, id="labelled"),
+        pytest.param("application/x-pkcs7-mime", False, GOOD, id="older"),
+        pytest.param("application/octet-stream; name=SMIME.P7M", False, GOOD, id="by its name"),
+        pytest.param("application/octet-stream; name=a.bin", False, NONE, id="another name"),
+        pytest.param("application/octet-stream", False, NONE, id="no name"),
+        pytest.param("text/plain; name=smime.p7m", False, NONE, id="a text"),
+        pytest.param("application/pkcs7-mime", True, FAILED, id="junk"),
+        pytest.param(
+            "application/pkcs7-mime; smime-type=Signed-Data", True, FAILED, id="labelled"
+        ),
+        pytest.param("application/pkcs7-mime; smime-type=enveloped-data", True, NONE, id="sealed"),
+        pytest.param("application/octet-stream; name=a.p7m", True, NONE, id="junk by its name"),
+    ],
+)
+def test_what_is_an_opaque_signature(kind, junk, result):
+    """RFC 8551 §3.9: what says that it is signed and cannot be read is not unsigned."""
+    encoded = b"junk" if junk else sign_opaque(pki.BODY, pki.signer(pki.seal()), pki.AT)
+    raw = cms.opaque(encoded, pki.AUTHOR).replace(
+        b"application/pkcs7-mime; name=smime.p7m; smime-type=signed-data", kind.encode()
+    )
+
+    assert verify(raw, pki.policy()).result == result
+    if result == GOOD:
+        assert content(raw) == pki.BODY
+    else:
+        with pytest.raises(MalformedCmsError):
+            content(raw)
+
+
+def test_an_opaque_signature_that_two_readers_read_in_two_ways_is_refused():
+    encoded = sign_opaque(pki.BODY, pki.signer(pki.seal()), pki.AT)
+    raw = cms.opaque(encoded, pki.AUTHOR).replace(b"\r\n\r\n", b"\r\nContent-Type: a/b\r\n\r\n")
+
+    assert verify(raw, pki.policy()).reason is Reason.MALFORMED
+
+
+def test_what_cannot_be_decoded_has_no_content():
+    raw = cms.opaque(b"x", pki.AUTHOR).replace(b"\r\n\r\n", b"\r\n\r\n\xff!")
+
+    assert verify(raw, pki.policy()).reason is Reason.MALFORMED
+    with pytest.raises(MalformedCmsError):
+        content(raw)
