@@ -299,7 +299,10 @@ def test_what_is_a_detached_signature(old, new, result):
     encoded = sign_detached(entity, pki.signer(pki.seal()))
     raw = cms.multipart(entity, encoded, pki.AUTHOR)
 
-    assert verify(raw.replace(old, new, 1), pki.policy()).result == result
+    verdict = verify(raw.replace(old, new, 1), pki.policy())
+
+    assert verdict.result == result
+    assert (verdict.reason is Reason.MALFORMED) is (result == FAILED)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from certs import smime
 from certs.anchors import TrustAnchors
 from certs.cms_sign import sign_opaque
 from certs.smime import Trust
+from certs.verdict import NO_SIGNATURE
 from record_bridge.formats import xdm
 from record_bridge.formats.auth_results import AuthResults, encode
 from record_bridge.formats.xds_metadata import Code, DocumentEntry, lists_several
@@ -19,12 +20,16 @@ from record_bridge.model import Environment, Opened, Reason
 from record_bridge.opening import (
     OpenRequest,
     count_occurrences,
+    examine,
     list_occurrences,
     occurrences,
     open_message,
+    read_acts,
+    read_number,
+    read_results,
 )
 from tests.support import pki
-from tests.support.cda import PDF, CdaSpec, cda, follow_up
+from tests.support.cda import OID_TEST, PDF, CdaSpec, PatientSpec, cda, follow_up
 from tests.support.xdm import entry_for, mail, package, submission_for
 
 US = "mail.pli.test"
@@ -372,3 +377,95 @@ def test_a_package_of_one_document_is_counted_without_inflating_it(monkeypatch):
 
     assert count_occurrences(raw) == 1
     assert [name.rpartition("/")[2] for name in inflated] == ["METADATA.XML"]
+
+
+def reported(kind: bytes, notification: bytes, returned: bytes) -> bytes:
+    return (
+        b"From: <mailer@operateur-a.test>\r\nMIME-Version: 1.0\r\nContent-Type: "
+        + kind
+        + b"; boundary=rep\r\n\r\n--rep\r\nContent-Type: "
+        + notification
+        + b"\r\n\r\nx\r\n--rep\r\n"
+        + returned
+        + b"\r\n--rep--\r\n"
+    )
+
+
+BACK = b"Content-Type: message/rfc822\r\n\r\n" + mail(package(DOCUMENT))
+
+
+@pytest.mark.parametrize(
+    ("kind", "notification", "packages"),
+    [
+        pytest.param(b"multipart/report", b"message/disposition-notification", 0, id="read"),
+        pytest.param(b"multipart/report", b"message/delivery-status", 0, id="delivered"),
+        pytest.param(b"multipart/report", b"text/plain", 1, id="a report of nothing"),
+        pytest.param(b"multipart/mixed", b"message/delivery-status", 1, id="no report"),
+    ],
+)
+def test_what_a_notification_gives_back_is_no_new_document(kind, notification, packages):
+    """RFC 8098 §3, RFC 3464 §2: a report sent from here and its receipt."""
+    assert len(opened(reported(kind, notification, BACK)).packages) == packages
+
+
+def test_a_package_beside_a_notification_is_opened():
+    attached = BACK[BACK.index(b"--zzb\r\nContent-Type: application/zip") + 7 :]
+    raw = reported(b"multipart/report", b"message/delivery-status", attached)
+
+    assert len(opened(raw.replace(b"\r\n--zzb--\r\n", b"")).packages) == 1
+
+
+@pytest.mark.parametrize(("depth", "packages"), [(1, 1), (4, 1), (5, 0)])
+def test_signatures_in_signatures_are_opened_so_deep(depth: int, packages: int):
+    raw = mail(package(DOCUMENT), sender=AUTHOR)
+    for _ in range(depth):
+        inner = raw[raw.index(b"MIME-Version") :]
+        cms = base64.encodebytes(sign_opaque(inner, pki.signer(pki.seal(AUTHOR)), pki.AT))
+        raw = (
+            f"From: <{AUTHOR}>\r\nMIME-Version: 1.0\r\n".encode()
+            + b"Content-Type: application/pkcs7-mime; smime-type=signed-data\r\n"
+            b"Content-Transfer-Encoding: base64\r\n\r\n" + cms.replace(b"\n", b"\r\n")
+        )
+
+    assert len(opened(raw).packages) == packages
+
+
+INS, OTHER_INS = "279039999000178", "279039999000275"
+
+
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        pytest.param(cda(), (INS,), id="one"),
+        pytest.param(cda(CdaSpec(patients=(PatientSpec(ins=None),))), (), id="none"),
+        pytest.param(
+            cda(CdaSpec(patients=(PatientSpec(other_ids=((OID_TEST, INS),)),))), (INS,), id="twice"
+        ),
+        pytest.param(
+            cda(CdaSpec(patients=(PatientSpec(other_ids=((OID_TEST, OTHER_INS),)),))),
+            None,
+            id="two",
+        ),
+        pytest.param(cda(CdaSpec(patients=(PatientSpec(),) * 2)), None, id="two persons"),
+        pytest.param(b"junk", None, id="unreadable"),
+    ],
+)
+def test_whose_number_a_document_gives(content: bytes, numbers: tuple[str, ...] | None):
+    """RULES §5: about two persons or numbers, it is nobody's."""
+    found = read_number(content)
+
+    assert (None if found is None else tuple(each.value for each in found)) == numbers
+
+
+def test_what_is_unreadable_now_has_no_acts_and_no_results():
+    assert len(read_acts(DOCUMENT)) == 1
+    assert read_acts(b"junk") == read_results(b"junk") == read_results(DOCUMENT) == ()
+
+
+def test_the_gate_judges_the_signature_and_counts_on_one_scan():
+    """RULES §2: the receipt keeps what a message counts for."""
+    raw = mail(package(DOCUMENT), package(DOCUMENT))
+
+    assert examine(raw, NOBODY, pki.AT) == (NO_SIGNATURE, 2)
+    verdict, counted = examine(signed_opaque(), pki.trust(), pki.AT)
+    assert (verdict.good, counted) == (True, 1)
