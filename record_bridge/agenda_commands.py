@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from record_bridge.admission import AGENDA_KIND
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_instant
 from record_bridge.life_queries import OwnEntry
@@ -32,7 +32,7 @@ Arguments = Mapping[str, Any]
 class AgendaCommands:
     """The agenda on a day, for the command line."""
 
-    def __init__(self, commands: RecordCommands, path: Path) -> None:
+    def __init__(self, commands: CommandDesk, path: Path) -> None:
         self._commands = commands
         self._path = path
 

@@ -24,7 +24,7 @@ from directory.identifiers import Rpps
 from directory.model import Practitioner
 from directory.trail import AuditEvent, append
 from record_bridge.api_token import SCOPES, token_digest
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.errors import RecordStateError
 from record_bridge.repository import insert, micros, moment, words
 from record_bridge.schema import TRAIL
@@ -69,7 +69,7 @@ class ApiTokenCommands:
 
     def __init__(
         self,
-        commands: RecordCommands,
+        commands: CommandDesk,
         practitioner: Callable[[str], Awaitable[Practitioner | None]],
     ) -> None:
         self._commands = commands

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from certs.errors import SandboxError
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.errors import MalformedArchiveError, RecordStateError
 from record_bridge.exporting import Wanted, export_record
 from record_bridge.importing import Import, documents, import_record
@@ -31,7 +31,7 @@ ReadNumber = Callable[[bytes], Awaitable[Sequence[InsMatricule] | None]]
 class ArchiveCommands:
     """Archives of records, for the command line."""
 
-    def __init__(self, commands: RecordCommands, database: Path, read_number: ReadNumber) -> None:
+    def __init__(self, commands: CommandDesk, database: Path, read_number: ReadNumber) -> None:
         self._commands = commands
         self._database = database
         self._read_number = read_number

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from record_bridge import handover_queue
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 
 Arguments = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ Arguments = Mapping[str, Any]
 class HandoverCommands:
     """The hand-over, for the command line."""
 
-    def __init__(self, commands: RecordCommands) -> None:
+    def __init__(self, commands: CommandDesk) -> None:
         self._commands = commands
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:

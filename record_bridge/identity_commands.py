@@ -20,7 +20,7 @@ from typing import Any
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import merging
-from record_bridge.commands import RecordCommands, actor_of, reason_of
+from record_bridge.command_desk import CommandDesk, actor_of, reason_of
 from record_bridge.merging import Moved
 from record_bridge.model import IdentityStatus
 from record_bridge.schema import TRAIL
@@ -39,7 +39,7 @@ class _Told:
 class IdentityCommands:
     """Merging, splitting and what an identity allows, by command."""
 
-    def __init__(self, commands: RecordCommands) -> None:
+    def __init__(self, commands: CommandDesk) -> None:
         self._commands = commands
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:

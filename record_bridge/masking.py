@@ -24,7 +24,7 @@ from typing import Any, Final
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import version_masks
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.errors import RecordStateError
 from record_bridge.model import Visibility
 from record_bridge.repository import moment
@@ -46,7 +46,7 @@ class _Masking:
 class MaskingCommands:
     """Masks of documents, by command."""
 
-    def __init__(self, commands: RecordCommands) -> None:
+    def __init__(self, commands: CommandDesk) -> None:
         self._commands = commands
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:

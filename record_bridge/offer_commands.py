@@ -33,7 +33,7 @@ from directory.model import Practitioner, Structure
 from directory.trail import append
 from record_bridge import identity_storing, life, offers, storing, visibility, withdrawing
 from record_bridge.cda_write import Author, LevelOne, encode_level_one
-from record_bridge.commands import RecordCommands, actor_of
+from record_bridge.command_desk import CommandDesk, actor_of
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.cda_header import parse_cda
 from record_bridge.formats.dtm import paris_day
@@ -82,7 +82,7 @@ class _Filing:
 class OfferCommands:
     """What a person does with a file that no rule may file."""
 
-    def __init__(self, commands: RecordCommands, practitioner: FindPractitioner) -> None:
+    def __init__(self, commands: CommandDesk, practitioner: FindPractitioner) -> None:
         self._commands = commands
         self._practitioner = practitioner
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from record_bridge import life, pack_storing
 from record_bridge.admission import PackItemKind, due_day
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.life_commands import given_file
@@ -39,7 +39,7 @@ PDF: Final = "application/pdf"
 class PackCommands:
     """Admission packs, by command."""
 
-    def __init__(self, commands: RecordCommands) -> None:
+    def __init__(self, commands: CommandDesk) -> None:
         self._commands = commands
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:

@@ -24,7 +24,7 @@ from certs.errors import SandboxError
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import quarantine, withdrawing
-from record_bridge.commands import RecordCommands, actor_of, reason_of
+from record_bridge.command_desk import CommandDesk, actor_of, reason_of
 from record_bridge.documents import Decided
 from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
@@ -61,7 +61,7 @@ class _Undo:
 class QuarantineCommands:
     """What a professional does with what was not filed."""
 
-    def __init__(self, commands: RecordCommands, rematcher: Rematcher) -> None:
+    def __init__(self, commands: CommandDesk, rematcher: Rematcher) -> None:
         self._commands = commands
         self._rematcher = rematcher
 

@@ -23,7 +23,7 @@ from typing import Any
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import life
-from record_bridge.commands import RecordCommands, actor_of, reason_of
+from record_bridge.command_desk import CommandDesk, actor_of, reason_of
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day
 from record_bridge.repository import insert, micros
@@ -50,7 +50,7 @@ class _Step:
 class RetentionCommands:
     """Closing and keeping, by command."""
 
-    def __init__(self, commands: RecordCommands) -> None:
+    def __init__(self, commands: CommandDesk) -> None:
         self._commands = commands
         self._queries = RetentionQueries(commands.database)
 

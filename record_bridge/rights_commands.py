@@ -25,7 +25,7 @@ from directory.errors import DirectoryError
 from directory.identifiers import Rpps
 from directory.model import Practitioner
 from record_bridge import rights_storing
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.errors import RecordStateError
 from record_bridge.formats.dtm import paris_day, paris_midnight
 from record_bridge.model import Viewer, ViewerKind
@@ -67,7 +67,7 @@ CODE_OCTETS: Final = 15
 class RightsCommands:
     """Rights on records, by command."""
 
-    def __init__(self, commands: RecordCommands, practitioner: Lookup) -> None:
+    def __init__(self, commands: CommandDesk, practitioner: Lookup) -> None:
         self._commands = commands
         self._practitioner = practitioner
 

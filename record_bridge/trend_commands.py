@@ -10,7 +10,7 @@ Source: RULES §7, RULES §8, RULES §13.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from record_bridge.commands import RecordCommands
+from record_bridge.command_desk import CommandDesk
 from record_bridge.lab_queries import LabQueries
 from record_bridge.model import Viewer, ViewerKind
 from record_bridge.trends import Measured, Series
@@ -23,7 +23,7 @@ WhoIs = Callable[[str, Mapping[str, Any]], Awaitable[Viewer]]
 class TrendCommands:
     """Laboratory results over time, by command."""
 
-    def __init__(self, commands: RecordCommands, who_is: WhoIs) -> None:
+    def __init__(self, commands: CommandDesk, who_is: WhoIs) -> None:
         self._commands = commands
         self._who_is = who_is
         self._labs = LabQueries(commands.database, commands.now)

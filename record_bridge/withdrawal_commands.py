@@ -22,7 +22,7 @@ from sqlalchemy import select
 from directory.audit_event import AuditEvent
 from directory.trail import append
 from record_bridge import withdrawing
-from record_bridge.commands import RecordCommands, actor_of, reason_of
+from record_bridge.command_desk import CommandDesk, actor_of, reason_of
 from record_bridge.errors import RecordStateError
 from record_bridge.repository import micros, moment
 from record_bridge.schema import TRAIL, notice
@@ -44,7 +44,7 @@ class _Step:
 class WithdrawalCommands:
     """What takes documents out of sight, and back."""
 
-    def __init__(self, commands: RecordCommands) -> None:
+    def __init__(self, commands: CommandDesk) -> None:
         self._commands = commands
 
     def table(self) -> dict[str, Callable[[Arguments], Awaitable[Any]]]:

@@ -28,7 +28,8 @@ from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.archive_commands import ArchiveCommands
 from record_bridge.calendar_commands import CalendarCommands
-from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.command_desk import CommandContext
+from record_bridge.commands import RecordCommands
 from record_bridge.handover import Handover, HandoverTarget
 from record_bridge.handover_commands import HandoverCommands
 from record_bridge.handover_queue import choose

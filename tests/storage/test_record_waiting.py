@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from record_bridge import accounting
-from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.command_desk import CommandContext
+from record_bridge.commands import RecordCommands
 from record_bridge.ins import parse_ins
 from record_bridge.model import Environment, InsMatricule
 from record_bridge.opening import list_occurrences

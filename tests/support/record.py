@@ -17,7 +17,8 @@ from directory.database import Database
 from directory.model import Structure
 from record_bridge import progress, rights_storing
 from record_bridge.accounting import ReceivedMail
-from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.command_desk import CommandContext
+from record_bridge.commands import RecordCommands
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
 from record_bridge.formats import auth_results
 from record_bridge.formats.auth_results import AuthResults

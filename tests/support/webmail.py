@@ -23,7 +23,8 @@ from record_bridge import repository, schema
 from record_bridge.agenda_commands import AgendaCommands
 from record_bridge.api_tokens import ApiTokenCommands
 from record_bridge.calendar_commands import CalendarCommands
-from record_bridge.commands import CommandContext, RecordCommands
+from record_bridge.command_desk import CommandContext
+from record_bridge.commands import RecordCommands
 from record_bridge.life_commands import LifeCommands
 from record_bridge.list_storing import put_lists
 from record_bridge.masking import MaskingCommands
