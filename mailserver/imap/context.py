@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from certs.tls import end_point, peer_identity
 from directory.codes import MailboxType
 from directory.trail import MAX_FACTS_BYTES, AuditEvent
-from mailserver.imap.commands import Access, Event, EventGroup, FetchItem, Numbering
+from mailserver.imap.commands import Access
+from mailserver.imap.commands_messages import FetchItem
+from mailserver.imap.commands_search import Event, EventGroup
 from mailserver.imap.connection import Connection
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.imap.fetching import Fetcher, reads_content
@@ -25,7 +27,7 @@ from mailserver.imap.responses import (
     mailbox_name,
     mailbox_name_utf8,
 )
-from mailserver.imap.sets import SequenceSet, encode_set, encode_sets, gaps
+from mailserver.imap.sets import Numbering, SequenceSet, encode_set, encode_sets, gaps
 from mailserver.imap.shared import ImapBind, Progress, Shared
 from mailserver.imap.view import FolderView
 from mailserver.sasl.steps import Channel

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from certs.mime import Outline
-from mailserver.imap.commands import BodySection, FetchItem, Numbering, SectionKind, Simple
+from mailserver.imap.commands_messages import BodySection, FetchItem, SectionKind, Simple
 from mailserver.imap.connection import SLICE, Connection
 from mailserver.imap.responses import FlagText, date_time, email_id, quoted
 from mailserver.imap.sections import (
@@ -28,6 +28,7 @@ from mailserver.imap.sections import (
     locate,
     select_fields,
 )
+from mailserver.imap.sets import Numbering
 from mailserver.imap.shared import Shared, outline_of
 from mailserver.imap.view import FolderView
 from mailserver.message.index import MessageIndex

@@ -11,12 +11,15 @@ from enum import Enum
 from typing import TypeVar
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap.errors import BadCommandError, Code
 from mailserver.imap.grammar_append import read_append, read_replace
 from mailserver.imap.grammar_fetch import read_fetch
 from mailserver.imap.grammar_notify import read_notify
 from mailserver.imap.grammar_search import read_multi_search, read_search, read_sort, read_thread
 from mailserver.imap.names import canonical, decode_mutf7
+from mailserver.imap.sets import Numbering
 from mailserver.imap.tokens import FLAGS_MAX, NUMBER64_MAX, Cursor
 from mailserver.imap.wire import RawCommand
 from mailserver.store.errors import UnknownRightError
@@ -306,19 +309,19 @@ def _status(cursor: Cursor) -> c.Status:
     return c.Status(mailbox, _status_items(cursor))
 
 
-def _uid_batches(cursor: Cursor) -> c.UidBatches:
+def _uid_batches(cursor: Cursor) -> cs.UidBatches:
     """``"UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]``. Source: RFC 10022 §4."""
     cursor.space()
     size = cursor.nz_number()
     if cursor.at_end:
-        return c.UidBatches(size)
+        return cs.UidBatches(size)
     cursor.space()
     first = cursor.nz_number()
     cursor.expect(b":")
     last = cursor.nz_number()
     if first > last:
         raise BadCommandError("The first batch comes first", Code.CLIENTBUG)
-    return c.UidBatches(size, first, last)
+    return cs.UidBatches(size, first, last)
 
 
 def _id(cursor: Cursor) -> c.Id:
@@ -345,14 +348,14 @@ def _uid_expunge(cursor: Cursor) -> c.Expunge:
 
 
 _STORE_MODES = {
-    b"FLAGS": c.StoreMode.REPLACE,
-    b"+FLAGS": c.StoreMode.ADD,
-    b"-FLAGS": c.StoreMode.REMOVE,
+    b"FLAGS": cm.StoreMode.REPLACE,
+    b"+FLAGS": cm.StoreMode.ADD,
+    b"-FLAGS": cm.StoreMode.REMOVE,
 }
 
 
-def _store(numbering: c.Numbering) -> Reader:
-    def read(cursor: Cursor) -> c.Store:
+def _store(numbering: Numbering) -> Reader:
+    def read(cursor: Cursor) -> cm.Store:
         cursor.space()
         numbers = cursor.numbers()
         cursor.space()
@@ -375,13 +378,13 @@ def _store(numbering: c.Numbering) -> Reader:
                 cursor.space()
                 listed.append(cursor.flag())
             flags = tuple(listed)
-        return c.Store(numbers, mode, flags, bool(suffix), numbering, unchangedsince)
+        return cm.Store(numbers, mode, flags, bool(suffix), numbering, unchangedsince)
 
     return read
 
 
-def _copy(kind: type[c.Copy] | type[c.Move], numbering: c.Numbering) -> Reader:
-    def read(cursor: Cursor) -> c.Copy | c.Move:
+def _copy(kind: type[cm.Copy] | type[cm.Move], numbering: Numbering) -> Reader:
+    def read(cursor: Cursor) -> cm.Copy | cm.Move:
         cursor.space()
         numbers = cursor.numbers()
         return kind(numbers, cursor.mailbox(), numbering)
@@ -393,7 +396,7 @@ def _plain(command: c.Command) -> Reader:
     return lambda _cursor: command
 
 
-_SEQUENCE, _UID = c.Numbering.SEQUENCE, c.Numbering.UID
+_SEQUENCE, _UID = Numbering.SEQUENCE, Numbering.UID
 
 READERS: dict[bytes, Reader] = {
     b"CAPABILITY": _plain(c.Capability()),
@@ -437,10 +440,10 @@ READERS: dict[bytes, Reader] = {
     b"UID FETCH": lambda cursor: read_fetch(cursor, _UID),
     b"STORE": _store(_SEQUENCE),
     b"UID STORE": _store(_UID),
-    b"COPY": _copy(c.Copy, _SEQUENCE),
-    b"UID COPY": _copy(c.Copy, _UID),
-    b"MOVE": _copy(c.Move, _SEQUENCE),
-    b"UID MOVE": _copy(c.Move, _UID),
+    b"COPY": _copy(cm.Copy, _SEQUENCE),
+    b"UID COPY": _copy(cm.Copy, _UID),
+    b"MOVE": _copy(cm.Move, _SEQUENCE),
+    b"UID MOVE": _copy(cm.Move, _UID),
     b"SEARCH": lambda cursor: read_search(cursor, _SEQUENCE),
     b"UID SEARCH": lambda cursor: read_search(cursor, _UID),
     b"ESEARCH": read_multi_search,

@@ -5,6 +5,7 @@ Source: RFC 9051 §6.3.12, §9 ``append``, RFC 3502 §7, RFC 6855 §4, RFC 8508 
 
 from mailserver.imap import commands as c
 from mailserver.imap.errors import BadCommandError
+from mailserver.imap.sets import Numbering
 from mailserver.imap.tokens import Cursor
 
 
@@ -17,7 +18,7 @@ def read_append(cursor: Cursor) -> c.Append:
     return c.Append(mailbox, tuple(messages))
 
 
-def read_replace(cursor: Cursor, numbering: c.Numbering) -> c.Replace:
+def read_replace(cursor: Cursor, numbering: Numbering) -> c.Replace:
     """``replace = "REPLACE" SP seq-number SP mailbox append-message``, from the first space."""
     cursor.space()
     number = cursor.sequence_set()

@@ -3,16 +3,9 @@
 Source: RFC 9051 §6.4.5, §9 ``fetch``, RFC 7162 §3.1.4.
 """
 
-from mailserver.imap.commands import (
-    BodySection,
-    Fetch,
-    FetchItem,
-    Numbering,
-    SectionKind,
-    Simple,
-)
+from mailserver.imap.commands_messages import BodySection, Fetch, FetchItem, SectionKind, Simple
 from mailserver.imap.errors import BadCommandError
-from mailserver.imap.sets import Window
+from mailserver.imap.sets import Numbering, Window
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
 PART_LEVELS_MAX = 100

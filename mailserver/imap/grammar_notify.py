@@ -5,7 +5,8 @@ Invariants: groups and names are counted; what cannot be told is refused with th
 Source: RFC 5465 §8.
 """
 
-from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar_fetch import read_items
 from mailserver.imap.grammar_scopes import MAILBOXES_MAX, read_scope
@@ -13,13 +14,13 @@ from mailserver.imap.tokens import Cursor
 
 GROUPS_MAX = 50
 """Event groups of one command."""
-_EVENTS = {event.value: event for event in c.Event}
+_EVENTS = {event.value: event for event in cs.Event}
 _UNKNOWN_HERE = frozenset({b"ANNOTATIONCHANGE", b"MAILBOXMETADATACHANGE", b"SERVERMETADATACHANGE"})
-_SELECTED = frozenset({c.Watched.SELECTED, c.Watched.SELECTED_DELAYED})
-_OF_MESSAGES = frozenset({c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE, c.Event.FLAG_CHANGE})
+_SELECTED = frozenset({cs.Watched.SELECTED, cs.Watched.SELECTED_DELAYED})
+_OF_MESSAGES = frozenset({cs.Event.MESSAGE_NEW, cs.Event.MESSAGE_EXPUNGE, cs.Event.FLAG_CHANGE})
 
 
-def read_notify(cursor: Cursor) -> c.Notify:
+def read_notify(cursor: Cursor) -> cs.Notify:
     """``notify = "NOTIFY" SP (notify-add / notify-none)``, from the first space.
 
     Raises:
@@ -29,7 +30,7 @@ def read_notify(cursor: Cursor) -> c.Notify:
     cursor.space()
     word = cursor.keyword()
     if word == b"NONE":
-        return c.Notify(())
+        return cs.Notify(())
     if word != b"SET":
         raise BadCommandError
     cursor.space()
@@ -41,10 +42,10 @@ def read_notify(cursor: Cursor) -> c.Notify:
         _count(groups)
     if sum(group.scope.watched in _SELECTED for group in groups) > 1:
         raise BadCommandError("One group is for the selected mailbox")
-    return c.Notify(tuple(groups), status)
+    return cs.Notify(tuple(groups), status)
 
 
-def _count(groups: list[c.EventGroup]) -> None:
+def _count(groups: list[cs.EventGroup]) -> None:
     if (
         len(groups) > GROUPS_MAX
         or sum(len(group.scope.mailboxes) for group in groups) > MAILBOXES_MAX
@@ -52,26 +53,26 @@ def _count(groups: list[c.EventGroup]) -> None:
         raise RefusedError(Code.NOTIFICATIONOVERFLOW, "That is too much to watch")
 
 
-def _group(cursor: Cursor) -> c.EventGroup:
+def _group(cursor: Cursor) -> cs.EventGroup:
     """``event-group = "(" filter-mailboxes SP events ")"``."""
     cursor.expect(b"(")
     scope = read_scope(cursor, Code.NOTIFICATIONOVERFLOW)
     cursor.space()
-    events: frozenset[c.Event] = frozenset()
-    items: tuple[c.FetchItem, ...] = ()
+    events: frozenset[cs.Event] = frozenset()
+    items: tuple[cm.FetchItem, ...] = ()
     if not cursor.maybe(b"NONE"):
         events, items = _events(cursor, scope.watched)
     cursor.expect(b")")
-    return c.EventGroup(scope, events, items)
+    return cs.EventGroup(scope, events, items)
 
 
 def _events(
-    cursor: Cursor, watched: c.Watched
-) -> tuple[frozenset[c.Event], tuple[c.FetchItem, ...]]:
+    cursor: Cursor, watched: cs.Watched
+) -> tuple[frozenset[cs.Event], tuple[cm.FetchItem, ...]]:
     """``"(" event *(SP event) ")"``; which of them go together: RFC 5465 §5."""
     cursor.expect(b"(")
-    events: set[c.Event] = set()
-    items: tuple[c.FetchItem, ...] = ()
+    events: set[cs.Event] = set()
+    items: tuple[cm.FetchItem, ...] = ()
     unknown = False
     while True:
         word = cursor.keyword()
@@ -81,7 +82,7 @@ def _events(
         unknown = unknown or event is None
         if event is not None:
             events.add(event)
-        if event is c.Event.MESSAGE_NEW and cursor.maybe(b" ("):
+        if event is cs.Event.MESSAGE_NEW and cursor.maybe(b" ("):
             if watched not in _SELECTED:
                 raise BadCommandError("Items are for the selected mailbox")
             items = read_items(cursor)
@@ -89,7 +90,7 @@ def _events(
             break
         cursor.space()
     of_messages = events & _OF_MESSAGES
-    if of_messages and not {c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE} <= of_messages:
+    if of_messages and not {cs.Event.MESSAGE_NEW, cs.Event.MESSAGE_EXPUNGE} <= of_messages:
         raise BadCommandError("MessageNew and MessageExpunge go together")
     if watched in _SELECTED and events - _OF_MESSAGES:
         raise BadCommandError("Message events are for the selected mailbox")

@@ -3,28 +3,28 @@
 Source: RFC 5465 §8 ``filter-mailboxes``, RFC 7377 §3.
 """
 
-from mailserver.imap import commands as c
+from mailserver.imap import commands_search as cs
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.tokens import Cursor
 
 MAILBOXES_MAX = 500
 """Mailboxes named in one command."""
-_WATCHED = {watched.value: watched for watched in c.Watched}
-_NAMED = frozenset({c.Watched.SUBTREE, c.Watched.SUBTREE_ONE, c.Watched.MAILBOXES})
+_WATCHED = {watched.value: watched for watched in cs.Watched}
+_NAMED = frozenset({cs.Watched.SUBTREE, cs.Watched.SUBTREE_ONE, cs.Watched.MAILBOXES})
 
 
-def read_scope(cursor: Cursor, refusal: Code) -> c.Scope:
+def read_scope(cursor: Cursor, refusal: Code) -> cs.Scope:
     """``filter-mailboxes``; too many names are refused with a code."""
     watched = _WATCHED.get(cursor.keyword())
     if watched is None:
         raise BadCommandError("Unknown filter")
     if watched not in _NAMED:
-        return c.Scope(watched)
+        return cs.Scope(watched)
     if not cursor.maybe(b" ("):
-        return c.Scope(watched, (cursor.mailbox(),))
+        return cs.Scope(watched, (cursor.mailbox(),))
     names = [cursor.bare_mailbox()]
     while not cursor.maybe(b")"):
         names.append(cursor.mailbox())
         if len(names) > MAILBOXES_MAX:
             raise RefusedError(refusal, "Too many mailboxes")
-    return c.Scope(watched, tuple(names))
+    return cs.Scope(watched, tuple(names))

@@ -9,9 +9,8 @@ Source: RFC 9051 §6.4.4, §9 ``search``, RFC 4731 §3.1, RFC 7162 §3.1.5, RFC 
 import re
 from collections.abc import Callable
 
-from mailserver.imap.commands import (
+from mailserver.imap.commands_search import (
     MultiSearch,
-    Numbering,
     Returns,
     Scope,
     Search,
@@ -47,6 +46,7 @@ from mailserver.imap.search_keys import (
     TextHas,
     UidIn,
 )
+from mailserver.imap.sets import Numbering
 from mailserver.imap.tokens import NUMBER64_MAX, Cursor
 
 DEPTH_MAX = 50

@@ -9,7 +9,8 @@ Source: RFC 9051 §6.3.9, RFC 5258 §3, RFC 3501 §6.3.9.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mailserver.imap.commands import List, ListReturn, ListSelect, Scope, Watched
+from mailserver.imap.commands import List, ListReturn, ListSelect
+from mailserver.imap.commands_search import Scope, Watched
 from mailserver.imap.names import SEPARATOR, Pattern
 
 

@@ -8,7 +8,10 @@ Source: RFC 9051 §3, §6.
 from enum import Enum
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap import search_keys as k
+from mailserver.imap.sets import Numbering
 
 
 class State(Enum):
@@ -44,23 +47,23 @@ _AFTER: tuple[type, ...] = (
     c.DeleteAcl,
     c.ListRights,
     c.MyRights,
-    c.Notify,
-    c.MultiSearch,
+    cs.Notify,
+    cs.MultiSearch,
 )
 _OPEN: tuple[type, ...] = (
     c.Check,
     c.Close,
     c.Unselect,
     c.Expunge,
-    c.Fetch,
-    c.Store,
-    c.Copy,
-    c.Move,
+    cm.Fetch,
+    cm.Store,
+    cm.Copy,
+    cm.Move,
     c.Replace,
-    c.Search,
-    c.UidBatches,
-    c.Sort,
-    c.Thread,
+    cs.Search,
+    cs.UidBatches,
+    cs.Sort,
+    cs.Thread,
 )
 COMMANDS: tuple[type, ...] = (*_ANY, *_BEFORE, *_AFTER, *_OPEN)
 """Every command of ``commands.Command``."""
@@ -73,23 +76,23 @@ ALLOWED: dict[State, frozenset[type]] = {
 }
 """The table. A command that is not in its state's row is BAD and changes nothing."""
 
-NEEDS_WRITING = frozenset({c.Expunge, c.Store, c.Move, c.Replace})
+NEEDS_WRITING = frozenset({c.Expunge, cm.Store, cm.Move, c.Replace})
 """In a folder opened by EXAMINE these are NO [READ-ONLY]."""
 
-KEEPS_NUMBERS: frozenset[type] = frozenset({c.Fetch, c.Store, c.Search, c.Sort, c.Thread})
+KEEPS_NUMBERS: frozenset[type] = frozenset({cm.Fetch, cm.Store, cs.Search, cs.Sort, cs.Thread})
 """No EXPUNGE response while one of these speaks in message numbers (RFC 9051 §7.5.1)."""
 
 REPORTS_PROGRESS: frozenset[type] = frozenset(
     {
         c.Append,
         c.Replace,
-        c.Store,
-        c.Copy,
-        c.Move,
-        c.Search,
-        c.MultiSearch,
-        c.Sort,
-        c.Thread,
+        cm.Store,
+        cm.Copy,
+        cm.Move,
+        cs.Search,
+        cs.MultiSearch,
+        cs.Sort,
+        cs.Thread,
     }
 )
 """What may take long, and says so meanwhile; each writes whole lines only (RFC 9585 §3).
@@ -105,10 +108,10 @@ def speaks_numbers(command: c.Command) -> bool:
 
     Such a command is refused once UIDONLY is on. Source: RFC 9586 §3.
     """
-    if getattr(command, "numbering", None) is c.Numbering.SEQUENCE:
+    if getattr(command, "numbering", None) is Numbering.SEQUENCE:
         return True
     match command:
-        case c.Search(key=key) | c.Sort(key=key) | c.Thread(key=key):
+        case cs.Search(key=key) | cs.Sort(key=key) | cs.Thread(key=key):
             return k.names_numbers(key)
         case c.Select(known=known):
             return known is not None and known.matched
@@ -128,4 +131,4 @@ def expunge_allowed(command: c.Command) -> bool:
     """
     if type(command) not in KEEPS_NUMBERS:
         return True
-    return getattr(command, "numbering", None) is c.Numbering.UID
+    return getattr(command, "numbering", None) is Numbering.UID

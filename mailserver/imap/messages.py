@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap.appending import by_application, split_flags
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
@@ -17,7 +19,7 @@ from mailserver.imap.fetching import Fetcher, reads_content
 from mailserver.imap.permissions import flags_within, refusal
 from mailserver.imap.results import ends, esearch, positions_of, saved_positions
 from mailserver.imap.search import Searcher
-from mailserver.imap.sets import SAVED, batches, encode_set
+from mailserver.imap.sets import SAVED, Numbering, batches, encode_set
 from mailserver.store.model import (
     EntryRow,
     Flag,
@@ -32,23 +34,23 @@ BATCH_MIN = 500
 BATCHED_MAX = 100_000
 """Messages in the batches that are named; all of a folder may be asked for by naming none."""
 _MODES = {
-    c.StoreMode.REPLACE: FlagMode.REPLACE,
-    c.StoreMode.ADD: FlagMode.ADD,
-    c.StoreMode.REMOVE: FlagMode.REMOVE,
+    cm.StoreMode.REPLACE: FlagMode.REPLACE,
+    cm.StoreMode.ADD: FlagMode.ADD,
+    cm.StoreMode.REMOVE: FlagMode.REMOVE,
 }
 
 
-async def fetch(context: Context, command: c.Fetch) -> bytes:
+async def fetch(context: Context, command: cm.Fetch) -> bytes:
     """Answer FETCH."""
     view = context.opened
     items = list(command.items)
-    if command.numbering is c.Numbering.UID and not context.uidonly and c.Simple.UID not in items:
-        items.insert(0, c.Simple.UID)
-    if command.changedsince is not None or c.Simple.MODSEQ in items:
+    if command.numbering is Numbering.UID and not context.uidonly and cm.Simple.UID not in items:
+        items.insert(0, cm.Simple.UID)
+    if command.changedsince is not None or cm.Simple.MODSEQ in items:
         context.condstore = True
     positions = await _chosen(context, command)
     if positions:
-        sections = [item for item in items if isinstance(item, c.BodySection)]
+        sections = [item for item in items if isinstance(item, cm.BodySection)]
         if reads_content(items):
             await context.record_access(positions)
         marks = context.access is c.Access.READ_WRITE and "s" in context.rights
@@ -63,7 +65,7 @@ async def fetch(context: Context, command: c.Fetch) -> bytes:
     return b"OK FETCH completed"
 
 
-async def _chosen(context: Context, command: c.Fetch) -> list[int]:
+async def _chosen(context: Context, command: cm.Fetch) -> list[int]:
     """Give the positions that the set and the modifiers leave. Source: RFC 9394 §3.3."""
     positions = positions_of(context, command.numbers, command.numbering)
     if command.vanished:
@@ -76,7 +78,7 @@ async def _chosen(context: Context, command: c.Fetch) -> list[int]:
     return positions
 
 
-async def _tell_vanished(context: Context, command: c.Fetch) -> None:
+async def _tell_vanished(context: Context, command: cm.Fetch) -> None:
     """Answer the VANISHED modifier. Source: RFC 7162 §3.2.6."""
     if not context.qresync:
         raise BadCommandError("QRESYNC is not enabled")
@@ -86,7 +88,9 @@ async def _tell_vanished(context: Context, command: c.Fetch) -> None:
     await context.tell_vanished(command.changedsince or 0, named)
 
 
-async def _mark_seen(context: Context, positions: Sequence[int], items: list[c.FetchItem]) -> None:
+async def _mark_seen(
+    context: Context, positions: Sequence[int], items: list[cm.FetchItem]
+) -> None:
     r"""Set ``\Seen`` where it is missing, and have FETCH show it (RFC 9051 §6.4.5)."""
     view = context.opened
     unseen = tuple(view.uids[at] for at in positions if not view.rows[at].flags & Flag.SEEN)
@@ -94,10 +98,10 @@ async def _mark_seen(context: Context, positions: Sequence[int], items: list[c.F
         return
     change = FlagChange(view.folder.id, unseen, FlagMode.ADD, Flag.SEEN, frozenset())
     changed = view.apply(await context.store.messages.store_flags(change))
-    if changed and c.Simple.FLAGS not in items:
-        items.insert(0, c.Simple.FLAGS)
-    if context.condstore and c.Simple.MODSEQ not in items:
-        items.append(c.Simple.MODSEQ)
+    if changed and cm.Simple.FLAGS not in items:
+        items.insert(0, cm.Simple.FLAGS)
+    if context.condstore and cm.Simple.MODSEQ not in items:
+        items.append(cm.Simple.MODSEQ)
 
 
 def _shown(row: EntryRow) -> tuple[Flag, frozenset[str]]:
@@ -105,20 +109,20 @@ def _shown(row: EntryRow) -> tuple[Flag, frozenset[str]]:
 
 
 def _asked(
-    before: EntryRow, wanted: tuple[c.StoreMode, Flag, frozenset[str]]
+    before: EntryRow, wanted: tuple[cm.StoreMode, Flag, frozenset[str]]
 ) -> tuple[Flag, frozenset[str]]:
     """Give the flags that a client believes in after its own change."""
     mode, flags, keywords = wanted
     match mode:
-        case c.StoreMode.ADD:
+        case cm.StoreMode.ADD:
             return before.flags | flags, before.keywords | keywords
-        case c.StoreMode.REMOVE:
+        case cm.StoreMode.REMOVE:
             return before.flags & ~flags, before.keywords - keywords
-        case c.StoreMode.REPLACE:
+        case cm.StoreMode.REPLACE:
             return flags, keywords
 
 
-async def store(context: Context, command: c.Store) -> bytes:
+async def store(context: Context, command: cm.Store) -> bytes:
     """Answer STORE."""
     view = context.opened
     positions = positions_of(context, command.numbers, command.numbering)
@@ -149,10 +153,10 @@ async def store(context: Context, command: c.Store) -> bytes:
     )
     folders.took(view.folder.id, mark, rows)
     view.apply(rows)
-    if flags & mask & Flag.ANSWERED and command.mode is not c.StoreMode.REMOVE:
+    if flags & mask & Flag.ANSWERED and command.mode is not cm.StoreMode.REMOVE:
         await context.record("imap_answered", [row.uid for row in rows])
     context.show_keywords()
-    by_uid = command.numbering is c.Numbering.UID
+    by_uid = command.numbering is Numbering.UID
     answered = [at for row in rows if (at := view.position(row.uid)) is not None]
     if not command.silent:
         context.tell_flags(answered, uid=by_uid)
@@ -175,7 +179,7 @@ async def store(context: Context, command: c.Store) -> bytes:
     return b"OK STORE completed"
 
 
-async def copy(context: Context, command: c.Copy) -> bytes:
+async def copy(context: Context, command: cm.Copy) -> bytes:
     """Answer COPY."""
     view = context.opened
     positions = positions_of(context, command.numbers, command.numbering)
@@ -197,7 +201,7 @@ async def copy(context: Context, command: c.Copy) -> bytes:
     )
 
 
-async def move(context: Context, command: c.Move) -> bytes:
+async def move(context: Context, command: cm.Move) -> bytes:
     """Answer MOVE. Source: RFC 6851 §3.3, RFC 9051 §6.4.8."""
     view = context.opened
     positions = positions_of(context, command.numbers, command.numbering)
@@ -227,7 +231,7 @@ async def expunge(context: Context, command: c.Expunge) -> bytes:
     view = context.opened
     uids = None
     if command.uids is not None:
-        named = positions_of(context, command.uids, c.Numbering.UID)
+        named = positions_of(context, command.uids, Numbering.UID)
         uids = [view.uids[at] for at in named]
     gone = await _removed(context, uids)
     view.note_gone(gone)
@@ -245,15 +249,15 @@ async def _removed(context: Context, uids: Sequence[int] | None) -> list[int]:
     return gone
 
 
-async def search(context: Context, command: c.Search) -> bytes:
+async def search(context: Context, command: cs.Search) -> bytes:
     """Answer SEARCH. Source: RFC 9051 §6.4.4, RFC 4731 §3.1, RFC 5182 §2.1."""
     view = context.opened
     if command.names_charset and context.accepts_utf8:
         raise BadCommandError("UTF-8 is enabled: no charset is named")  # RFC 6855 §3
     returns = command.returns
     if returns is None and context.rev2:
-        returns = c.Returns.of(c.SearchReturn.ALL)
-    saves = returns is not None and c.SearchReturn.SAVE in returns
+        returns = cs.Returns.of(cs.SearchReturn.ALL)
+    saves = returns is not None and cs.SearchReturn.SAVE in returns
     saved = saved_positions(context)
     searcher = Searcher(context.shared, view, context.bind.limits, saved, context.progress)
     try:
@@ -266,7 +270,7 @@ async def search(context: Context, command: c.Search) -> bytes:
         context.condstore = True
     if saves and returns is not None:
         context.saved = tuple(view.uids[at] for at in ends(returns, positions))
-    by_uid = command.numbering is c.Numbering.UID
+    by_uid = command.numbering is Numbering.UID
     numbers = [view.uids[at] for at in positions] if by_uid else [at + 1 for at in positions]
     highest = _highest(context, command, positions) if has_modseq and positions else 0
     if returns is None:
@@ -278,7 +282,7 @@ async def search(context: Context, command: c.Search) -> bytes:
     return b"OK SEARCH completed"
 
 
-async def uid_batches(context: Context, command: c.UidBatches) -> bytes:
+async def uid_batches(context: Context, command: cs.UidBatches) -> bytes:
     """Answer UIDBATCHES. Source: RFC 10022 §3.1."""
     if command.size < BATCH_MIN:
         raise RefusedError(Code.TOOFEW, "Minimum batch size is 500")
@@ -293,10 +297,10 @@ async def uid_batches(context: Context, command: c.UidBatches) -> bytes:
     return b"OK UIDBATCHES completed"
 
 
-def _highest(context: Context, command: c.Search, positions: list[int]) -> int:
+def _highest(context: Context, command: cs.Search, positions: list[int]) -> int:
     """Give the modseq of a search's response. Source: RFC 7162 §3.1.5, §3.1.10."""
     rows = context.opened.rows
-    few = {c.SearchReturn.MIN, c.SearchReturn.MAX, c.SearchReturn.PARTIAL}
+    few = {cs.SearchReturn.MIN, cs.SearchReturn.MAX, cs.SearchReturn.PARTIAL}
     if command.returns is not None and command.returns.options <= few:
         positions = ends(command.returns, positions)
     return max(rows[at].modseq for at in positions)

@@ -8,7 +8,7 @@ Source: RFC 7377 §2.
 
 import asyncio
 
-from mailserver.imap import commands as c
+from mailserver.imap import commands_search as cs
 from mailserver.imap import search_keys as k
 from mailserver.imap.context import Context
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
@@ -21,10 +21,10 @@ from mailserver.imap.view import FolderView
 from mailserver.store.errors import NoSuchFolderError
 from mailserver.store.model import Folder
 
-_HERE = (c.Scope(c.Watched.SELECTED),)
+_HERE = (cs.Scope(cs.Watched.SELECTED),)
 
 
-async def multi_search(context: Context, command: c.MultiSearch) -> bytes:
+async def multi_search(context: Context, command: cs.MultiSearch) -> bytes:
     """Answer ESEARCH."""
     scopes = command.scopes or _HERE
     _require_sense(context, command, scopes)
@@ -44,18 +44,20 @@ async def multi_search(context: Context, command: c.MultiSearch) -> bytes:
     return b"OK ESEARCH completed"
 
 
-def _require_sense(context: Context, command: c.MultiSearch, scopes: tuple[c.Scope, ...]) -> None:
+def _require_sense(
+    context: Context, command: cs.MultiSearch, scopes: tuple[cs.Scope, ...]
+) -> None:
     """Refuse what has no sense in several mailboxes. Source: RFC 7377 §2.1, §2.2."""
     if command.names_charset and context.accepts_utf8:
         raise BadCommandError("UTF-8 is enabled: no charset is named")  # RFC 6855 §3
     if k.names_numbers(command.key):
         raise BadCommandError("Message numbers are of one mailbox")
-    if any(scope.watched is c.Watched.SELECTED for scope in scopes) and (
+    if any(scope.watched is cs.Watched.SELECTED for scope in scopes) and (
         context.state is not State.SELECTED
     ):
         raise BadCommandError("No mailbox is selected")
-    saves = c.SearchReturn.SAVE in command.returns or k.names_saved(command.key)
-    if saves and any(scope.watched is not c.Watched.SELECTED for scope in scopes):
+    saves = cs.SearchReturn.SAVE in command.returns or k.names_saved(command.key)
+    if saves and any(scope.watched is not cs.Watched.SELECTED for scope in scopes):
         raise BadCommandError("A saved result is of the selected mailbox")
 
 
@@ -63,16 +65,16 @@ def _is_selected(context: Context, folder: Folder) -> bool:
     return context.view is not None and context.view.folder.id == folder.id
 
 
-def _is_wanted(context: Context, scopes: tuple[c.Scope, ...], folder: Folder) -> bool:
+def _is_wanted(context: Context, scopes: tuple[cs.Scope, ...], folder: Folder) -> bool:
     return any(
         _is_selected(context, folder)
-        if scope.watched is c.Watched.SELECTED
+        if scope.watched is cs.Watched.SELECTED
         else in_scope(scope, folder.name, subscribed=folder.subscribed)
         for scope in scopes
     )
 
 
-async def _search_in(context: Context, command: c.MultiSearch, folder: Folder) -> None:
+async def _search_in(context: Context, command: cs.MultiSearch, folder: Folder) -> None:
     """Search one folder, and answer when something was found there."""
     if _is_selected(context, folder):
         view, saved = context.opened, saved_positions(context)
@@ -84,7 +86,7 @@ async def _search_in(context: Context, command: c.MultiSearch, folder: Folder) -
     searcher = Searcher(context.shared, view, context.bind.limits, saved, Progress())
     positions, has_modseq = await searcher.run(command.key)
     returns = command.returns
-    if c.SearchReturn.SAVE in returns:
+    if cs.SearchReturn.SAVE in returns:
         context.saved = tuple(view.uids[at] for at in ends(returns, positions))
     if not positions or returns.only_saves:
         return

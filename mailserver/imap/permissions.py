@@ -10,6 +10,8 @@ Source: RFC 4314 §4, RFC 9208 §4.1.2, RFC 6851 §3.
 from dataclasses import dataclass
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap.errors import Code, RefusedError
 from mailserver.store.model import Flag
 from mailserver.store.rights import ALL, NONE, Rights
@@ -46,8 +48,8 @@ NAMED: dict[type, Need] = {
     c.Rename: _all("x"),
     c.Append: _all("i"),
     c.Replace: _all("i"),
-    c.Copy: _all("i"),
-    c.Move: _all("i"),
+    cm.Copy: _all("i"),
+    cm.Move: _all("i"),
     c.GetAcl: _all("a"),
     c.SetAcl: _all("a"),
     c.DeleteAcl: _all("a"),
@@ -62,15 +64,15 @@ OPEN: dict[type, Need] = {
     c.Check: NOTHING,
     c.Close: NOTHING,
     c.Unselect: NOTHING,
-    c.Fetch: _all("r"),
-    c.Search: _all("r"),
-    c.Sort: _all("r"),
-    c.Thread: _all("r"),
-    c.UidBatches: _all("r"),
-    c.Store: _any("swt"),
+    cm.Fetch: _all("r"),
+    cs.Search: _all("r"),
+    cs.Sort: _all("r"),
+    cs.Thread: _all("r"),
+    cs.UidBatches: _all("r"),
+    cm.Store: _any("swt"),
     c.Expunge: _all("e"),
-    c.Copy: _all("r"),
-    c.Move: _all("rte"),
+    cm.Copy: _all("r"),
+    cm.Move: _all("rte"),
     c.Replace: _all("rte"),
 }
 """On the folder that is open. CLOSE expunges only with ``e``, FETCH sets Seen only with ``s``."""

@@ -3,9 +3,9 @@
 Source: RFC 4731 §3, RFC 5182 §2.
 """
 
-from mailserver.imap import commands as c
+from mailserver.imap import commands_search as cs
 from mailserver.imap.context import Context
-from mailserver.imap.sets import SAVED, SequenceSet, encode_set
+from mailserver.imap.sets import SAVED, Numbering, SequenceSet, encode_set
 
 
 def saved_positions(context: Context) -> list[int]:
@@ -14,7 +14,7 @@ def saved_positions(context: Context) -> list[int]:
     return [at for uid in context.saved if (at := view.position(uid)) is not None]
 
 
-def positions_of(context: Context, numbers: SequenceSet, numbering: c.Numbering) -> list[int]:
+def positions_of(context: Context, numbers: SequenceSet, numbering: Numbering) -> list[int]:
     """Give the positions that a command names in the open folder.
 
     Raises:
@@ -23,23 +23,23 @@ def positions_of(context: Context, numbers: SequenceSet, numbering: c.Numbering)
     view = context.opened
     if numbers is SAVED:
         return saved_positions(context)
-    if numbering is c.Numbering.UID:
+    if numbering is Numbering.UID:
         return numbers.positions_of_uids(view.uids)
     return numbers.positions(len(view))
 
 
-def ends(returns: c.Returns, positions: list[int]) -> list[int]:
+def ends(returns: cs.Returns, positions: list[int]) -> list[int]:
     """Give what SAVE keeps: what is answered alone, unless ALL or COUNT asked for everything.
 
     Source: RFC 5182 §2.4, RFC 9394 §3.2.
     """
-    asked = returns.options - {c.SearchReturn.SAVE}
-    if not asked or not positions or asked & {c.SearchReturn.ALL, c.SearchReturn.COUNT}:
+    asked = returns.options - {cs.SearchReturn.SAVE}
+    if not asked or not positions or asked & {cs.SearchReturn.ALL, cs.SearchReturn.COUNT}:
         return positions
     kept: set[int] = set()
-    if c.SearchReturn.MIN in asked:
+    if cs.SearchReturn.MIN in asked:
         kept.add(positions[0])
-    if c.SearchReturn.MAX in asked:
+    if cs.SearchReturn.MAX in asked:
         kept.add(positions[-1])
     if returns.partial is not None:
         kept.update(returns.partial.of(positions))
@@ -48,28 +48,28 @@ def ends(returns: c.Returns, positions: list[int]) -> list[int]:
 
 def esearch(
     tag: bytes,
-    numbering: c.Numbering,
-    wanted: c.Returns,
+    numbering: Numbering,
+    wanted: cs.Returns,
     found: tuple[list[int], int],
 ) -> bytes:
     """Write an ESEARCH response. Source: RFC 4731 §3.1, RFC 7162 §3.1.10, RFC 9394 §3.1."""
     parts = [b'* ESEARCH (TAG "%b")' % tag]
-    if numbering is c.Numbering.UID:
+    if numbering is Numbering.UID:
         parts.append(b"UID")
     return b" ".join([*parts, *found_texts(wanted, *found)]) + b"\r\n"
 
 
-def found_texts(wanted: c.Returns, numbers: list[int], highest: int) -> list[bytes]:
+def found_texts(wanted: cs.Returns, numbers: list[int], highest: int) -> list[bytes]:
     """Write what an ESEARCH response says of the numbers found."""
     parts = []
-    if numbers and c.SearchReturn.MIN in wanted:
+    if numbers and cs.SearchReturn.MIN in wanted:
         parts.append(b"MIN %d" % numbers[0])
-    if numbers and c.SearchReturn.MAX in wanted:
+    if numbers and cs.SearchReturn.MAX in wanted:
         parts.append(b"MAX %d" % numbers[-1])
-    if numbers and c.SearchReturn.ALL in wanted:
+    if numbers and cs.SearchReturn.ALL in wanted:
         # SORT gives them in its own order, as a list of ranges all the same (RFC 5267 §3.1).
         parts.append(b"ALL " + encode_set(numbers))
-    if c.SearchReturn.COUNT in wanted:
+    if cs.SearchReturn.COUNT in wanted:
         parts.append(b"COUNT %d" % len(numbers))
     if wanted.partial is not None:
         window = wanted.partial

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from certs.mime import Outline, Part, decode_body, fields_of, find_section
-from mailserver.imap.commands import BodySection, SectionKind
+from mailserver.imap.commands_messages import BodySection, SectionKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from mailserver.imap import (
     watching,
 )
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap.context import Context
 from mailserver.imap.errors import (
     BadCommandError,
@@ -77,21 +79,21 @@ HANDLERS: dict[type, Handler] = {
     c.DeleteAcl: acl.delete_acl,
     c.ListRights: acl.list_rights,
     c.MyRights: acl.my_rights,
-    c.Notify: watching.notify,
+    cs.Notify: watching.notify,
     c.Append: appending.append,
     c.Close: messages.close,
     c.Unselect: messages.unselect,
     c.Expunge: messages.expunge,
-    c.Fetch: messages.fetch,
-    c.Store: messages.store,
-    c.Copy: messages.copy,
-    c.Move: messages.move,
+    cm.Fetch: messages.fetch,
+    cm.Store: messages.store,
+    cm.Copy: messages.copy,
+    cm.Move: messages.move,
     c.Replace: appending.replace,
-    c.Search: messages.search,
-    c.MultiSearch: multisearch.multi_search,
-    c.UidBatches: messages.uid_batches,
-    c.Sort: sorting.sort,
-    c.Thread: sorting.thread,
+    cs.Search: messages.search,
+    cs.MultiSearch: multisearch.multi_search,
+    cs.UidBatches: messages.uid_batches,
+    cs.Sort: sorting.sort,
+    cs.Thread: sorting.thread,
 }
 """What answers each command; NOOP, CHECK, LOGOUT, ENABLE, STARTTLS and IDLE are the loop's own."""
 
@@ -172,7 +174,7 @@ class Session:
         """Tell what happened, with no command to answer. Source: RFC 5465 §3.1, §6.1."""
         context = self._context
         notices = context.notices
-        at_once = notices is not None and notices.scope.watched is c.Watched.SELECTED
+        at_once = notices is not None and notices.scope.watched is cs.Watched.SELECTED
         await self._sync_safely(expunge=at_once)
         await self._connection.flush()
         if context.state is State.LOGOUT:
@@ -348,7 +350,7 @@ class Session:
         """Answer what was not foreseen; half a response may be out, so this is the end."""
         context = self._context
         self._log_failure("imap_command_failed", error)
-        if self._phase == c.Fetch.__name__:
+        if self._phase == cm.Fetch.__name__:
             context.state = State.LOGOUT
             context.ending = "bug"
         return b"NO [SERVERBUG] Internal error"

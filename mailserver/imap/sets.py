@@ -8,6 +8,7 @@ Source: RFC 9051 §4.1.1, §9.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeVar
 
 from mailserver.imap.errors import BadCommandError
@@ -16,6 +17,13 @@ _MOST = 4294967295
 V = TypeVar("V")
 STAR = 0
 """Stands for ``*``, which no number can be."""
+
+
+class Numbering(Enum):
+    """Whether a command speaks of message numbers or UIDs."""
+
+    SEQUENCE = "sequence"
+    UID = "uid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from certs.mime import decode_header, decode_outline
-from mailserver.imap import commands as c
+from mailserver.imap import commands_search as cs
 from mailserver.imap import search_keys as k
 from mailserver.imap.context import Context
 from mailserver.imap.ordering import (
@@ -23,6 +23,7 @@ from mailserver.imap.ordering import (
 )
 from mailserver.imap.results import ends, esearch, saved_positions
 from mailserver.imap.search import Searcher
+from mailserver.imap.sets import Numbering
 from mailserver.message.headers import ListedAddress, list_addresses, message_ids
 from mailserver.message.index import MessageIndex
 from mailserver.store.model import EntryRow, to_micros
@@ -34,20 +35,20 @@ Facts = tuple[EntryRow, MessageIndex]
 Value = Callable[[Facts], object]
 
 
-async def sort(context: Context, command: c.Sort) -> bytes:
+async def sort(context: Context, command: cs.Sort) -> bytes:
     """Answer SORT."""
     positions, facts, modseq = await _matching(context, command.key)
     criteria = [(_at(_VALUES[each.key], facts), each.reverse) for each in command.by]
     ordered = await asyncio.to_thread(sort_positions, positions, criteria)
     view = context.opened
-    by_uid = command.numbering is c.Numbering.UID
+    by_uid = command.numbering is Numbering.UID
     numbers = [view.uids[at] if by_uid else at + 1 for at in ordered]
     if command.returns is None:
         listed = b"".join(b" %d" % number for number in numbers)
         context.write(b"* SORT%b%b\r\n" % (listed, _modseq(context, modseq, ordered)))
         return b"OK SORT completed"
     returns = command.returns
-    if c.SearchReturn.SAVE in returns:
+    if cs.SearchReturn.SAVE in returns:
         context.saved = tuple(sorted(view.uids[at] for at in ends(returns, ordered)))
     if not returns.only_saves:
         highest = max((view.rows[at].modseq for at in ordered), default=0) if modseq else 0
@@ -55,11 +56,11 @@ async def sort(context: Context, command: c.Sort) -> bytes:
     return b"OK SORT completed"
 
 
-async def thread(context: Context, command: c.Thread) -> bytes:
+async def thread(context: Context, command: cs.Thread) -> bytes:
     """Answer THREAD."""
     positions, facts, _modseq_asked = await _matching(context, command.key)
     view = context.opened
-    by_uid = command.numbering is c.Numbering.UID
+    by_uid = command.numbering is Numbering.UID
 
     def threads() -> bytes:
         messages = [
@@ -67,7 +68,7 @@ async def thread(context: Context, command: c.Thread) -> bytes:
             for at in positions
             if at in facts
         ]
-        if command.algorithm is c.ThreadAlgorithm.REFERENCES:
+        if command.algorithm is cs.ThreadAlgorithm.REFERENCES:
             return encode_threads(references(messages))
         return encode_threads(ordered_subject(messages))
 

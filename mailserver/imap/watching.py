@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_search as cs
 from mailserver.imap.context import Context
 from mailserver.imap.folders import write_status
 from mailserver.imap.listing import in_scope
@@ -20,19 +21,19 @@ from mailserver.store.model import Folder
 
 _COUNTS = (c.StatusItem.MESSAGES, c.StatusItem.UIDNEXT, c.StatusItem.UIDVALIDITY)
 _FLAGS = (c.StatusItem.UIDVALIDITY, c.StatusItem.HIGHESTMODSEQ)
-_SELECTED = frozenset({c.Watched.SELECTED, c.Watched.SELECTED_DELAYED})
-_SILENT = c.EventGroup(c.Scope(c.Watched.SELECTED_DELAYED), frozenset())
-_NOTHING: frozenset[c.Event] = frozenset()
+_SELECTED = frozenset({cs.Watched.SELECTED, cs.Watched.SELECTED_DELAYED})
+_SILENT = cs.EventGroup(cs.Scope(cs.Watched.SELECTED_DELAYED), frozenset())
+_NOTHING: frozenset[cs.Event] = frozenset()
 
 
 class Watch:
     """What one NOTIFY command wants to know of the folders that are not selected."""
 
-    def __init__(self, groups: Iterable[c.EventGroup], folders: Iterable[Folder]) -> None:
+    def __init__(self, groups: Iterable[cs.EventGroup], folders: Iterable[Folder]) -> None:
         self._groups = tuple(groups)
         self._known = {folder.id: folder for folder in folders}
 
-    def events(self, folder: Folder) -> frozenset[c.Event]:
+    def events(self, folder: Folder) -> frozenset[cs.Event]:
         """Give what is to be told of a folder."""
         for group in self._groups:
             if in_scope(group.scope, folder.name, subscribed=folder.subscribed):
@@ -43,7 +44,7 @@ class Watch:
         """Give the counts that later ones are changes of. Source: RFC 5465 §3.1 ``STATUS``."""
         for folder in self._known.values():
             events = self.events(folder)
-            if not _is_selected(context, folder) and c.Event.MESSAGE_NEW in events:
+            if not _is_selected(context, folder) and cs.Event.MESSAGE_NEW in events:
                 await write_status(context, folder, _items(events))
 
     async def tell(self, context: Context) -> None:
@@ -51,7 +52,7 @@ class Watch:
         folders = await context.own_folders("l")
         before, self._known = self._known, {folder.id: folder for folder in folders}
         for gone in before.keys() - self._known.keys():
-            if c.Event.MAILBOX_NAME in self.events(before[gone]):
+            if cs.Event.MAILBOX_NAME in self.events(before[gone]):
                 name = context.write_name(before[gone].name)
                 context.write(list_response(b"LIST", (b"\\NonExistent",), name))
         for folder in folders:
@@ -65,8 +66,8 @@ class Watch:
         renamed = known is not None and known.name != folder.name
         subscribed = known is not None and known.subscribed != folder.subscribed
         if not (
-            (c.Event.MAILBOX_NAME in events and (known is None or renamed))
-            or (c.Event.SUBSCRIPTION_CHANGE in events and subscribed)
+            (cs.Event.MAILBOX_NAME in events and (known is None or renamed))
+            or (cs.Event.SUBSCRIPTION_CHANGE in events and subscribed)
         ):
             return
         words = (b"\\Subscribed",) if folder.subscribed else ()
@@ -78,8 +79,8 @@ class Watch:
     async def _tell_messages(self, context: Context, known: Folder, folder: Folder) -> None:
         events = self.events(folder)
         if _is_selected(context, folder) or not events & {
-            c.Event.MESSAGE_NEW,
-            c.Event.FLAG_CHANGE,
+            cs.Event.MESSAGE_NEW,
+            cs.Event.FLAG_CHANGE,
         }:
             return
         try:
@@ -87,13 +88,13 @@ class Watch:
             come = folder.uidnext > known.uidnext
             if come or changes.vanished:
                 await write_status(context, folder, _items(events))
-            elif changes.rows and c.Event.FLAG_CHANGE in events:
+            elif changes.rows and cs.Event.FLAG_CHANGE in events:
                 await write_status(context, folder, _FLAGS)
         except NoSuchFolderError:
             return  # deleted meanwhile: the next reading tells it
 
 
-async def notify(context: Context, command: c.Notify) -> bytes:
+async def notify(context: Context, command: cs.Notify) -> bytes:
     """Answer NOTIFY; what the one before wanted is over. Source: RFC 5465 §3."""
     selected = [group for group in command.groups if group.scope.watched in _SELECTED]
     others = [group for group in command.groups if group.scope.watched not in _SELECTED]
@@ -111,9 +112,9 @@ async def notify(context: Context, command: c.Notify) -> bytes:
     return b"OK NOTIFY completed"
 
 
-def _items(events: frozenset[c.Event]) -> tuple[c.StatusItem, ...]:
+def _items(events: frozenset[cs.Event]) -> tuple[c.StatusItem, ...]:
     """Give the counts that go with a change of messages. Source: RFC 5465 §4.1, §4.3."""
-    if c.Event.FLAG_CHANGE in events:
+    if cs.Event.FLAG_CHANGE in events:
         return (*_COUNTS, c.StatusItem.HIGHESTMODSEQ)
     return _COUNTS
 

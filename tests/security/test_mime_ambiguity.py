@@ -19,7 +19,7 @@ import pytest
 from certs import smime
 from certs.mime import Outline, Part, scan
 from mailserver.delivery.errors import Refused
-from mailserver.imap.commands import BodySection, SectionKind
+from mailserver.imap.commands_messages import BodySection, SectionKind
 from mailserver.imap.sections import Span, Stored, locate
 from mailserver.store.model import EntryDetail
 from mailserver.webmail.reading import OpenedMessage

@@ -9,17 +9,19 @@ import random
 import pytest
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap import search_keys as k
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import READERS, read_command, read_tag
 from mailserver.imap.grammar_scopes import MAILBOXES_MAX
 from mailserver.imap.grammar_search import SCOPES_MAX
-from mailserver.imap.sets import SequenceSet, Window
+from mailserver.imap.sets import Numbering, SequenceSet, Window
 from mailserver.imap.wire import Framer, RawCommand, after_login
 
 ONE = SequenceSet(((1, 1),))
-SEQ, UID = c.Numbering.SEQUENCE, c.Numbering.UID
-NEW_AND_GONE = frozenset({c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE})
+SEQ, UID = Numbering.SEQUENCE, Numbering.UID
+NEW_AND_GONE = frozenset({cs.Event.MESSAGE_NEW, cs.Event.MESSAGE_EXPUNGE})
 LETTER = b"Subject: a\r\n\r\n)(\r\n"
 MESSAGE = c.Appending((), None, LETTER)
 COMMANDS: list[tuple[bytes, c.Command]] = [
@@ -33,9 +35,9 @@ COMMANDS: list[tuple[bytes, c.Command]] = [
     ),
     (
         b"UID FETCH 1 (PREVIEW (LAZY) EMAILID THREADID SAVEDATE) (PARTIAL -1:-30)",
-        c.Fetch(
+        cm.Fetch(
             ONE,
-            (c.Simple.PREVIEW, c.Simple.EMAILID, c.Simple.THREADID, c.Simple.SAVEDATE),
+            (cm.Simple.PREVIEW, cm.Simple.EMAILID, cm.Simple.THREADID, cm.Simple.SAVEDATE),
             UID,
             None,
             partial=Window(-1, -30),
@@ -44,30 +46,30 @@ COMMANDS: list[tuple[bytes, c.Command]] = [
     (b"STATUS {1+}\r\na (MAILBOXID)", c.Status("a", (c.StatusItem.MAILBOXID,))),
     (
         b"SEARCH RETURN (PARTIAL 1:5 SAVE) EMAILID M1",
-        c.Search(
+        cs.Search(
             k.EmailId(b"M1"),
             SEQ,
-            c.Returns(frozenset({c.SearchReturn.PARTIAL, c.SearchReturn.SAVE}), Window(1, 5)),
+            cs.Returns(frozenset({cs.SearchReturn.PARTIAL, cs.SearchReturn.SAVE}), Window(1, 5)),
         ),
     ),
-    (b"UIDBATCHES 500 1:7", c.UidBatches(500, 1, 7)),
+    (b"UIDBATCHES 500 1:7", cs.UidBatches(500, 1, 7)),
     (b"ENABLE UIDONLY", c.Enable((b"UIDONLY",))),
     (
         b"NOTIFY SET STATUS (mailboxes ({5+}\r\nINBOX {1+}\r\na) (MessageNew MessageExpunge))",
-        c.Notify(
-            (c.EventGroup(c.Scope(c.Watched.MAILBOXES, ("INBOX", "a")), NEW_AND_GONE),),
+        cs.Notify(
+            (cs.EventGroup(cs.Scope(cs.Watched.MAILBOXES, ("INBOX", "a")), NEW_AND_GONE),),
             status=True,
         ),
     ),
     (
         b"ESEARCH IN (selected subtree-one {1+}\r\na) RETURN (COUNT) SUBJECT {2+}\r\n)(",
-        c.MultiSearch(
-            (c.Scope(c.Watched.SELECTED), c.Scope(c.Watched.SUBTREE_ONE, ("a",))),
+        cs.MultiSearch(
+            (cs.Scope(cs.Watched.SELECTED), cs.Scope(cs.Watched.SUBTREE_ONE, ("a",))),
             k.HeaderHas("subject", ")("),
-            c.Returns.of(c.SearchReturn.COUNT),
+            cs.Returns.of(cs.SearchReturn.COUNT),
         ),
     ),
-    (b"ESEARCH ALL", c.MultiSearch((), k.All(), c.Returns.of(c.SearchReturn.ALL))),
+    (b"ESEARCH ALL", cs.MultiSearch((), k.All(), cs.Returns.of(cs.SearchReturn.ALL))),
 ]
 STREAM = b"".join(b"t " + text + b"\r\n" for text, _ in COMMANDS)
 
@@ -124,7 +126,7 @@ def test_filters_and_names_of_esearch_are_bracketed(count, taken):
     for text in (scopes, names):
         cursor = read_tag(RawCommand(b"t " + text))[1]
         if taken:
-            assert isinstance(read_command(cursor), c.MultiSearch)
+            assert isinstance(read_command(cursor), cs.MultiSearch)
         else:
             with pytest.raises(RefusedError) as caught:
                 read_command(cursor)

@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap import search_keys as k
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import UntaggedError, read_command, read_tag
 from mailserver.imap.grammar_search import DEPTH_MAX, KEYS_MAX
-from mailserver.imap.sets import SequenceSet, Window
+from mailserver.imap.sets import Numbering, SequenceSet, Window
 from mailserver.imap.wire import RawCommand
 
-SEQ, UID = c.Numbering.SEQUENCE, c.Numbering.UID
+SEQ, UID = Numbering.SEQUENCE, Numbering.UID
 ONE = SequenceSet(((1, 1),))
 EVERY = SequenceSet(((1, 0),))
 NONE: frozenset[bytes] = frozenset()
@@ -64,19 +66,19 @@ def read(text: bytes, *literals: bytes) -> c.Command:
         (b"UNSELECT", c.Unselect()),
         (b"EXPUNGE", c.Expunge()),
         (b"UID EXPUNGE 1:*", c.Expunge(EVERY)),
-        (b"COPY 1 a", c.Copy(ONE, "a", SEQ)),
-        (b"UID COPY 1 a", c.Copy(ONE, "a", UID)),
-        (b"MOVE 1 a", c.Move(ONE, "a", SEQ)),
-        (b"UID MOVE 1 a", c.Move(ONE, "a", UID)),
+        (b"COPY 1 a", cm.Copy(ONE, "a", SEQ)),
+        (b"UID COPY 1 a", cm.Copy(ONE, "a", UID)),
+        (b"MOVE 1 a", cm.Move(ONE, "a", SEQ)),
+        (b"UID MOVE 1 a", cm.Move(ONE, "a", UID)),
         (
             b"STORE 1 +FLAGS (\\Seen $x)",
-            c.Store(ONE, c.StoreMode.ADD, ("\\Seen", "$x"), False, SEQ, None),
+            cm.Store(ONE, cm.StoreMode.ADD, ("\\Seen", "$x"), False, SEQ, None),
         ),
         (
             b"UID STORE 1 (UNCHANGEDSINCE 7) -flags.silent \\Seen x",
-            c.Store(ONE, c.StoreMode.REMOVE, ("\\Seen", "x"), True, UID, 7),
+            cm.Store(ONE, cm.StoreMode.REMOVE, ("\\Seen", "x"), True, UID, 7),
         ),
-        (b"STORE 1 FLAGS ()", c.Store(ONE, c.StoreMode.REPLACE, (), False, SEQ, None)),
+        (b"STORE 1 FLAGS ()", cm.Store(ONE, cm.StoreMode.REPLACE, (), False, SEQ, None)),
     ],
 )
 def test_commands_are_read(text, command):
@@ -142,7 +144,7 @@ def test_what_later_extensions_do_not_have_is_bad(text):
 )
 def test_keys_of_later_extensions_are_read(text, key):
     # RFC 8474 §6, RFC 8514 §4.3
-    assert read(b"SEARCH " + text) == c.Search(key, SEQ, None)
+    assert read(b"SEARCH " + text) == cs.Search(key, SEQ, None)
 
 
 def test_append_is_read_with_flags_date_and_literal():
@@ -167,45 +169,45 @@ def test_list_extended_is_read():
     )
 
 
-def section(label, part=(), kind=c.SectionKind.WHOLE, fields=NONE, partial=None, *, peek=False):
-    return c.BodySection(label, part, kind, frozenset(fields), partial, peek)
+def section(label, part=(), kind=cm.SectionKind.WHOLE, fields=NONE, partial=None, *, peek=False):
+    return cm.BodySection(label, part, kind, frozenset(fields), partial, peek)
 
 
 @pytest.mark.parametrize(
     ("text", "items"),
     [
-        (b"FLAGS", (c.Simple.FLAGS,)),
-        (b"(UID FLAGS UID)", (c.Simple.UID, c.Simple.FLAGS)),
-        (b"FAST", (c.Simple.FLAGS, c.Simple.INTERNALDATE, c.Simple.SIZE)),
-        (b"BODY", (c.Simple.BODY,)),
+        (b"FLAGS", (cm.Simple.FLAGS,)),
+        (b"(UID FLAGS UID)", (cm.Simple.UID, cm.Simple.FLAGS)),
+        (b"FAST", (cm.Simple.FLAGS, cm.Simple.INTERNALDATE, cm.Simple.SIZE)),
+        (b"BODY", (cm.Simple.BODY,)),
         (b"BODY[]", (section(b"BODY[]"),)),
         (b"body.peek[]<5.10>", (section(b"BODY[]", partial=(5, 10), peek=True),)),
         (b"BODY[1.2]", (section(b"BODY[1.2]", (1, 2)),)),
-        (b"BODY[TEXT]", (section(b"BODY[TEXT]", kind=c.SectionKind.TEXT),)),
-        (b"BODY[2.mime]", (section(b"BODY[2.MIME]", (2,), c.SectionKind.MIME),)),
+        (b"BODY[TEXT]", (section(b"BODY[TEXT]", kind=cm.SectionKind.TEXT),)),
+        (b"BODY[2.mime]", (section(b"BODY[2.MIME]", (2,), cm.SectionKind.MIME),)),
         (
             b'BODY[1.HEADER.FIELDS (From "X-(")]',
             (
                 section(
                     b'BODY[1.HEADER.FIELDS (From "X-(")]',
                     (1,),
-                    c.SectionKind.FIELDS,
+                    cm.SectionKind.FIELDS,
                     {b"from", b"x-("},
                 ),
             ),
         ),
-        (b"RFC822.TEXT", (section(b"RFC822.TEXT", kind=c.SectionKind.TEXT),)),
-        (b"RFC822.HEADER", (section(b"RFC822.HEADER", kind=c.SectionKind.HEADER, peek=True),)),
+        (b"RFC822.TEXT", (section(b"RFC822.TEXT", kind=cm.SectionKind.TEXT),)),
+        (b"RFC822.HEADER", (section(b"RFC822.HEADER", kind=cm.SectionKind.HEADER, peek=True),)),
     ],
 )
 def test_fetch_items_are_read(text, items):
-    assert read(b"FETCH 1 " + text) == c.Fetch(ONE, items, SEQ, None)
+    assert read(b"FETCH 1 " + text) == cm.Fetch(ONE, items, SEQ, None)
 
 
 def test_changedsince_always_gives_the_modseq():
     command = read(b"UID FETCH 1 FLAGS (CHANGEDSINCE 12)")
 
-    assert command == c.Fetch(ONE, (c.Simple.FLAGS, c.Simple.MODSEQ), UID, 12)
+    assert command == cm.Fetch(ONE, (cm.Simple.FLAGS, cm.Simple.MODSEQ), UID, 12)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +222,8 @@ def test_changedsince_always_gives_the_modseq():
 )
 def test_modifiers_of_uid_fetch_come_in_whichever_order(modifiers, since, vanished, partial):
     # RFC 9394 §3.3
-    items = (c.Simple.FLAGS, *([c.Simple.MODSEQ] if since else []))
-    expected = c.Fetch(ONE, items, UID, since, vanished, partial)
+    items = (cm.Simple.FLAGS, *([cm.Simple.MODSEQ] if since else []))
+    expected = cm.Fetch(ONE, items, UID, since, vanished, partial)
     assert read(b"UID FETCH 1 FLAGS (" + modifiers + b")") == expected
 
 
@@ -257,9 +259,9 @@ def test_windows_and_batches_that_are_none_are_bad(text):
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        (b"UIDBATCHES 500", c.UidBatches(500)),
-        (b"uidbatches 4294967295 1:1", c.UidBatches(4294967295, 1, 1)),
-        (b"UIDBATCHES 2000 3:7", c.UidBatches(2000, 3, 7)),
+        (b"UIDBATCHES 500", cs.UidBatches(500)),
+        (b"uidbatches 4294967295 1:1", cs.UidBatches(4294967295, 1, 1)),
+        (b"UIDBATCHES 2000 3:7", cs.UidBatches(2000, 3, 7)),
     ],
 )
 def test_batches_are_read(text, command):
@@ -300,22 +302,22 @@ def test_search_programs_are_read(text, key):
         with pytest.raises(BadCommandError):
             read(b"SEARCH " + text)
     else:
-        assert read(b"SEARCH " + text) == c.Search(key, SEQ, None)
+        assert read(b"SEARCH " + text) == cs.Search(key, SEQ, None)
 
 
 def test_search_text_in_utf8_is_read_from_strings_and_literals():
     quoted = read('UID SEARCH CHARSET UTF-8 TEXT "café"'.encode())
     literal = read(b"UID SEARCH CHARSET UTF-8 TEXT {5}\r\n", "café".encode())
 
-    assert quoted == literal == c.Search(k.TextHas("café"), UID, None, names_charset=True)
+    assert quoted == literal == cs.Search(k.TextHas("café"), UID, None, names_charset=True)
 
 
 def test_search_return_options_are_read():
     command = read(b"SEARCH RETURN () ALL")
-    assert command == c.Search(k.All(), SEQ, c.Returns.of(c.SearchReturn.ALL))
+    assert command == cs.Search(k.All(), SEQ, cs.Returns.of(cs.SearchReturn.ALL))
     command = read(b"UID SORT RETURN (PARTIAL -1:-9 COUNT) (DATE) UTF-8 ALL")
-    options = frozenset({c.SearchReturn.PARTIAL, c.SearchReturn.COUNT})
-    assert command.returns == c.Returns(options, Window(-1, -9))
+    options = frozenset({cs.SearchReturn.PARTIAL, cs.SearchReturn.COUNT})
+    assert command.returns == cs.Returns(options, Window(-1, -9))
 
 
 def test_unknown_charset_is_refused_with_the_ones_known():

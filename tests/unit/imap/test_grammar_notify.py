@@ -3,14 +3,16 @@
 import pytest
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap.errors import BadCommandError, Code, RefusedError
 from mailserver.imap.grammar import read_command, read_tag
 from mailserver.imap.grammar_notify import GROUPS_MAX
 from mailserver.imap.grammar_scopes import MAILBOXES_MAX
 from mailserver.imap.wire import RawCommand
 
-BOTH = frozenset({c.Event.MESSAGE_NEW, c.Event.MESSAGE_EXPUNGE})
-NONE: frozenset[c.Event] = frozenset()
+BOTH = frozenset({cs.Event.MESSAGE_NEW, cs.Event.MESSAGE_EXPUNGE})
+NONE: frozenset[cs.Event] = frozenset()
 
 
 def read(text: bytes, *literals: bytes) -> c.Command:
@@ -21,43 +23,47 @@ def read(text: bytes, *literals: bytes) -> c.Command:
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        (b"NOTIFY NONE", c.Notify(())),
+        (b"NOTIFY NONE", cs.Notify(())),
         (
             b"notify set (selected none)",
-            c.Notify((c.EventGroup(c.Scope(c.Watched.SELECTED), NONE),)),
+            cs.Notify((cs.EventGroup(cs.Scope(cs.Watched.SELECTED), NONE),)),
         ),
         (
             b"NOTIFY SET STATUS (personal (MessageNew MessageExpunge))",
-            c.Notify((c.EventGroup(c.Scope(c.Watched.PERSONAL), BOTH),), status=True),
+            cs.Notify((cs.EventGroup(cs.Scope(cs.Watched.PERSONAL), BOTH),), status=True),
         ),
         (
             b"NOTIFY SET (selected-delayed (MessageExpunge MessageNew (UID FLAGS)))",
-            c.Notify(
+            cs.Notify(
                 (
-                    c.EventGroup(
-                        c.Scope(c.Watched.SELECTED_DELAYED), BOTH, (c.Simple.UID, c.Simple.FLAGS)
+                    cs.EventGroup(
+                        cs.Scope(cs.Watched.SELECTED_DELAYED),
+                        BOTH,
+                        (cm.Simple.UID, cm.Simple.FLAGS),
                     ),
                 )
             ),
         ),
         (
             b"NOTIFY SET (subtree {4}\r\n NONE) (mailboxes (inbox a/b) (SubscriptionChange))",
-            c.Notify(
+            cs.Notify(
                 (
-                    c.EventGroup(c.Scope(c.Watched.SUBTREE, ("List",)), NONE),
-                    c.EventGroup(
-                        c.Scope(c.Watched.MAILBOXES, ("INBOX", "a/b")),
-                        frozenset({c.Event.SUBSCRIPTION_CHANGE}),
+                    cs.EventGroup(cs.Scope(cs.Watched.SUBTREE, ("List",)), NONE),
+                    cs.EventGroup(
+                        cs.Scope(cs.Watched.MAILBOXES, ("INBOX", "a/b")),
+                        frozenset({cs.Event.SUBSCRIPTION_CHANGE}),
                     ),
                 )
             ),
         ),
         (
             b"NOTIFY SET (inboxes (MailboxName)) (subscribed NONE)",
-            c.Notify(
+            cs.Notify(
                 (
-                    c.EventGroup(c.Scope(c.Watched.INBOXES), frozenset({c.Event.MAILBOX_NAME})),
-                    c.EventGroup(c.Scope(c.Watched.SUBSCRIBED), NONE),
+                    cs.EventGroup(
+                        cs.Scope(cs.Watched.INBOXES), frozenset({cs.Event.MAILBOX_NAME})
+                    ),
+                    cs.EventGroup(cs.Scope(cs.Watched.SUBSCRIBED), NONE),
                 )
             ),
         ),
@@ -112,7 +118,7 @@ def test_groups_and_names_are_bracketed(count, taken):
     )
     for text in (groups, names, several):
         if taken:
-            assert isinstance(read(text), c.Notify)
+            assert isinstance(read(text), cs.Notify)
         else:
             with pytest.raises(RefusedError) as caught:
                 read(text)

@@ -6,6 +6,8 @@ Source: RFC 3501 §3.
 import pytest
 
 from mailserver.imap import commands as c
+from mailserver.imap import commands_messages as cm
+from mailserver.imap import commands_search as cs
 from mailserver.imap import search_keys as k
 from mailserver.imap.machine import (
     ALLOWED,
@@ -17,7 +19,7 @@ from mailserver.imap.machine import (
 )
 from mailserver.imap.responses import SYSTEM_FLAGS, capabilities, flag_list, mailbox_name, quoted
 from mailserver.imap.session import HANDLERS
-from mailserver.imap.sets import SAVED, SequenceSet
+from mailserver.imap.sets import SAVED, Numbering, SequenceSet
 from mailserver.store.model import Flag
 
 ANY = {"Capability", "Noop", "Logout", "Id"}
@@ -56,10 +58,10 @@ def test_every_command_is_answered_by_somebody():
     ("command", "may"),
     [
         (c.Noop(), True),
-        (c.Search(k.All(), c.Numbering.SEQUENCE, None), False),
-        (c.Search(k.All(), c.Numbering.UID, None), True),
-        (c.Fetch(SequenceSet(((1, 1),)), (), c.Numbering.SEQUENCE, None), False),
-        (c.Copy(SequenceSet(((1, 1),)), "a", c.Numbering.SEQUENCE), True),
+        (cs.Search(k.All(), Numbering.SEQUENCE, None), False),
+        (cs.Search(k.All(), Numbering.UID, None), True),
+        (cm.Fetch(SequenceSet(((1, 1),)), (), Numbering.SEQUENCE, None), False),
+        (cm.Copy(SequenceSet(((1, 1),)), "a", Numbering.SEQUENCE), True),
     ],
 )
 def test_expunge_is_not_told_while_message_numbers_are_spoken(command, may):
@@ -73,16 +75,16 @@ NUMBERED, SAVED_KEY = k.NumberIn(SequenceSet(((1, 1),))), k.NumberIn(SAVED)
     ("command", "speaks"),
     [
         (c.Noop(), False),
-        (c.Search(k.All(), c.Numbering.SEQUENCE, None), True),
-        (c.Search(k.All(), c.Numbering.UID, None), False),
-        (c.Search(k.Or(k.All(), k.Not(NUMBERED)), c.Numbering.UID, None), True),
-        (c.Search(k.And((k.All(), SAVED_KEY)), c.Numbering.UID, None), False),
-        (c.Sort((), NUMBERED, c.Numbering.UID, None), True),
-        (c.Thread(c.ThreadAlgorithm.REFERENCES, NUMBERED, c.Numbering.UID), True),
+        (cs.Search(k.All(), Numbering.SEQUENCE, None), True),
+        (cs.Search(k.All(), Numbering.UID, None), False),
+        (cs.Search(k.Or(k.All(), k.Not(NUMBERED)), Numbering.UID, None), True),
+        (cs.Search(k.And((k.All(), SAVED_KEY)), Numbering.UID, None), False),
+        (cs.Sort((), NUMBERED, Numbering.UID, None), True),
+        (cs.Thread(cs.ThreadAlgorithm.REFERENCES, NUMBERED, Numbering.UID), True),
         (c.Select("a", c.Access.READ_WRITE, False, c.Known(1, 1, None, True)), True),
         (c.Select("a", c.Access.READ_WRITE, False, c.Known(1, 1)), False),
         (c.Expunge(), False),
-        (c.UidBatches(500), False),
+        (cs.UidBatches(500), False),
     ],
 )
 def test_what_speaks_in_message_numbers_is_known(command, speaks):

@@ -10,7 +10,7 @@ from itertools import product
 import pytest
 
 from certs.mime import scan
-from mailserver.imap.commands import BodySection, SectionKind
+from mailserver.imap.commands_messages import BodySection, SectionKind
 from mailserver.imap.sections import Filtered, Span, Stored, locate, select_fields
 
 PREFIX = (
