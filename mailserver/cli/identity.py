@@ -6,7 +6,7 @@ import typer
 
 from mailserver.cli.options import InsOption, OidOption, StructureOption, WhyOption
 from mailserver.cli.output import JsonOption, SiteArgument, opened, print_json, run, say
-from mailserver.cli.people import IdentityStatusOption, Sex, settle_mailbox, tell_mailbox
+from mailserver.cli.patients import IdentityStatusOption, Sex, settle_mailbox, tell_mailbox
 from mailserver.cli.reach import ask
 from mailserver.control import Owner
 from mailserver.settings import Site

@@ -7,7 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 from mailserver.cli import (
+    accounts,
     decisions,
+    devices,
     encryption,
     handover,
     hospital,
@@ -15,13 +17,14 @@ from mailserver.cli import (
     offers,
     outgoing,
     packs,
-    people,
+    patients,
     records,
     reminders,
     retention,
     rights,
     sharing,
     site,
+    structures,
     tokens,
     trust,
     unread,
@@ -58,16 +61,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 site.register(app)
-unread.register(people.accounts)
-identity.register(people.patients)
+unread.register(accounts.accounts)
+identity.register(patients.patients)
 decisions.register(records.quarantine, records.record)
 reminders.register(records.agenda)
 for _name, _family in {
-    "structure": people.structures,
-    "account": people.accounts,
-    "device": people.devices,
+    "structure": structures.structures,
+    "account": accounts.accounts,
+    "device": devices.devices,
     "mailbox": sharing.mailboxes,
-    "patient": people.patients,
+    "patient": patients.patients,
     "record": records.record,
     "access": rights.access,
     "agenda": records.agenda,

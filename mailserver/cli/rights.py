@@ -18,7 +18,7 @@ from mailserver.cli.output import (
     say,
     show_rows,
 )
-from mailserver.cli.people import patients
+from mailserver.cli.patients import patients
 from mailserver.cli.reach import ask
 from mailserver.cli.records import record
 from mailserver.control import Owner
