@@ -4,28 +4,24 @@ Invariants: a row of the queue is leased before it is sent and settled after, so
 be sent again, never lost; nothing but the commit lies between a peer's 250 and its note (SMTP
 itself leaves that instant open, RFC 5321 §4.5.3.2.6: a crash in it sends twice); neither a domain
 nor the operator behind it has more than its share of the connections, so a slow peer delays
-nobody else; a permanent refusal
-reaches the sender as one notification before the row is closed.
+nobody else. What became of it is ``outcomes``' business.
 
 Source: RFC 5321 §4.5.4, RFC 3464 §2, MSS-OP §3.1; DESIGN D5.
 """
 
 import asyncio
-import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from datetime import datetime
 
 import structlog
 
 from directory.lookup import Directory
 from mailserver.delivery.bounce import Bounces
-from mailserver.message.dsn import Action, Failure
-from mailserver.message.envelope import Notify
 from mailserver.outbound.client import Envelope, ServerReply
 from mailserver.outbound.errors import PeerReplyError, SendError
+from mailserver.outbound.outcomes import Outcomes
 from mailserver.outbound.peer import (
     NOT_SMTP,
     UNREACHABLE,
@@ -39,7 +35,7 @@ from mailserver.outbound.shares import Domain, Shares
 from mailserver.outbound.transaction import Job, jobs, portions, refused_here, too_many
 from mailserver.store.changes import OUTBOX
 from mailserver.store.database import MailStore
-from mailserver.store.model import OutboxState, Outgoing, Settled
+from mailserver.store.model import Outgoing
 
 log = structlog.get_logger("mailserver")
 
@@ -48,46 +44,13 @@ LEASE_S = 3600
 """Longer than a job waits and lasts; what a dead worker held is taken back at the next start."""
 JOB_S = 1500.0
 UPKEEP_S = 60.0
-UPKEEP_ROWS = 200
 DRAIN_S = 5.0
 """For what is on the wire when the process stops; well within the supervisor's patience."""
 _AFTER_FAILURE_S = 5.0
 
 TOO_LONG = ServerReply(451, "4.4.2 The server is too slow")
 BROKEN = ServerReply(451, "4.3.0 The message could not be handed over")
-EXPIRED = ServerReply(451, "4.4.7 The message waited too long")
-WAITING = ServerReply(451, "4.4.1 The message still waits")
 SERVICE_CLOSING = 421
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A recipient for whom a server took the message.
-
-    Attributes:
-        at: when it did.
-        silent: the server's name where it tells the sender nothing; "" where it knows DSN.
-        header: of the message, which the queue need not have any more once this is noted.
-    """
-
-    item: Outgoing
-    reply: ServerReply
-    at: datetime
-    silent: str
-    header: bytes
-
-    @property
-    def settled(self) -> Settled:
-        """What the queue keeps of it."""
-        return Settled(self.item.id, OutboxState.SENT, self.reply.line, self.at)
-
-    @property
-    def relayed(self) -> Failure:
-        """What the sender is told of it."""
-        original = self.item.options.orcpt
-        return Failure(
-            self.item.forward_path, self.reply.line, self.silent, Action.RELAYED, original
-        )
 
 
 class OutboundWorker:
@@ -104,7 +67,6 @@ class OutboundWorker:
     ) -> None:
         self._store = store
         self._settings = settings
-        self._bounces = bounces
         self._clock = clock
         self._schedule = Schedule(
             settings.schedule_s,
@@ -112,10 +74,9 @@ class OutboundWorker:
             notice_after=settings.notice_after,
             jitter=settings.jitter,
         )
+        self._outcomes = Outcomes(store, bounces, self._schedule, clock)
         self._peers = Peers(directory, settings, clock)
         self._shares = Shares(settings, self._peers.names)
-        self._in_hand: set[int] = set()
-        self._unnoted: list[_Taken] = []
         self._answered: set[str] = set()
         self._idle_s = 0.0
         self._serving: set[asyncio.Task[None]] = set()
@@ -135,7 +96,7 @@ class OutboundWorker:
                     await self._drain()
                     raise
         except asyncio.CancelledError:
-            await self._note([])
+            await self._outcomes.note([])
             await self._store.outbox.give_back(self._clock())
             raise
 
@@ -184,36 +145,14 @@ class OutboundWorker:
 
     async def upkeep(self) -> None:
         """Tell the senders of what waits too long, and send back what waited for too long."""
-        at = self._clock()
-        await self._note([])
-        expired = await self._store.outbox.expired(at - self._schedule.give_up_after, UPKEEP_ROWS)
-        for item in expired:
-            with _apart():
-                if item.id not in self._in_hand:
-                    await self._end((item,), EXPIRED)
-        untold = await self._store.outbox.untold(at - self._schedule.notice_after, UPKEEP_ROWS)
-        for item in untold:
-            with _apart():
-                await self._tell_of_delay(item, at)
-
-    async def _tell_of_delay(self, item: Outgoing, at: datetime) -> None:
-        failure = Failure(
-            item.forward_path,
-            WAITING.line,
-            action=Action.DELAYED,
-            original=item.options.orcpt,
-            retry_until=item.queued_at + self._schedule.give_up_after,
-        )
-        await self._bounces.tell(item, failure, at)
-        await self._store.outbox.told(item.id, at)
-        log.info("outbound_delayed", item=item.id, attempts=item.attempts)
+        await self._outcomes.upkeep()
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> bool:
         """Hand what is due to connections; False when there was nothing new."""
         busy = self._shares.busy()
         due = await self._store.outbox.due(self._clock(), BATCH, LEASE_S, busy=busy)
-        fresh = [item for item in due if item.id not in self._in_hand]
-        self._in_hand.update(item.id for item in fresh)
+        fresh = [item for item in due if item.id not in self._outcomes.in_hand]
+        self._outcomes.in_hand.update(item.id for item in fresh)
         for name, found in jobs(fresh).items():
             domain = self._shares.domain(name)
             domain.jobs.extend(found)
@@ -273,8 +212,7 @@ class OutboundWorker:
                     usable = await self._hand_over(peer, job, domain)
                 except Exception:
                     # Its end could not even be noted: it is due again when its lease is over.
-                    self._in_hand.difference_update(item.id for item in job.items)
-                    self._in_hand.update(each.item.id for each in self._unnoted)
+                    self._outcomes.let_go(job.items)
                     raise
                 if not usable:
                     return True
@@ -316,10 +254,10 @@ class OutboundWorker:
         except Exception as error:
             log.exception("outbound_failed", phase="message", error_type=type(error).__name__)
             client.abort()
-            await self._later(left, BROKEN, crashed=True)
+            await self._outcomes.later(left, BROKEN, crashed=True)
             return False
         client.abort()
-        await self._end(left, reply)
+        await self._outcomes.end(left, reply)
         return False
 
     async def _send(self, peer: Peer, left: list[Outgoing]) -> bool:
@@ -348,7 +286,7 @@ class OutboundWorker:
             sent = await client.transmit(envelope, body)
             replies = [sent.outcome(number) for number in range(len(items))]
             taken = [item for item, reply in zip(items, replies, strict=True) if reply.positive]
-            await self._taken(_take(left, taken), sent.data, peer, body)
+            await self._outcomes.taken(_take(left, taken), sent.data, peer, body)
             more = []
             for item, reply in zip(items, replies, strict=True):
                 if reply.positive:
@@ -356,13 +294,13 @@ class OutboundWorker:
                 if taken and too_many(reply):
                     more.append(item)
                 else:
-                    await self._end((item,), reply, said_by=host)
+                    await self._outcomes.end((item,), reply, said_by=host)
                     left.remove(item)
                     usable &= reply.code != SERVICE_CLOSING
             if more and usable:
                 pending.appendleft(tuple(more))
             if not usable and left:
-                await self._end(left, UNREACHABLE)
+                await self._outcomes.end(left, UNREACHABLE)
                 left.clear()
                 break
         return usable
@@ -373,86 +311,8 @@ class OutboundWorker:
         for item in list(left):
             refusal = refused_here(item, len(body), peer.client.offer, eight_bit=eight_bit)
             if refusal is not None:
-                await self._end((item,), refusal, said_by=peer.host)
+                await self._outcomes.end((item,), refusal, said_by=peer.host)
                 left.remove(item)
-
-    async def _taken(
-        self, items: list[Outgoing], reply: ServerReply | None, peer: Peer, body: bytes
-    ) -> None:
-        """Note that a server took a message for these recipients."""
-        if not items or reply is None:
-            return
-        at = self._clock()
-        silent = "" if "DSN" in peer.client.offer else peer.host
-        header = body.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-        await self._note([_Taken(item, reply, at, silent, header) for item in items])
-
-    async def _note(self, taken: list[_Taken]) -> None:
-        """Note what servers took, with what could not be noted before; it is not sent again.
-
-        Noted before anybody is told: a crash between the two costs a notice, not a second copy.
-        """
-        taken = self._unnoted + taken
-        self._unnoted = []
-        if not taken:
-            return
-        try:
-            await self._store.outbox.settle([each.settled for each in taken])
-        except BaseException:
-            self._unnoted = taken + self._unnoted
-            raise
-        self._in_hand.difference_update(each.item.id for each in taken)
-        for each in taken:
-            log.info(
-                "outbound_sent",
-                item=each.item.id,
-                reply=each.reply.code,
-                octets=each.item.octets,
-            )
-        for each in taken:
-            # RFC 3461 §5.2.2: who hands over to a server without DSN says so.
-            options = each.item.options
-            if each.silent and options.notify is not None and options.wants(Notify.SUCCESS):
-                with _apart():
-                    await self._bounces.tell(each.item, each.relayed, each.at, body=each.header)
-
-    async def _end(
-        self, items: Iterable[Outgoing], reply: ServerReply, *, said_by: str = ""
-    ) -> None:
-        """Note a refusal: for good when it is permanent or too late, else until the next try."""
-        at = self._clock()
-        for item in list(items):
-            expired = item.queued_at + self._schedule.give_up_after <= at
-            if not reply.permanent and not expired and self._try_at(item, at) is not None:
-                await self._later([item], reply)
-                continue
-            await self._bounces.deliver(item, reply.line, at, remote_mta=said_by)
-            await self._store.outbox.failed(item.id, reply.line, at)
-            self._in_hand.discard(item.id)
-            log.warning(
-                "outbound_refused", item=item.id, reply=reply.code, attempts=item.attempts + 1
-            )
-
-    def _try_at(self, item: Outgoing, at: datetime) -> datetime | None:
-        return self._schedule.next_try(
-            attempts=item.attempts + 1,
-            queued_at=item.queued_at,
-            at=at,
-            chance=random.random(),  # noqa: S311 (spreads tries, guards nothing)
-        )
-
-    async def _later(
-        self, items: list[Outgoing], reply: ServerReply, *, crashed: bool = False
-    ) -> None:
-        at = self._clock()
-        settled = [
-            Settled(item.id, OutboxState.QUEUED, reply.line, self._try_at(item, at) or at)
-            for item in items
-        ]
-        await self._store.outbox.settle(settled, crashed=crashed)
-        for item in items:
-            self._in_hand.discard(item.id)
-            log.info("outbound_waits", item=item.id, reply=reply.code, attempts=item.attempts + 1)
 
     async def _put_off(self, domain: Domain, reply: ServerReply) -> None:
         """Leave a domain alone for a while: its server cannot be used."""
@@ -464,21 +324,12 @@ class OutboundWorker:
             await self._store.outbox.domain_waits(domain.name, failures, reply.line, until)
             self._answered.discard(domain.name)
         while domain.jobs:
-            await self._end(domain.jobs.popleft().items, reply)
+            await self._outcomes.end(domain.jobs.popleft().items, reply)
 
     async def _answers(self, domain: str) -> None:
         if domain not in self._answered:
             await self._store.outbox.domain_answers(domain)
             self._answered.add(domain)
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    """Let what fails over one message be logged, so that it holds up no other."""
-    try:
-        yield
-    except Exception as error:
-        log.exception("outbound_failed", phase="notice", error_type=type(error).__name__)
 
 
 def _take(left: list[Outgoing], items: Iterable[Outgoing]) -> list[Outgoing]:
