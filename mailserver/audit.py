@@ -88,7 +88,7 @@ async def received_mail(
     """Give what was received for filing: the raw mail, or its receipt once it was purged."""
     for structure in structures:
         there: set[str] = set()
-        for message in await store.messages.filing_messages(structure):
+        for message in await store.filings.messages(structure):
             octets = message.octets - len(message.prefix)
             try:
                 blob = await store.blobs.read(message.blob_id, 0, octets)
@@ -99,7 +99,7 @@ async def received_mail(
             there.add(receipt)
             told = not FILING_KEYWORDS.isdisjoint(message.keywords)
             yield ReceivedMail(structure, receipt, raw, told)
-        for kept in await store.messages.filing_receipts(structure):
+        for kept in await store.filings.receipts(structure):
             if kept.receipt_id not in there:
                 yield KeptReceipt(structure, kept.receipt_id, kept.occurrences)
 

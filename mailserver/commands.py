@@ -114,7 +114,7 @@ class MailCommands:
             "queued": sum((await self.store.outbox.counts()).values()),
             "new_operator_names": len(await self.directory.adoption.alarms()),
             "notifications_waiting": await self.store.notify.waiting(),
-            "awaiting_the_bridge": await self.store.messages.awaiting_outcome(),
+            "awaiting_the_bridge": await self.store.filings.awaiting_outcome(),
             "unread_reports": await self._unread.count(),
         }
 
@@ -125,7 +125,7 @@ class MailCommands:
 
     async def idle(self, _args: Args) -> dict[str, Any]:
         """Say whether no mail waits to leave and none waits for the bridge."""
-        waiting = await self.store.messages.awaiting_outcome()
+        waiting = await self.store.filings.awaiting_outcome()
         return {"idle": waiting == 0 and await self.store.outbox.idle(), "waiting": waiting}
 
     async def structure_add(self, args: Args) -> dict[str, Any]:

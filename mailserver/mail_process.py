@@ -469,6 +469,6 @@ async def watch_bridge(store: MailStore, at: datetime) -> None:
 
     Patients do not see what is held until the bridge has spoken; nobody else would notice.
     """
-    late = await store.messages.awaiting_outcome(at - LATE_AFTER)
+    late = await store.filings.awaiting_outcome(at - LATE_AFTER)
     if late:
         log.error("bridge_late", count=late)

@@ -15,6 +15,7 @@ from mailserver.store.blobs import Blobs
 from mailserver.store.business_acks import BusinessAcks
 from mailserver.store.changes import Changes, Commits
 from mailserver.store.encryption import Encryption
+from mailserver.store.filings import Filings
 from mailserver.store.folders import Folders
 from mailserver.store.messages import Messages
 from mailserver.store.notify import NotifyAddresses
@@ -48,6 +49,7 @@ class MailStore:
         sharing: who else works in a mailbox, and writes as whom.
         folders: names, counts, UIDVALIDITY.
         messages: entries, deliveries, flags.
+        filings: what reached the application mailboxes, for the accounts.
         blobs: bodies.
         unread: reports that nobody has opened in time.
         search: the folded texts of messages.
@@ -74,6 +76,7 @@ class MailStore:
         self.sharing = Sharing(opened, self._commits, self.accounts.shut_out, cached=cached)
         self.folders = Folders(opened, self._commits, self.blobs)
         self.messages = Messages(opened, self._commits, self.blobs)
+        self.filings = Filings(opened)
         self.outbox = Outbox(opened, self._commits, self.blobs)
         self.queue = QueueControl(opened, self._commits, self.blobs)
         self.tracking = Tracking(opened)

@@ -64,7 +64,7 @@ class WebMetrics:
             self._quarantine.labels(str(hours)).set(count)
         for state, count in (await store.outbox.counts()).items():
             self._outbox.labels(state.value).set(count)
-        self._bridge.set(await store.messages.awaiting_outcome())
+        self._bridge.set(await store.filings.awaiting_outcome())
         self._notify.set(await store.notify.waiting())
 
 

@@ -98,7 +98,7 @@ async def test_what_strangers_may_not_write_is_cut_and_the_rest_untouched(site):
     raw = await site.raw(entry)
     kept = b"Authentication-Results: other.test; x=pass\r\nX-MSS-INS: O\r\n"
     assert raw == entry.prefix + kept + PLAIN
-    receipt = await site.store.messages.receipt(
+    receipt = await site.store.filings.receipt(
         scan(raw).text("received").split(" id ")[1].split(";")[0]
     )
     assert receipt is not None
@@ -401,7 +401,7 @@ async def test_the_receipt_keeps_how_many_documents_came(site, fails):
         )
     )
 
-    receipt = await site.store.messages.receipt(delivered.receipt_id)
+    receipt = await site.store.filings.receipt(delivered.receipt_id)
     assert receipt is not None
     assert receipt.occurrences == (1 if fails else 3)
 
@@ -430,7 +430,7 @@ async def test_a_signed_report_costs_one_call_of_the_worker_pool(site):
     )
     delivered = await inbound.accept(await report_of(site, raw))
 
-    receipt = await site.store.messages.receipt(delivered.receipt_id)
+    receipt = await site.store.filings.receipt(delivered.receipt_id)
     assert receipt is not None
     assert (receipt.occurrences, calls) == (3, ["examine"])
 
@@ -459,7 +459,7 @@ async def test_a_package_that_breaks_the_counter_keeps_the_verdict_of_its_signat
     )
     delivered = await inbound.accept(await report_of(site, raw))
 
-    receipt = await site.store.messages.receipt(delivered.receipt_id)
+    receipt = await site.store.filings.receipt(delivered.receipt_id)
     assert receipt is not None
     assert (receipt.occurrences, calls) == (1, ["examine", "verify", "count"])
     (entry,) = await site.inbox(DOCTOR)

@@ -57,7 +57,7 @@ async def test_a_delivered_message_reads_back_whole(practice):
     assert detail.prefix == PREFIX
     assert await practice.store.blobs.read(row.blob_id, 0, len(RAW)) == RAW
     assert detail.index.subject == "CR"
-    receipt = await practice.store.messages.receipt(delivered.receipt_id)
+    receipt = await practice.store.filings.receipt(delivered.receipt_id)
     assert receipt is not None
     assert (receipt.octets, receipt.occurrences, receipt.at) == (len(RAW), 1, AT)
 
@@ -219,7 +219,7 @@ async def test_a_repetition_adds_the_missing_recipient_only(practice):
     assert len(await practice.entries(practice.colleague)) == 1
     # The colleague's documents go to the bridge, where the same bytes are a duplicate.
     assert len(await practice.entries(practice.application)) == 2
-    made = await practice.store.messages.receipt("receipt-2")
+    made = await practice.store.filings.receipt("receipt-2")
     assert made is not None
     assert made.retry_of == "receipt-1"
 
@@ -333,8 +333,8 @@ async def test_filing_deliveries_are_found_again_after_their_mail_is_purged(prac
     )
     await practice.store.messages.deliver(practice.delivery([entry(practice.doctor)]))
 
-    (message,) = await practice.store.messages.filing_messages("cab")
-    (receipt,) = await practice.store.messages.filing_receipts("cab")
+    (message,) = await practice.store.filings.messages("cab")
+    (receipt,) = await practice.store.filings.receipts("cab")
     assert message.receipt_id == receipt.receipt_id == "receipt-1"
     assert (message.mailbox_id, message.prefix) == (practice.application.id, PREFIX)
-    assert await practice.store.messages.filing_receipts("autre") == []
+    assert await practice.store.filings.receipts("autre") == []

@@ -199,11 +199,11 @@ async def test_the_application_never_says_that_a_signature_is_good(practice, key
 
 
 async def test_the_bridge_is_awaited_until_it_said_an_outcome(practice):
-    assert await practice.store.messages.awaiting_outcome() == 1
+    assert await practice.store.filings.awaiting_outcome() == 1
     await practice.say(["$Held"])
-    assert await practice.store.messages.awaiting_outcome() == 1
+    assert await practice.store.filings.awaiting_outcome() == 1
     await practice.say(["$NoDocument"])
-    assert await practice.store.messages.awaiting_outcome() == 0
+    assert await practice.store.filings.awaiting_outcome() == 0
 
 
 async def test_another_application_of_the_structure_says_no_outcome(tmp_path):
@@ -224,9 +224,9 @@ async def test_another_application_of_the_structure_says_no_outcome(tmp_path):
             await practice.store.messages.store_flags(change)
 
         assert await practice.entries(practice.patient) == []
-        assert await practice.store.messages.awaiting_outcome() == 0
-        assert await practice.store.messages.filing_messages("cab") == []
-        assert await practice.store.messages.filing_receipts("cab") == []
+        assert await practice.store.filings.awaiting_outcome() == 0
+        assert await practice.store.filings.messages("cab") == []
+        assert await practice.store.filings.receipts("cab") == []
 
 
 async def _sent_to_the_doctor(practice):

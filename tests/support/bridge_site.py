@@ -95,7 +95,7 @@ async def settled(site: BridgeSite, bridge: BridgeWorker) -> None:
     """Wait until the bridge has done all there is, as ``pli wait --idle`` does."""
     async with asyncio.timeout(20):
         while (
-            await site.mail.store.messages.awaiting_outcome()
+            await site.mail.store.filings.awaiting_outcome()
             or not (await bridge.commands.idle({}))["idle"]
             or not bridge.idle
         ):
