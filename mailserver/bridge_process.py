@@ -108,6 +108,7 @@ REFUSALS = {
     "not_qualified": "Only a qualified identity, beyond doubt and not merged, takes documents.",
     "nothing_to_undo": "Nobody decided on this item, or it is undone already.",
     "say_whose": "Say whose document it is with --ins and --oid.",
+    "another_number": "This document bears another INS: it goes to the record of that one only.",
     "not_for_a_person": "The rules leave this to no person: see why with 'pli quarantine show'.",
     "no_open_row": "No such open row; see 'pli quarantine list DIR'.",
 }

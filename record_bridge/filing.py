@@ -152,6 +152,10 @@ def _file_item(connection: sqlite3.Connection, batch: FilingBatch, item: FilingI
         put_package(connection, _package(batch, item, place, problem))
         for place in range(len(opened.packages))
     ]
+    refused = [put.problem for put in puts if put.problem is not None]
+    if item.decided is not None and refused and all(put.problem or put.settled for put in puts):
+        # A person's word that the rules do not take changes nothing, not even why it waits.
+        return ItemResult(item.item_id, item.uid, ItemOutcome.QUARANTINED, refused[0].code)
     for put in puts:  # what stood for a message that was not opened stood for all of them
         if put.problem is not None:
             quarantine.put(connection, _message(connection, batch, item), put.waiting)

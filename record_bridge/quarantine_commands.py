@@ -30,7 +30,7 @@ from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.formats.cda_header import CdaHeader, CdaPatient
 from record_bridge.identity import differences, same_name
-from record_bridge.model import InsTraits, OpenedDocument, Sex
+from record_bridge.model import ErrorCode, InsTraits, OpenedDocument, Sex
 from record_bridge.quarantine import Closing, WaitingItem
 from record_bridge.rematching import Rematcher
 from record_bridge.schema import TRAIL, document, patient, reply_outbox
@@ -223,6 +223,8 @@ class QuarantineCommands:
     async def _judge(self, row: Mapping[str, Any], item: WaitingItem, decided: Decided) -> int:
         structure = self._commands.structure(str(row["structure_id"]))
         result = await self._rematcher.decide(structure, item, decided)
+        if result is not None and result.code is ErrorCode.UNKNOWN_PATIENT:
+            raise RecordStateError("another_number")
         if result is None or result.outcome in (ItemOutcome.QUARANTINED, ItemOutcome.FAILED):
             raise RecordStateError("not_for_a_person")
         return len(result.filed)

@@ -25,6 +25,8 @@ REFUSALS: Final = {
     "record_closed": "Le dossier de ce patient est fermé.",
     "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
     "opposed": "Ce patient s'oppose à l'ajout de documents dans son dossier.",
+    "another_number": "Ce document porte un autre numéro INS\u00a0: il va au dossier de ce numéro, ou"
+    " nulle part.",
     "not_for_a_person": "Ce document ne peut pas être intégré\u00a0: voyez le motif ci-dessous.",
     "no_such_decision": "Choisissez une décision.",
     "no_open_row": "Cet élément n'attend plus de décision.",

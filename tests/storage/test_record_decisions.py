@@ -226,7 +226,7 @@ async def test_what_waited_for_a_document_is_judged_when_a_person_decided_on_it(
 @pytest.mark.parametrize(
     ("changes", "spec", "reason"),
     [
-        ({}, OTHER, "not_for_a_person"),  # another number than the document's
+        ({}, OTHER, "another_number"),
         ({"patients": (PATIENT, OTHER)}, PATIENT, "not_for_a_person"),
     ],
 )
@@ -235,11 +235,16 @@ async def test_no_person_files_what_the_rules_leave_to_nobody(
 ) -> None:
     item = await waiting(record, **changes)
     await record.register(OTHER)
+    why = "SELECT code, reason, state, item_id FROM quarantine"
+    before = record.rows(why)
+    events = record.count("trail_event")
 
     with pytest.raises(RecordStateError) as raised:
         await file(record, item, spec)
 
     assert raised.value.reason == reason
+    assert record.rows(why) == before
+    assert record.count("trail_event") == events
     assert record.count("document") == 0
     assert len(await record.commands.quarantine_list({"actor": "test"})) == 1
 
@@ -621,10 +626,12 @@ async def test_a_message_that_opens_at_last_waits_place_by_place(record: Record)
     await record.database.write(file_batch, unopened)
     (row,) = await record.commands.quarantine_list({"actor": "test"})
 
-    for _ in range(2):
-        await file(record, row["id"])
+    await file(record, row["id"])
 
-        assert await balance(record, raw) == (True, 1, 1, 0)
+    assert await balance(record, raw) == (True, 1, 1, 0)
+    with pytest.raises(RecordStateError):  # what is left is for no person
+        await file(record, row["id"])
+    assert await balance(record, raw) == (True, 1, 1, 0)
 
 
 async def test_what_waits_of_another_package_is_not_closed_with_a_wrong_filing(
