@@ -95,7 +95,7 @@ def claim_of(
             ins = parse_ins(ins.value, ins.oid, environment)
         except InsError:
             return _bad(Reason.INS_KEY, ins)
-    return Claim(ins, _traits(patient))
+    return Claim(ins, traits_of(patient))
 
 
 def numbers_of(patient: CdaPatient) -> tuple[InsMatricule, ...]:
@@ -159,7 +159,7 @@ def _names(patient: CdaPatient, number: str, oid: str) -> bool:
     return any(_compact(i.extension) == number and (not oid or i.root == oid) for i in patient.ids)
 
 
-def _traits(patient: CdaPatient) -> InsTraits | None:
+def traits_of(patient: CdaPatient) -> InsTraits | None:
     """The strict traits, None when one is missing, partial or given twice differently."""
     families = {normalise_name(name): name for name in patient.birth_families}
     givens = {normalise_name(name): name for name in patient.first_givens}

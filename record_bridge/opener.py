@@ -18,6 +18,7 @@ from certs.sandbox import SandboxPool, Shared
 from certs.smime import Trust
 from directory.lookup import Directory
 from directory.model import Structure
+from record_bridge.formats.cda_header import CdaHeader
 from record_bridge.model import (
     AgendaAct,
     Environment,
@@ -34,9 +35,10 @@ from record_bridge.origin import OriginFacts, classify
 OPEN = "record_bridge.opening:open_message"
 LIST_OCCURRENCES = "record_bridge.opening:list_occurrences"
 READ_ACTS = "record_bridge.opening:read_acts"
+READ_HEAD = "record_bridge.opening:read_head"
 READ_NUMBER = "record_bridge.opening:read_number"
 READ_LISTS = "record_bridge.opening:read_lists"
-FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_NUMBER, READ_LISTS)
+FUNCTIONS = (OPEN, LIST_OCCURRENCES, READ_ACTS, READ_HEAD, READ_NUMBER, READ_LISTS)
 """What a pool given to ``Opener`` must be allowed to run."""
 OPEN_DEADLINE_S = 10.0
 """Threat X6 gives a document five seconds; a message may hold several."""
@@ -133,6 +135,15 @@ class Opener:
             SandboxError: the worker crashed, was too slow, or the code failed.
         """
         found: tuple[AgendaAct, ...] = await self._run(READ_ACTS, content)
+        return found
+
+    async def header(self, content: bytes) -> CdaHeader | None:
+        """The header of a document that was filed once; None when it is unreadable.
+
+        Raises:
+            SandboxError: the worker crashed, was too slow, or the code failed.
+        """
+        found: CdaHeader | None = await self._run(READ_HEAD, content)
         return found
 
     async def number(self, content: bytes) -> tuple[InsMatricule, ...] | None:

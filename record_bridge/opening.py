@@ -348,6 +348,11 @@ def read_number(content: bytes) -> tuple[InsMatricule, ...] | None:
     return numbers if len(numbers) <= 1 else None
 
 
+def read_head(content: bytes) -> CdaHeader | None:
+    """The header of a document that was filed once; None when it cannot be read any more."""
+    return _read(content).header
+
+
 def read_lists(content: bytes) -> Lists:
     """What a document that was filed once adds to lists; nothing when it is unreadable."""
     return _read(content).lists

@@ -4,6 +4,7 @@
 |---|---|---|
 | quarantine_addressed | structure, id | whose item it is, nothing of what it says |
 | quarantine_show | structure, id | the item, traits side by side, candidates |
+| quarantine_decided | structure | what persons decided lately, newest first |
 | quarantine_decide | structure, id, decision, reason, ins, oid | ``decision``, ``rows`` |
 | quarantine_undo | structure, id, reason | ``rows`` |
 
@@ -15,7 +16,7 @@ unreadable, forged, contradictory, or bears another's number, nobody files (RULE
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import or_, select
@@ -29,10 +30,12 @@ from record_bridge.documents import Decided
 from record_bridge.errors import RecordStateError
 from record_bridge.filing import ItemOutcome
 from record_bridge.formats.cda_header import CdaHeader, CdaPatient
-from record_bridge.identity import differences, same_name
-from record_bridge.model import ErrorCode, InsTraits, OpenedDocument, Sex
+from record_bridge.identity import traits_of
+from record_bridge.model import ErrorCode, InsTraits, OpenedDocument
 from record_bridge.quarantine import Closing, WaitingItem
+from record_bridge.quarantine_view import candidate_json, claimed_json, document_json, is_near
 from record_bridge.rematching import Rematcher
+from record_bridge.repository import content_of, micros
 from record_bridge.schema import TRAIL, document, patient, reply_outbox
 from record_bridge.schema import quarantine as rows_of
 
@@ -40,6 +43,9 @@ Arguments = Mapping[str, Any]
 FILE, SEND_BACK, SET_ASIDE = "filed", "sent_back", "set_aside"
 DECISIONS: Final = (FILE, SEND_BACK, SET_ASIDE)
 MAX_CANDIDATES: Final = 20
+LATELY: Final = timedelta(days=30)
+MAX_DECIDED: Final = 200
+"""Decisions of a structure that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class QuarantineCommands:
         return {
             "quarantine_addressed": self.quarantine_addressed,
             "quarantine_show": self.quarantine_show,
+            "quarantine_decided": self.quarantine_decided,
             "quarantine_decide": self.quarantine_decide,
             "quarantine_undo": self.quarantine_undo,
         }
@@ -93,8 +100,7 @@ class QuarantineCommands:
         await self._commands.note(
             "quarantine_shown", arguments, f"quarantine:{row['id']}", {"receipt": row["receipt"]}
         )
-        found = await self._opened(row)
-        header = None if found is None else found.header
+        header, traits = await self._said(row)
         person = header.patients[0] if header is not None and header.patients else None
         return {
             **quarantine.item_json(row, self._commands.now()),
@@ -103,10 +109,30 @@ class QuarantineCommands:
             "decided_by": row["closed_by"],
             "decision_reason": row["decision_reason"],
             "answered": await self._answered(row),
-            "document": None if header is None else _document_json(header),
-            "claimed": None if person is None else _claimed_json(person),
-            "candidates": await self._candidates(row, found, person),
+            "document": None if header is None else document_json(header),
+            "claimed": None if person is None else claimed_json(person),
+            "candidates": await self._candidates(row, traits, person),
+            "filed_for": await self._filed_for(row),
         }
+
+    async def quarantine_decided(self, arguments: Arguments) -> list[dict[str, Any]]:
+        """List what persons decided lately, newest first: a decision can be undone."""
+        at, structure = self._commands.now(), self._commands.structure_of(arguments)
+        rows = await self._commands.read(
+            select(rows_of)
+            .where(
+                rows_of.c.structure_id == structure.id,
+                rows_of.c.decision.is_not(None),
+                rows_of.c.closed_at >= micros(at - LATELY),
+            )
+            .order_by(rows_of.c.closed_at.desc(), rows_of.c.id)
+            .limit(MAX_DECIDED)
+        )
+        subject = f"structure:{structure.id}"
+        await self._commands.note("quarantine_listed", arguments, subject, {"count": len(rows)})
+        return [
+            {**quarantine.item_json(row._asdict(), at), "decision": row.decision} for row in rows
+        ]
 
     async def quarantine_decide(self, arguments: Arguments) -> dict[str, Any]:
         """Decide on an item, and on all that came with it in one message (RULES §2).
@@ -169,24 +195,47 @@ class QuarantineCommands:
         row: Mapping[str, Any] = found[0]._asdict()
         return row
 
-    async def _opened(self, row: Mapping[str, Any]) -> OpenedDocument | None:
-        """The document of a row, opened again; None when nothing readable is kept of it."""
+    async def _said(self, row: Mapping[str, Any]) -> tuple[CdaHeader | None, InsTraits | None]:
+        """What the document of a row says, read again; nothing when nothing readable is kept.
+
+        Its message is kept until somebody decides; what was taken out of a record is kept itself.
+        What is in a record is read there, by who may.
+        """
         item = await self._commands.write(quarantine.waiting_item, int(row["id"]))
-        if item is None:
-            return None
         try:
+            if item is None:
+                content = await self._commands.write(_taken_out, row)
+                header = None if content is None else await self._rematcher.opener.header(content)
+                person = header.patients[0] if header is not None and header.patients else None
+                return header, None if person is None else traits_of(person)
             opened = await self._rematcher.open(item)
         except SandboxError:
-            return None
+            return None, None
         documents: list[OpenedDocument | None] = []
         for package in opened.packages:
             # one that lists nothing is one occurrence (RULES §2)
             documents += package.documents or [None]
         place = int(row["position"])
-        return documents[place] if place < len(documents) else None
+        found = documents[place] if place < len(documents) else None
+        return (None, None) if found is None else (found.header, found.claim.traits)
+
+    async def _filed_for(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """In whose record a person's decision put the document, while it is there."""
+        if row["decision"] != FILE:
+            return None
+        rows = await self._commands.read(
+            select(patient.c.family, patient.c.given, patient.c.birth_date)
+            .join(document, document.c.patient_id == patient.c.id)
+            .where(
+                document.c.structure_id == row["structure_id"],
+                document.c.receipt == row["receipt"],
+                document.c.position == row["position"],
+            )
+        )
+        return dict(rows[0]._asdict()) if rows else None
 
     async def _candidates(
-        self, row: Mapping[str, Any], found: OpenedDocument | None, person: CdaPatient | None
+        self, row: Mapping[str, Any], traits: InsTraits | None, person: CdaPatient | None
     ) -> list[dict[str, Any]]:
         """Who of the structure it may be about: the same number, or the same birth and a name."""
         born = None if person is None else person.birth_time
@@ -202,9 +251,10 @@ class QuarantineCommands:
             .order_by(patient.c.id)
             .limit(500)
         )
-        traits = None if found is None else found.claim.traits
-        near = [each._asdict() for each in rows if _is_near(each._asdict(), row, person)]
-        return [_candidate_json(each, traits) for each in near[:MAX_CANDIDATES]]
+        near = [
+            each._asdict() for each in rows if is_near(each._asdict(), row["matricule"], person)
+        ]
+        return [candidate_json(each, traits) for each in near[:MAX_CANDIDATES]]
 
     async def _file(self, arguments: Arguments, row: Mapping[str, Any], closing: Closing) -> int:
         named = {**arguments, "structure": row["structure_id"]}
@@ -279,58 +329,14 @@ class QuarantineCommands:
         )
 
 
-def _is_near(
-    candidate: Mapping[str, Any], row: Mapping[str, Any], person: CdaPatient | None
-) -> bool:
-    if row["matricule"] and candidate["matricule"] == row["matricule"]:
-        return True
-    if person is None:
-        return False
-    families = any(same_name(each, candidate["family"]) for each in person.birth_families)
-    givens = any(same_name(each, candidate["given"]) for each in person.first_givens)
-    return families or givens
-
-
-def _document_json(header: CdaHeader) -> dict[str, Any]:
-    return {
-        "title": header.title,
-        "type": header.code_display,
-        "author": header.authors[0].name if header.authors else "",
-        "custodian": header.custodian.name,
-        "effective_time": header.effective_time,
-    }
-
-
-def _claimed_json(person: CdaPatient) -> dict[str, Any]:
-    """Who the document says it is about, as it is written there."""
-    return {
-        "ids": [{"ins": each.extension, "oid": each.root} for each in person.ins_ids],
-        "family": ", ".join(person.birth_families),
-        "given": ", ".join(person.first_givens),
-        "birth_date": person.birth_time,
-        "sex": person.sex,
-        "birth_place": person.birth_place or None,
-        "shown_as": person.display,
-    }
-
-
-def _candidate_json(row: Mapping[str, Any], claimed: InsTraits | None) -> dict[str, Any]:
-    local = InsTraits(
-        row["family"], row["given"], row["birth_date"], Sex(row["sex"]), row["birth_place"]
-    )
-    return {
-        "ins": row["matricule"],
-        "oid": row["oid"],
-        "family": row["family"],
-        "given": row["given"],
-        "birth_date": row["birth_date"],
-        "sex": row["sex"],
-        "birth_place": row["birth_place"],
-        "status": row["status"],
-        "doubtful": bool(row["doubtful"]),
-        "fictitious": bool(row["fictitious"]),
-        "differs": None if claimed is None else list(differences(claimed, local)),
-    }
+def _taken_out(connection: sqlite3.Connection, row: Mapping[str, Any]) -> bytes | None:
+    """The octets of a row's document while it is in no record."""
+    found = connection.execute(
+        "SELECT id FROM document WHERE structure_id = ? AND receipt = ? AND position = ?"
+        " AND patient_id IS NULL",
+        (row["structure_id"], row["receipt"], row["position"]),
+    ).fetchone()
+    return None if found is None else content_of(connection, "document", int(found[0]))
 
 
 def _may_take(connection: sqlite3.Connection, value: tuple[str, int]) -> None:

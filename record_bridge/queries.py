@@ -7,12 +7,12 @@ exist for that viewer: same None, no gap in numbering.
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, false, func, literal, or_, select
 
 from directory.codes import CLASSES, class_label
 from directory.database import Database
@@ -58,6 +58,7 @@ from record_bridge.schema import (
     document_chunk,
     patient,
     prevention_declared,
+    quarantine,
 )
 from record_bridge.searching import Cursor, Sought, search
 from record_bridge.visibility import DocumentFacts, decide
@@ -236,6 +237,18 @@ class RecordQueries:
         seen = await seen_by(self._database, patient_id, viewer, record)
         found = await search(self._database, record, viewer, (seen, sought))
         return FoundPage(tuple(map(document_view, found.rows)), found.after)
+
+    async def waiting(self, addresses: Iterable[str]) -> int:
+        """Count what waits in quarantine and came to one of these mailboxes, in lower case."""
+        row = quarantine.c
+        among = [
+            func.instr(literal(" ") + row.addressees + literal(" "), f" {address} ") > 0
+            for address in addresses
+        ]
+        found = await self._database.all(
+            select(func.count()).where(row.state == "open", or_(false(), *among))
+        )
+        return int(found[0][0])
 
     async def sees_any(self, patient_id: int, viewer: Viewer) -> bool:
         """Say whether the viewer sees a document of this record, in whatever status."""

@@ -11,7 +11,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from mailserver.store.model import Flag
-from mailserver.webmail import life_text, medication_text, rights_text, text_fr, trend_chart
+from mailserver.webmail import (
+    life_text,
+    medication_text,
+    quarantine_text,
+    rights_text,
+    text_fr,
+    trend_chart,
+)
 from mailserver.webmail.files import ACCEPTED
 from mailserver.webmail.sanitise import named_address, plain
 from mailserver.webmail.session import Visitor
@@ -61,6 +68,8 @@ _ENVIRONMENT.filters.update(
     sex=text_fr.sex,
     spaced=text_fr.spaced,
     trait=text_fr.trait,
+    age=quarantine_text.age,
+    waiting_type=quarantine_text.waiting_type,
     identity_status=text_fr.identity_status,
     short_month=text_fr.short_month,
     result_text=trend_chart.result_text,

@@ -15,52 +15,39 @@ from starlette.responses import RedirectResponse, Response
 from mailserver.webmail.commanding import ask, run
 from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.professionals import Professional, wanted_professionals
+from mailserver.webmail.quarantine_text import DECISIONS, REFUSALS, TRAITS
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 
 MAX_REASON: Final = 200
-REFUSALS: Final = {
-    "no_reason": "Écrivez pourquoi\u00a0: la raison est conservée avec votre nom.",
-    "say_whose": "Choisissez le patient.",
-    "no_such_patient": "Ce patient n'est pas enregistré dans votre structure.",
-    "record_closed": "Le dossier de ce patient est fermé.",
-    "not_qualified": "Seule une identité qualifiée, non douteuse, peut recevoir un document.",
-    "opposed": "Ce patient s'oppose à l'ajout de documents dans son dossier.",
-    "another_number": "Ce document porte un autre numéro INS\u00a0: il va au dossier de ce numéro, ou"
-    " nulle part.",
-    "not_for_a_person": "Ce document ne peut pas être intégré\u00a0: voyez le motif ci-dessous.",
-    "no_such_decision": "Choisissez une décision.",
-    "no_open_row": "Cet élément n'attend plus de décision.",
-    "nothing_to_undo": "Il n'y a rien à annuler.",
-}
-TRAITS: Final = {
-    "family": "Nom de naissance",
-    "given": "Premier prénom",
-    "birth_date": "Date de naissance",
-    "sex": "Sexe",
-    "birth_place": "Lieu de naissance",
-}
 
 
 async def _list(request: Request, visitor: Visitor) -> Response:
-    items: dict[int, Any] = {}
-    for professional in await wanted_professionals(request, visitor):
-        arguments = {"structure": professional.viewer.structure_id, "actor": professional.actor}
-        for item in await run(services_of(request), "quarantine_list", arguments):
-            if _is_addressed(item, professional):
-                items[item["id"]] = item
+    items = await _addressed(request, visitor, "quarantine_list")
     values = {
         "section": "quarantine",
-        "items": sorted(items.values(), key=lambda item: -item["age_hours"]),
-        "done": request.query_params.get("fait", ""),
+        "items": sorted(items, key=lambda item: -item["age_hours"]),
+        "decided": await _addressed(request, visitor, "quarantine_decided"),
+        "decisions": DECISIONS,
     }
     return render("quarantine.html", visitor, values)
+
+
+async def _addressed(request: Request, visitor: Visitor, command: str) -> list[dict[str, Any]]:
+    """Give what a command lists of each structure, as far as it came to a mailbox of theirs."""
+    items: dict[int, dict[str, Any]] = {}
+    for professional in await wanted_professionals(request, visitor):
+        arguments = {"structure": professional.viewer.structure_id, "actor": professional.actor}
+        for item in await run(services_of(request), command, arguments):
+            if _is_addressed(item, professional):
+                items[item["id"]] = item
+    return list(items.values())
 
 
 async def _item(request: Request, visitor: Visitor) -> Response:
     _, item = await _found(request, visitor)
     refusal = REFUSALS.get(refusal_of(request), "")
     values = {"section": "quarantine", "item": item, "refusal": refusal, "traits": TRAITS}
-    values["typed"] = typed_in(request)
+    values["typed"], values["decisions"] = typed_in(request), DECISIONS
     return render("quarantine_item.html", visitor, values)
 
 

@@ -148,6 +148,9 @@ async def _home(request: Request, visitor: Visitor) -> Response:
         "notices": await _notices(request, visitor, record),
         "notifies": services.settings.notifies,
         "waiting": len(await unread_reports(services, visitor)),
+        "undecided": await services.queries.waiting(
+            each.mailbox.address.lower() for each in await professionals_of(services, visitor)
+        ),
     }  # fmt: skip
     if record is not None:
         await note_access(request, record, "record", None)

@@ -7,7 +7,7 @@ import pytest
 
 from directory.codes import MailboxType
 from mailserver.store.model import NewAccount, NewMailbox
-from mailserver.webmail.quarantine_pages import REFUSALS
+from mailserver.webmail.quarantine_text import REFUSALS
 from record_bridge import progress
 from record_bridge.filing import FilingBatch, file_batch
 from record_bridge.model import Environment
@@ -94,11 +94,17 @@ async def test_one_decision_files_it_under_the_professionals_name_and_is_undone(
         )
         assert answer.headers["location"] == "/quarantaine/1"
         shown = (await client.get("/quarantaine/1")).text
-        assert "intégré, vérifié au téléphone" in shown
+        person = await site.queries.patient(site.patients["patient"])
+        assert f"intégré au dossier de {person.family} {person.given}" in shown
+        assert "vérifié au téléphone" in shown
+        listed = (await client.get("/quarantaine")).text
+        assert "Aucun document n'attend" in listed
+        assert 'href="/quarantaine/1"' in listed  # under the decisions that can be undone
         (row,) = await site.record.all(_documents())
         assert row.patient_id == site.patients["patient"]
         await decide(client, "/quarantaine/1", "/quarantaine/1/annuler", reason="erreur")
-        assert "/quarantaine/1" in (await client.get("/quarantaine")).text
+        assert "trente derniers jours" not in (await client.get("/quarantaine")).text
+        assert "28\u00a0mars 1979" in (await client.get("/quarantaine/1")).text
     (row,) = await site.record.all(_documents())
     assert row.patient_id is None
 
@@ -161,3 +167,23 @@ def _documents():
     from record_bridge.schema import document
 
     return select(document.c.patient_id)
+
+
+async def test_the_home_page_counts_what_waits_for_its_reader_alone(site):
+    for login in ("doctor", "patient"):
+        async with site.signed_in(login) as client:
+            assert "votre décision" not in (await client.get("/accueil")).text
+    await waits(site)
+    async with site.signed_in("doctor") as client:
+        assert "1 document attend votre décision" in (await client.get("/accueil")).text
+    for login in ("colleague", "patient"):
+        async with site.signed_in(login) as client:
+            assert "votre décision" not in (await client.get("/accueil")).text
+
+
+async def test_an_item_of_an_unknown_type_and_author_shows_no_code_and_no_gap(site):
+    await waits(site, code="34105-7")
+    async with site.signed_in("doctor") as client:
+        listed = (await client.get("/quarantaine")).text
+    assert "34105-7" not in listed
+    assert "Document de santé" in listed

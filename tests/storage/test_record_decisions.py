@@ -51,6 +51,7 @@ from tests.support.xdm import mail, package
 
 OTHER = replace(PATIENT, ins="279039999000275", family="ZZAUTRE", birth_date="19800101")
 DOCUMENT = "1.2.250.1.213.999.1"
+LIST = {"actor": "test", "structure": CABINET.id}
 WHO = {"actor": "cli:vigilance", "reason": "identité vérifiée par téléphone"}
 
 
@@ -171,6 +172,40 @@ async def test_filing_is_undone_and_done_again_without_losing_or_doubling(record
     assert await balance(record, raw) == (True, 1, 0, 0)
     assert len(await record.records()) == 1
     assert len(entries(record)) == 1
+
+
+async def test_an_undone_item_shows_its_traits_again_and_a_filed_one_whose_it_is(
+    record: Record,
+) -> None:
+    item = await waiting(record)
+    known = {"id": item, "actor": "test"}
+    before = await quarantine(record).quarantine_show(known)
+    await file(record, item)
+
+    shown = await quarantine(record).quarantine_show(known)
+    decided = await quarantine(record).quarantine_decided(LIST)
+
+    # what it says is read in the record, by who may
+    assert (shown["document"], shown["claimed"]) == (None, None)
+    assert shown["filed_for"]["family"] == PATIENT.family
+    assert [(row["id"], row["decision"]) for row in decided] == [(item, "filed")]
+    await quarantine(record).quarantine_undo({"id": item, **WHO})
+    again = await quarantine(record).quarantine_show(known)
+    same = ("document", "claimed", "candidates", "addressees")
+    assert {key: again[key] for key in same} == {key: before[key] for key in same}
+    assert again["filed_for"] is None
+    assert await quarantine(record).quarantine_decided(LIST) == []
+
+
+async def test_a_decision_is_listed_for_thirty_days(record: Record) -> None:
+    item = await waiting(record)
+    await decide(record, item, "set_aside")
+
+    record.now += timedelta(days=30)
+    assert len(await quarantine(record).quarantine_decided(LIST)) == 1
+    record.now += timedelta(seconds=1)
+
+    assert await quarantine(record).quarantine_decided(LIST) == []
 
 
 async def test_what_an_undone_filing_had_replaced_is_current_again(record: Record) -> None:
@@ -494,7 +529,9 @@ async def test_a_wrong_filing_goes_back_to_quarantine_and_from_there_to_its_pati
     (keywords,) = record.rows("SELECT keywords, marked_at FROM inbox_item")
     assert keywords == ("$Held $Quarantined", None)
     shown = await quarantine(record).quarantine_show({"id": row["id"], "actor": "test"})
-    assert (shown["document"], shown["candidates"]) == (None, [])
+    # in no record now: what it says is shown to who decides, as before it was filed
+    assert shown["document"]["title"] == "Compte rendu ZZCANARYTITRE"
+    assert [(each["ins"], each["differs"]) for each in shown["candidates"]] == [(PATIENT.ins, [])]
     await file(record, row["id"], OTHER)
     assert await balance(record, raw) == (True, 1, 0, 0)
     assert len(entries(record)) == 2

@@ -22,8 +22,16 @@ from record_bridge.commands import RecordCommands
 from record_bridge.filing import FilingBatch, FilingItem, ItemResult, file_batch
 from record_bridge.formats import auth_results
 from record_bridge.formats.auth_results import AuthResults
+from record_bridge.formats.cda_header import CdaHeader
 from record_bridge.model import AgendaAct, Environment, InsMatricule, Lists, Opened
-from record_bridge.opening import OpenRequest, open_message, read_acts, read_lists, read_number
+from record_bridge.opening import (
+    OpenRequest,
+    open_message,
+    read_acts,
+    read_head,
+    read_lists,
+    read_number,
+)
 from record_bridge.origin import OriginFacts, classify
 from record_bridge.receipts import receipt_of, received_at
 from record_bridge.repository import create_record, open_record
@@ -215,6 +223,10 @@ class DirectOpener:
     async def acts(self, content: bytes) -> tuple[AgendaAct, ...]:
         """Read here."""
         return read_acts(content)
+
+    async def header(self, content: bytes) -> CdaHeader | None:
+        """Read here."""
+        return read_head(content)
 
     async def number(self, content: bytes) -> tuple[InsMatricule, ...] | None:
         """Read here."""
