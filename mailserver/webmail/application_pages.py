@@ -6,16 +6,22 @@ Source: RULES §7, RULES §12, RFC 6750 §5.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from mailserver.webmail.commanding import run
 from mailserver.webmail.fhir import base_of
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import again, refusal_of, render, typed_in
 from mailserver.webmail.record_pages import OwnRecord, wanted_record
 from mailserver.webmail.session import Visitor, field_of, services_of, signed_in
 from mailserver.webmail.text_fr import FHIR_SCOPES
+
+REFUSALS: Final = {
+    "no_name": "Écrivez le nom de l'application.",
+    "no_scope": "Cochez au moins une chose que cette application peut lire.",
+}
 
 
 async def _applications(request: Request, visitor: Visitor) -> Response:
@@ -34,6 +40,8 @@ async def _page(
         "server": base_of(services),
         "stopped": request.query_params.get("arrete") == "1",
         "token": "",
+        "refusal": REFUSALS.get(refusal_of(request), ""),
+        "typed": typed_in(request),
         **made,
     }
     return render("applications.html", visitor, values)
@@ -45,7 +53,10 @@ async def _make(request: Request, visitor: Visitor) -> Response:
     name = (await field_of(request, "name", 60)).strip()
     wanted = [scope for scope in FHIR_SCOPES if await field_of(request, scope, 3) == "oui"]
     if not name or not wanted:
-        return RedirectResponse("/dossier/applications", status_code=303)
+        refused = "no_scope" if name else "no_name"
+        answer = RedirectResponse(f"/dossier/applications?refus={refused}", status_code=303)
+        typed = {"name": name} | dict.fromkeys(wanted, "oui")
+        return await again(request, visitor, answer, typed, _applications)
     arguments = {
         "patient_id": record.patient.id,
         "name": name,

@@ -21,7 +21,7 @@ from mailserver.errors import MailServerError
 from mailserver.webmail.care_notices import tell_of_emergency
 from mailserver.webmail.commanding import ask
 from mailserver.webmail.files import download
-from mailserver.webmail.pages import render
+from mailserver.webmail.pages import render, typed_in
 from mailserver.webmail.professionals import Professional, wanted_professionals
 from mailserver.webmail.record_pages import (
     file_title,
@@ -142,8 +142,9 @@ async def _closed_page(
         "rule": found.opening.rule.value,
         "allowed": [kind.value for kind in allowed],
         "refusal": REFUSALS.get(refused, ""),
+        "typed": typed_in(request),
     }
-    return render("patient_closed.html", visitor, values)
+    return render("patient_closed.html", visitor, values, status=422 if refused else 200)
 
 
 async def _declare(request: Request, visitor: Visitor) -> Response:
@@ -159,6 +160,7 @@ async def _declare(request: Request, visitor: Visitor) -> Response:
         refused = await _give(request, found, kind, reason)
     if refused:
         await note_care(request, found, ("access_refused", None))
+        request.state.typed = {kind.value: reason}
         return await _closed_page(request, visitor, found, refused)
     return RedirectResponse(f"/patients/{found.patient.id}", status_code=303)
 

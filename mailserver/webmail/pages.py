@@ -155,8 +155,14 @@ async def again(
 
 
 def error_page(request: Request, status: int) -> HTMLResponse:
-    """Give the page of an error: the same for all, nothing of the request in it."""
-    del request
+    """Give the page of an error: the same for all, nothing of the request in it.
+
+    A form about what is not there, mostly one that was sent twice, is told so: what is another's
+    and what never was answer the same.
+    """
+    is_form = request.method == "POST"
     known = status if status in text_fr.ERRORS else 500
+    if known == 404 and is_form:
+        known = text_fr.GONE
     title, text = text_fr.ERRORS[known]
     return render("error.html", None, {"title": title, "text": text}, status=status)

@@ -140,6 +140,8 @@ LOGIN_REFUSED: Final = (
 )
 PAGE_EXPIRED: Final = "Cette page avait expiré. Rien n'a été perdu\u00a0: réessayez."
 
+GONE: Final = 410
+"""The page of a form whose object is not there, in place of 404's."""
 ERRORS: Final = {
     400: ("Demande illisible", "Le navigateur a envoyé une demande que nous ne comprenons pas."),
     403: (
@@ -152,6 +154,13 @@ ERRORS: Final = {
     404: (
         "Page introuvable",
         "Cette page n'existe pas, ou n'est pas accessible avec votre compte.",
+    ),
+    GONE: (
+        "Déjà fait, ou plus là",
+        (
+            "Ce que vous demandez a déjà été fait, peut-être par un double clic ou dans un autre"
+            " onglet, ou ne se trouve plus ici. Revenez à la page précédente et rechargez-la."
+        ),
     ),
     405: ("Action impossible", "Cette page ne se demande pas de cette façon."),
     408: ("Trop lent", "Votre envoi n'est pas arrivé à temps. Réessayez."),

@@ -524,6 +524,25 @@ async def test_a_patient_makes_and_stops_a_token_on_a_page(site: Webmail) -> Non
     assert server.startswith("https://")
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"name": "Carnet de santé"}, "Cochez au moins une chose"),
+        ({"name": " ", "Patient": "oui"}, "Écrivez le nom"),
+    ],
+)
+async def test_a_token_that_is_refused_says_why_and_keeps_what_was_typed(
+    site: Webmail, fields: dict[str, str], told: str
+) -> None:
+    async with site.signed_in() as client:
+        token = token_of((await client.get("/dossier/applications")).text)
+        answer = await client.post("/dossier/applications", data={"csrf": token, **fields})
+    assert answer.status_code == 422
+    assert told in answer.text
+    assert f'value="{fields["name"].strip()}"' in answer.text
+    assert answer.text.count("checked") == len(fields) - 1
+
+
 # --- the trail -------------------------------------------------------------------------------
 
 

@@ -154,6 +154,10 @@ async def test_break_glass_needs_a_reason_opens_for_hours_and_tells_patient_and_
         data = {"csrf": token_of(closed.text), "ins": INS, "statement": "oui"}
         without = await client.post("/patients/ouvrir?acces=break_glass", data=data)
         assert "Écrivez le motif" in without.text
+        unsaid = {"csrf": data["csrf"], "ins": INS, "reason": "Coma, ZZMOTIF"}
+        kept = await client.post("/patients/ouvrir?acces=break_glass", data=unsaid)
+        assert (without.status_code, kept.status_code) == (422, 422)
+        assert kept.text.count('value="Coma, ZZMOTIF"') == 1
         data["reason"] = "Coma, ZZMOTIF"
         opened = await client.post("/patients/ouvrir?acces=break_glass", data=data)
         assert opened.headers["location"] == record_page(site)
