@@ -146,19 +146,21 @@ class LifeCommands:
         The version before it is withdrawn in the same transaction.
 
         Raises:
-            RecordStateError: it says nothing, or its day cannot be.
+            RecordStateError: it says nothing or too much, or its day cannot be.
         """
         kind = _of(DirectiveKind, arguments["kind"])
         values = {
             "kind": kind.value,
             "day": life.civil_day(arguments["day"], paris_day(self._clock())).isoformat(),
-            "text": life.paragraph(arguments.get("text")),
+            "text": life.paragraph(arguments.get("text"), life.MAX_TEXT + 1),
             "person": life.line(arguments.get("person"), life.MAX_TITLE),
             "contact": life.line(arguments.get("contact"), life.MAX_TITLE),
         }
         is_person = kind is DirectiveKind.TRUSTED_PERSON
         if not (values["person"] if is_person else values["text"]):
             raise RecordStateError("no_title")
+        if len(values["text"]) > life.MAX_TEXT:
+            raise RecordStateError("too_long")
         change = self._change(arguments, "directive_written", values=values)
         key, version = await self._record.write(_write_directive, change)
         return {"id": key, "version": version}

@@ -139,7 +139,7 @@ async def _wish(request: Request, visitor: Visitor) -> Response:
         name: await field_of(request, name, MAX_FIELD)
         for name in ("kind", "day", "person", "contact")
     }
-    arguments["text"] = await field_of(request, "text", MAX_TEXT)
+    arguments["text"] = await field_of(request, "text", MAX_TEXT + 1)
     answer = await tried(request, visitor, "/dossier/volontes", ("directive_write", arguments))
     return await again(request, visitor, answer, arguments, _wishes)
 

@@ -16,6 +16,7 @@ REFUSALS: Final = {
     "no_such_measure": "Choisissez une mesure dans la liste.",
     "pack_unfinished": "Il reste quelque chose à lire ou à rendre.",
     "record_closed": "Votre dossier est fermé\u00a0: rien ne s'y ajoute.",
+    "too_long": "Ce texte est trop long\u00a0: 10\u00a0000 caractères au plus.",
     "too_many": "Vous avez atteint le nombre possible\u00a0: retirez-en avant d'en ajouter.",
 }
 PACK_REFUSALS: Final = {
