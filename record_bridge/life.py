@@ -92,8 +92,12 @@ def sniff(content: bytes, name: str) -> str:
     media_type = _type_of(content)
     if media_type is None:
         raise RecordStateError("file_type")
-    if name.rpartition(".")[2].lower() not in ENDINGS[media_type]:
-        raise RecordStateError("file_ending")
+    ending = name.rpartition(".")[2].lower()
+    if ending not in ENDINGS[media_type]:
+        # what looks like text under the name of something else is something else
+        is_known = any(ending in endings for endings in ENDINGS.values())
+        is_other = media_type == "text/plain" and not is_known
+        raise RecordStateError("file_type" if is_other else "file_ending")
     return media_type
 
 

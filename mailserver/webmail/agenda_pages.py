@@ -68,6 +68,8 @@ async def agenda_page(request: Request, visitor: Visitor) -> Response:
         "refusal": REFUSALS.get(refusal_of(request), ""),
         "today": today(services.clock()),
         "typed": typed_in(request),
+        # the reminders are of the visitor's own agenda
+        "notifies": services.settings.notifies and visitor.chosen is None,
     }
     return render("agenda.html", visitor, values)
 

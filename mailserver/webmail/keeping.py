@@ -16,9 +16,9 @@ from starlette.responses import RedirectResponse, Response
 from directory.codes import MailboxType
 from mailserver.store.model import Mailbox
 from mailserver.webmail.commanding import ask
-from mailserver.webmail.reading import OpenedMessage
+from mailserver.webmail.reading import OpenedMessage, ShownAttachment
 from mailserver.webmail.session import Visitor, services_of
-from record_bridge.life import MAX_FILE
+from record_bridge.life import ENDINGS, MAX_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,12 @@ class Kept:
     message: OpenedMessage
     number: int
     path: str
+
+
+def may_be_kept(file: ShownAttachment) -> bool:
+    """Say whether a file is worth offering: by its name alone, its octets decide when it comes."""
+    ending = file.name.rpartition(".")[2].lower()
+    return not file.package and any(ending in endings for endings in ENDINGS.values())
 
 
 async def keep(request: Request, visitor: Visitor, wanted: Kept) -> Response:

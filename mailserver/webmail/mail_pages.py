@@ -126,6 +126,7 @@ async def _shown(
     text, cut = "", False
     if plain_part is not None and not formatted:
         text, cut = await message.text_of(plain_part)
+    attachments = message.attachments()
     return {
         "section": "mail",
         "place": place,
@@ -138,7 +139,8 @@ async def _shown(
         "formatted": formatted,
         "has_html": html_part is not None,
         "has_text": plain_part is not None,
-        "attachments": message.attachments(),
+        "attachments": attachments,
+        "kept_numbers": [each.number for each in attachments if keeping.may_be_kept(each)],
         "filed": "$Filed" in detail.row.keywords or "$Duplicate" in detail.row.keywords,
         "is_patient": place.mailbox.type is MailboxType.PAT,
         "answer_to": answer_to,

@@ -146,4 +146,6 @@ def _name(part: Part, number: int) -> str:
         return name
     if part.is_message:
         return f"message-{number}.eml"
+    if part.type == "text/calendar":
+        return "invitation.ics"
     return f"piece-{number}.txt" if part.type.startswith("text/") else f"piece-{number}"

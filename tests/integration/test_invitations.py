@@ -5,10 +5,13 @@ Source: RFC 5546 §3.2, RFC 6047 §2, RULES §8.
 
 import email
 import email.policy
+from dataclasses import replace
+from html import unescape
 
 import pytest
 
 from mailserver.delivery.submission import SubmissionMessage, Submitted
+from mailserver.fairness import FairLimits, Fairness, Rate
 from record_bridge.formats.ical import MAX_OCTETS, read_calendar
 from tests.support.mailsite import AT, DOCTOR, PATIENT
 from tests.support.webmail import token_of, webmail
@@ -113,6 +116,32 @@ async def test_a_closed_record_takes_no_appointment_and_says_so(site):
         answered = await say(client, path, "declined")
         assert answered.headers["location"] == path + "?invitation=oui"
     assert await site.queries.life.own_entries(site.patients["patient"]) == []
+
+
+async def test_an_answer_beyond_a_mailbox_s_share_is_noted_and_not_said_to_be_told(
+    site, monkeypatch
+):
+    path = await deliver(site, invite())
+    fairness = Fairness(FairLimits(account_messages=Rate(1, 600.0)), lambda: 0.0)
+    monkeypatch.setattr(
+        site.app.state, "services", replace(site.app.state.services, fairness=fairness)
+    )
+    async with site.signed_in() as client:
+        await say(client, path, "accepted")
+        answered = await say(client, path, "declined")
+        assert answered.headers["location"] == path + "?invitation=non"
+        page = (await client.get(answered.headers["location"])).text
+    assert "L'organisateur n'est pas prévenu" in unescape(page)
+    assert "Vous avez décliné" in page
+    assert len(await replies(site)) == 1
+
+
+async def test_the_file_of_an_invitation_has_a_name_that_says_so(site):
+    path = await deliver(site, invite())
+    async with site.signed_in() as client:
+        page = (await client.get(path)).text
+    assert "invitation.ics" in page
+    assert "/garder" not in page
 
 
 async def test_a_new_version_moves_the_appointment_and_an_old_one_does_nothing(site):

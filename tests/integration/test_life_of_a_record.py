@@ -84,7 +84,7 @@ async def came(site, name, content, address=PATIENT):
     ("name", "content", "told"),
     [
         ("bilan.pdf", PDF, "oui"),
-        ("bilan.exe", b"MZ\x00\x01", "file_type"),
+        ("bilan.txt", b"MZ\x00\x01", "file_type"),
         ("bilan.txt", PDF, "file_ending"),
     ],
 )
@@ -99,6 +99,41 @@ async def test_a_file_that_came_with_a_message_is_kept_on_request(site, name, co
         files = (await client.get("/dossier/fichiers")).text
     assert ("enregistrée dans" in after) == (told == "oui")
     assert ("bilan" in files) == (told == "oui")
+
+
+async def test_what_no_record_takes_is_not_offered(site):
+    path = await came(site, "outil.exe", b"MZ\x00\x01")
+    async with site.signed_in() as client:
+        page = (await client.get(path)).text
+    assert "outil.exe" in page
+    assert "/garder" not in page
+
+
+@pytest.mark.parametrize(("longer", "status"), [(0, 303), (1, 422)])
+async def test_no_line_of_advance_directives_is_lost(site, longer, status):
+    """A browser counts the end of a line as one character, and sends two."""
+    text = "\r\n".join(["a"] * 5000) + "z" + "z" * longer
+    async with site.signed_in() as client:
+        fields = {"kind": "advance_directives", "day": "2026-01-02", "text": text}
+        answer = await post(client, "/dossier/volontes", **fields)
+        assert answer.status_code == status
+        written = await site.queries.life.directives(site.patients["patient"])
+        assert [each.text for each in written] == [text.replace("\r\n", "\n")] * (not longer)
+        assert ("trop long" in answer.text) == bool(longer)
+
+
+async def test_a_form_that_is_sent_twice_is_told_so_in_plain_words(site):
+    await site.tell("profile_add", kind="allergy", text="ZZ", measure="", value="", day="")
+    async with site.signed_in() as client:
+        page = (await client.get("/dossier/profil")).text
+        path = re.search(r"/dossier/profil/\d+/retirer", page)[0]
+        first, second = [await client.post(path, data={"csrf": token_of(page)}) for _ in range(2)]
+        others = await client.post("/dossier/profil/999/retirer", data={"csrf": token_of(page)})
+        nowhere = await client.get("/dossier/profil/999")
+    assert (first.status_code, second.status_code) == (303, 404)
+    assert "a déjà été fait" in second.text
+    assert others.text == second.text
+    assert "a déjà été fait" not in nowhere.text
 
 
 async def test_nobody_keeps_a_file_of_anothers_mailbox_or_one_that_is_none(site):

@@ -401,6 +401,7 @@ async def test_the_page_lets_its_patient_choose_and_says_what_is_chosen(site, re
     worker = await subscribe(site, relaying)
     await plan(site)
     async with site.signed_in() as client:
+        assert 'href="/prevenir"' in (await client.get("/agenda")).text
         page = (await client.get("/prevenir")).text
         assert "Vous pouvez aussi recevoir un courriel la veille" in page
         assert await post(client, "/prevenir/rappels", rappels="oui") == "rappels"

@@ -40,6 +40,7 @@ def test_a_file_is_what_its_octets_say(content, name, media_type):
     [
         pytest.param(b"", "a.pdf", "file_empty", id="empty"),
         pytest.param(PDF, "a.png", "file_ending", id="another ending"),
+        pytest.param(b"MZ", "a.exe", "file_type", id="an ending of no file"),
         pytest.param(PDF, "a", "file_ending", id="no ending"),
         pytest.param(PDF, "a.pdf.exe", "file_ending", id="two endings"),
         pytest.param(b"%PDF-1.7\n", "a.pdf", "file_type", id="cut PDF"),
