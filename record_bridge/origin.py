@@ -165,8 +165,8 @@ def _sends_for(origin: Origin, verdict: SignatureVerdict, custodian: CdaOrganiza
     if origin.kind is OriginKind.PROFESSIONAL:
         numbers = [origin.organization]
     else:
-        name = verdict.signer_dn if verdict.good else (origin.operator_dn or "")
-        numbers = _UNIT.findall(name) or _UNIT.findall(origin.operator_dn or "")
+        signer = verdict.signer_dn if verdict.good else ""
+        numbers = _UNIT.findall(signer) or _UNIT.findall(origin.operator_dn or "")
     known = _national(custodian)
     return not numbers or any(
         _same_organization(number, identifier) for number in numbers for identifier in known

@@ -4,18 +4,21 @@ Source: RFC 8550 §4, RFC 5280 §6.1.
 """
 
 import base64
+import hashlib
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from asn1crypto import cms as asn1_cms
+from asn1crypto import tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certs import cms_verify
+from certs import cms_verify, policy
 from certs.cms_sign import Signer, sign_detached, sign_opaque
 from certs.issue import Branch, KeyKind, LeafRequest, issue_leaf, new_key
 from certs.smime import sign, verify
@@ -150,6 +153,12 @@ def test_c4_empty_and_broken_structures_are_refused_without_a_crash(encoded):
         assert verdict.present
         assert verdict.result == "fail"
         assert verdict.reason is Reason.MALFORMED
+
+
+def test_c4_octets_after_the_structure_are_refused():
+    encoded = sign_detached(ENTITY, pki.signer(pki.seal()))
+
+    assert verdict_of(encoded + b"\0").reason is Reason.MALFORMED
 
 
 def test_c4_a_signature_without_signers_is_refused():
@@ -291,6 +300,44 @@ def leaf_with(key, *, usages=(ExtendedKeyUsageOID.EMAIL_PROTECTION,)) -> Signer:
     return pki.signer(issue_leaf(pki.practice().authorities[Branch.ORGANISATION], request))
 
 
+@pytest.mark.parametrize(
+    ("digest", "of_another", "reason"),
+    [
+        ("sha256", False, None),
+        ("sha512", False, None),
+        ("sha256", True, Reason.NO_CERTIFICATE),
+        ("sha1", False, Reason.ALGORITHM),
+    ],
+)
+def test_c10_a_signature_that_binds_its_certificate_holds_with_no_other(
+    digest, of_another, reason
+):
+    """RFC 5035 §5: one key may have several certificates."""
+    signer = pki.signer(pki.seal())
+    bound = pki.signer(pki.seal(EVE)) if of_another else signer
+    der = bound.certificate.public_bytes(serialization.Encoding.DER)
+    identifier = {
+        "hash_algorithm": {"algorithm": digest},
+        "cert_hash": hashlib.new(digest, der).digest(),
+    }
+    recipe = Recipe(
+        attributes=("content_type", "message_digest", "signing_certificate_v2"),
+        values={"signing_certificate_v2": [tsp.SigningCertificateV2({"certs": [identifier]})]},
+    )
+
+    verdict = verdict_of(cms.signed(ENTITY, signer, recipe))
+
+    assert (verdict.good, verdict.reason) == (reason is None, reason)
+
+
+def test_c10_what_is_signed_is_mime_content_and_nothing_else():
+    """RFC 8551 §2.4.1: id-data."""
+    info = asn1_cms.ContentInfo.load(sign_detached(ENTITY, pki.signer(pki.seal())))
+    info["content"]["encap_content_info"]["content_type"] = "tst_info"
+
+    assert verdict_of(info.dump(force=True)).reason is Reason.MALFORMED
+
+
 @pytest.mark.parametrize("bits", [1024, 2047])
 def test_c10_a_short_rsa_key_is_refused(bits):
     verdict = verdict_of(sign_detached(ENTITY, leaf_with(rsa.generate_private_key(65537, bits))))
@@ -402,6 +449,17 @@ def test_c9_paths_that_rfc_5280_forbids_are_untrusted(issuer, extensions):
     assert verdict.path.status is PathStatus.UNTRUSTED
 
 
+def test_c9_the_same_path_without_a_fault_is_found_through_what_the_message_holds():
+    """Else the paths above would be untrusted for want of their authority."""
+    signer = signer_under(*authority(Branch.ROOT, basic=BASIC))
+
+    found = verdict_of(sign_detached(ENTITY, signer))
+    alone = verdict_of(sign_detached(ENTITY, Signer(signer.certificate, signer.key)))
+
+    assert found.path.status is PathStatus.REVOCATION_UNKNOWN  # it issues no list
+    assert alone.path.status is PathStatus.UNTRUSTED
+
+
 def test_c9_a_leaf_cannot_issue():
     leaf = pki.signer(pki.seal())
 
@@ -446,6 +504,18 @@ def test_c12_sixty_four_certificates_are_read_and_one_more_refused():
     for count, reason in ((64, None), (65, Reason.TOO_MANY), (400, Reason.TOO_MANY)):
         encoded = cms.rebuilt(data, infos=data["signer_infos"], certificates=[one] * count)
         assert verdict_of(encoded).reason is reason
+
+
+def test_c12_a_signature_is_read_up_to_its_size():
+    encoded = sign_detached(ENTITY, pki.signer(pki.seal()))
+    exact = replace(policy.DEFAULT, max_detached_cms_bytes=len(encoded))
+    less = replace(policy.DEFAULT, max_detached_cms_bytes=len(encoded) - 1)
+
+    assert cms_verify.verify_detached(encoded, ENTITY, exact).reason is None
+    assert cms_verify.verify_detached(encoded, ENTITY, less).reason is Reason.TOO_MANY
+    for octets, reason in ((len(encoded), None), (len(encoded) - 1, Reason.TOO_MANY)):
+        limits = replace(policy.DEFAULT, max_cms_bytes=octets)
+        assert cms_verify.verify_detached(encoded, ENTITY, limits).reason is reason
 
 
 def test_c12_ten_thousand_signers_are_refused_at_once():

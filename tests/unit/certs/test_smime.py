@@ -6,6 +6,7 @@ Source: RFC 1847 §2.1, RFC 8551 §3.5.
 from datetime import timedelta
 
 import pytest
+from asn1crypto.cms import ContentInfo
 
 from certs.cms_sign import sign_detached, sign_opaque
 from certs.errors import MalformedCmsError
@@ -342,6 +343,20 @@ def test_an_opaque_signature_that_two_readers_read_in_two_ways_is_refused():
     raw = cms.opaque(encoded, pki.AUTHOR).replace(b"\r\n\r\n", b"\r\nContent-Type: a/b\r\n\r\n")
 
     assert verify(raw, pki.policy()).reason is Reason.MALFORMED
+
+
+def test_what_is_labelled_signed_and_is_something_else_is_not_signed():
+    other = ContentInfo({"content_type": "data", "content": b"x"}).dump()
+
+    assert verify(cms.opaque(other, pki.AUTHOR), pki.policy()) == NO_SIGNATURE
+
+
+def test_an_opaque_signature_without_content_is_refused():
+    raw = cms.opaque(sign_detached(b"x", pki.signer(pki.seal())), pki.AUTHOR)
+
+    assert verify(raw, pki.policy()).reason is Reason.MALFORMED
+    with pytest.raises(MalformedCmsError):
+        content(raw)
 
 
 def test_what_cannot_be_decoded_has_no_content():

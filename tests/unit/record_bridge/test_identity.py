@@ -74,6 +74,7 @@ def test_an_absent_birth_place_does_not_block_on_either_side():
         pytest.param(
             PatientSpec(ins=None, family=None), (903, Reason.INS_ABSENT), id="903 before 905"
         ),
+        pytest.param(PatientSpec(ins=""), (903, Reason.INS_ABSENT), id="an empty INS"),
         pytest.param(PatientSpec(family=None), (905, Reason.TRAITS_MISSING), id="no birth name"),
         pytest.param(
             PatientSpec(family=None, used_family="ZZCANARY-NOM"),
@@ -203,6 +204,12 @@ def test_the_same_ins_twice_in_a_document_is_one():
     spec = PatientSpec(other_ids=((OID_TEST, "279039999000178"),))
 
     assert outcome(spec, LOCAL) == 7
+
+
+def test_a_number_is_known_in_small_letters_too():
+    corsican = replace(LOCAL, ins=InsMatricule("179032A99900178", OID_TEST))
+
+    assert outcome(PatientSpec(ins="179032a99900178"), corsican) == 7
 
 
 def test_a_local_identifier_in_the_metadata_agrees_when_the_document_has_it():
