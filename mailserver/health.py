@@ -125,9 +125,7 @@ def _lists(site: Site, at: datetime) -> Iterator[Finding]:
         try:
             until = parse_crl(path.read_bytes()).next_update_utc
         except (OSError, *CERTIFICATE):
-            text = (
-                f"{path} cannot be read: whom it is about is refused once the last good one ends"
-            )
+            text = f"{path} cannot be read: the last good one serves until a restart"
             yield Finding(f"revocations {path.name}", State.PROBLEM, text)
             continue
         if until is not None:
