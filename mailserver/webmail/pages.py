@@ -60,6 +60,7 @@ _ENVIRONMENT.filters.update(
     folder_name=text_fr.folder_name,
     mailbox_kind=text_fr.mailbox_kind,
     mark=text_fr.mark,
+    care_mark=text_fr.care_mark,
     document_status=text_fr.document_status,
     agenda_kind=text_fr.agenda_kind,
     agenda_status=text_fr.agenda_status,

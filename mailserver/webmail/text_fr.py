@@ -69,6 +69,10 @@ _MARKS: Final = {
     "filed_by_hand": "reçu par message, rangé par un professionnel",
     "imported": "repris d'une archive, non vérifié ici",
 }
+_CARE_MARKS: Final = {
+    "filed_after_registration": "rangé après l'enregistrement du patient",
+    "from_patient": "déposé par le patient",
+}
 _DOCUMENT_STATUS: Final = {
     "current": "",
     "superseded": "Une version plus récente existe",
@@ -322,6 +326,11 @@ def mailbox_kind(kind: MailboxType) -> str:
 def mark(code: str) -> str:
     """Give a document's mark."""
     return _MARKS.get(code, code)
+
+
+def care_mark(code: str) -> str:
+    """Give a document's mark to a professional."""
+    return _CARE_MARKS.get(code) or mark(code)
 
 
 def document_status(code: str) -> str:

@@ -6,6 +6,7 @@ Source: RULES §7, RULES §13, MSS-FACTS §6.2, MSS-FACTS §6.4, MSS-FACTS §7.3
 import base64
 import json
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -143,6 +144,17 @@ async def test_a_professional_declares_to_be_of_the_care_team_and_the_patient_re
         page = (await client.get("/dossier/droits")).text
         assert "Claire MARTIN, médecin" in page
         assert "équipe de soins" in page
+
+
+async def test_a_professional_reads_what_is_remarkable_in_a_document(site):
+    await site.tell("right_give", kind="attending", holder=RPPS[DOCTOR])
+    marks = "filed_after_registration signature_unverifiable"
+    await site.file(CdaSpec(title="Bilan ZZTITRE"), marks=marks)
+    async with site.signed_in("doctor") as client:
+        listed = (await client.get(record_page(site))).text
+        path = re.search(r"/patients/\d+/document/\d+", listed)[0]
+        page = unescape((await client.get(path)).text)
+    assert "rangé après l'enregistrement du patient, signature non vérifiable" in page
 
 
 async def test_break_glass_needs_a_reason_opens_for_hours_and_tells_patient_and_physician(site):
