@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 from asn1crypto import cms as asn1_cms
-from asn1crypto import tsp
+from asn1crypto import core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -328,6 +328,57 @@ def test_c10_a_signature_that_binds_its_certificate_holds_with_no_other(
     verdict = verdict_of(cms.signed(ENTITY, signer, recipe))
 
     assert (verdict.good, verdict.reason) == (reason is None, reason)
+
+
+def test_c10_a_signer_is_known_by_issuer_and_number_or_by_its_key():
+    """RFC 5652 §5.3: another authority's certificate of the same number is not the signer's."""
+    signer = pki.signer(pki.seal())
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "X")])
+    stranger = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(signer.certificate.serial_number)
+        .not_valid_before(pki.AT - timedelta(hours=1))
+        .not_valid_after(pki.AT + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    held = [cms.parsed(Signer(stranger, key)), cms.parsed(signer)]
+    data = asn1_cms.ContentInfo.load(sign_detached(ENTITY, signer))["content"]
+    info = data["signer_infos"][0]
+
+    assert verdict_of(cms.rebuilt(data, infos=[info], certificates=held)).good
+    for identifier, reason in ((held[1].key_identifier, None), (b"x", Reason.NO_CERTIFICATE)):
+        info["sid"] = asn1_cms.SignerIdentifier("subject_key_identifier", identifier)
+        encoded = cms.rebuilt(data, infos=[info], certificates=held)
+        assert verdict_of(encoded).reason is reason
+
+
+TIMES = [asn1_cms.Time({"utc_time": pki.AT + timedelta(days=n)}) for n in range(2)]
+CLAIMS = [core.OctetString(each) for each in (b"one", b"two")]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "values", "reason"),
+    [
+        pytest.param(["signing_time"], TIMES[:1], None, id="a time"),
+        pytest.param(["signing_time"], TIMES, Reason.ATTRIBUTES, id="two times"),
+        pytest.param(["signing_time"] * 2, TIMES[:1], Reason.ATTRIBUTES, id="a time twice"),
+        pytest.param(["1.2.3.4"], CLAIMS, None, id="an unknown one of two values"),
+        pytest.param(["1.2.3.4"] * 2, CLAIMS[:1], Reason.ATTRIBUTES, id="an unknown one twice"),
+    ],
+)
+def test_c10_an_attribute_stands_once_and_one_that_matters_with_one_value(
+    attributes, values, reason
+):
+    """RFC 5652 §5.3, RFC 5652 §11.3."""
+    recipe = Recipe(
+        attributes=("content_type", "message_digest", *attributes), values={attributes[0]: values}
+    )
+
+    assert verdict_of(cms.signed(ENTITY, pki.signer(pki.seal()), recipe)).reason is reason
 
 
 def test_c10_what_is_signed_is_mime_content_and_nothing_else():
