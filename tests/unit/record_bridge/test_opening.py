@@ -16,7 +16,7 @@ from record_bridge.formats import xdm
 from record_bridge.formats.auth_results import AuthResults, encode
 from record_bridge.formats.xds_metadata import Code, DocumentEntry, lists_several
 from record_bridge.formats.xds_metadata import encode as encode_metadata
-from record_bridge.model import Environment, Opened, Reason
+from record_bridge.model import Environment, Lists, Opened, Reason
 from record_bridge.opening import (
     OpenRequest,
     count_occurrences,
@@ -25,8 +25,8 @@ from record_bridge.opening import (
     occurrences,
     open_message,
     read_acts,
+    read_lists,
     read_number,
-    read_results,
 )
 from tests.support import pki
 from tests.support.cda import OID_TEST, PDF, CdaSpec, PatientSpec, cda, follow_up
@@ -457,9 +457,10 @@ def test_whose_number_a_document_gives(content: bytes, numbers: tuple[str, ...] 
     assert (None if found is None else tuple(each.value for each in found)) == numbers
 
 
-def test_what_is_unreadable_now_has_no_acts_and_no_results():
+def test_what_is_unreadable_now_adds_nothing():
     assert len(read_acts(DOCUMENT)) == 1
-    assert read_acts(b"junk") == read_results(b"junk") == read_results(DOCUMENT) == ()
+    assert read_acts(b"junk") == ()
+    assert read_lists(b"junk") == Lists()
 
 
 def test_the_gate_judges_the_signature_and_counts_on_one_scan():
