@@ -199,12 +199,12 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
 def test_bombs_and_lies_are_refused_at_once(bomb: bytes):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(MalformedPackageError):
         open_package(bomb)
 
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
@@ -304,12 +304,12 @@ XXE = {
 
 @pytest.mark.parametrize("text", XXE.values(), ids=XXE.keys())
 def test_entities_are_refused_within_a_second(text: str):
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(MalformedCdaError) as caught:
         parse_cda(text.encode())
 
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
     assert "ZZCANARY" not in str(caught.value)
 
 
@@ -385,20 +385,20 @@ def test_includes_and_schemas_are_not_fetched():
 )
 def test_huge_documents_are_refused_in_time(content: str):
     raw = content.encode()
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(MalformedCdaError):
         parse_cda(raw)
 
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 def test_many_attributes_are_read_or_refused_in_time():
     attributes = " ".join(f"a{n}='1'" for n in range(100_000))
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert parse_cda(BODY.replace("<title>", f"<title {attributes}>").encode())
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 # --- packages that disagree with themselves ----------------------------------------------------
@@ -514,9 +514,9 @@ def test_one_file_listed_many_times_is_read_once():
     raw = mail(
         build_package(encode(submission_for(entries)), [PackagedDocument("DOC0001.XML", large)])
     )
-    started = time.perf_counter()
+    started = time.process_time()
     (found,) = opened(raw).packages
 
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
     assert len(found.documents) == 200
     assert len({id(d.content) for d in found.documents}) == 1

@@ -384,10 +384,10 @@ def test_unknown_charset_is_refused_with_the_ones_known():
     ],
 )
 def test_what_breaks_the_grammar_is_bad_and_quickly_so(text):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadCommandError):
         read(text)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
 
 
 @pytest.mark.parametrize(("depth", "accepted"), [(DEPTH_MAX, True), (DEPTH_MAX + 1, False)])

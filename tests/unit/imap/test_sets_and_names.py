@@ -94,10 +94,10 @@ def test_what_is_no_set_is_bad(text):
 
 def test_a_set_of_many_items_costs_little():
     text = b",".join(b"%d" % n for n in range(1, 30_000, 2))
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert len(parse_set(text).positions_of_uids(list(range(1, 30_000)))) == 15_000 - 0
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(st.sets(st.integers(1, 500)))
@@ -208,10 +208,10 @@ def test_patterns_match(pattern, name, matches):
 def test_a_pattern_of_sixty_stars_over_a_thousand_names_is_quick():
     pattern = Pattern("*a" * 60 + "*b")
     names = ["a" * 250 for _ in range(1000)]
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert not any(pattern.matches(name) for name in names)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @given(

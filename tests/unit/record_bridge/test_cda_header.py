@@ -278,9 +278,9 @@ def test_a_doctype_does_not_hide_behind_what_only_looks_like_a_quotation(written
 
 
 def test_quotations_that_never_end_are_looked_at_once():
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(MalformedCdaError):
         parse_cda(cda() + b"<!--" * 900_000 + b"<!DOCTYPE x>")
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
