@@ -304,7 +304,8 @@ def in_a_terminal(*command: str | Path, home: Path) -> bytes:
 
 
 KEYS = (
-    "<flag-message>",  # the first, on which the list opens
+    "<tag-pattern>~s number\\ 1$<enter><tag-prefix><flag-message>",
+    "<untag-pattern>~A<enter>",
     "<tag-pattern>~s number\\ 3$<enter><tag-prefix><copy-message>{kept}<enter>",
     "<untag-pattern>~A<enter>",
     "<delete-pattern>~b body\\ 4$<enter>",
