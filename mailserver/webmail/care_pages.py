@@ -238,6 +238,17 @@ async def wanted_care(
     raise HTTPException(404)
 
 
+def care_lists(found: CareRecord) -> Mapping[str, object]:
+    """Give what a professional's pages of what documents list have in common."""
+    base = f"/patients/{found.patient.id}"
+    return {
+        "section": "care",
+        "back": (base, "dossier du patient"),
+        "base": base,
+        "whose": f"{found.patient.family} {found.patient.given}",
+    }
+
+
 async def note_care(
     request: Request,
     found: CareRecord,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailserver.webmail.care_pages import note_care, wanted_care
+from mailserver.webmail.care_pages import care_lists, note_care, wanted_care
 from mailserver.webmail.pages import render
-from mailserver.webmail.record_pages import note_access, wanted_record
+from mailserver.webmail.record_pages import OWN_LISTS, note_access, wanted_record
 from mailserver.webmail.session import Visitor, services_of, signed_in
 from record_bridge.medication_queries import Medications
 from record_bridge.model import ActKind, AgendaStatus, Viewer
@@ -25,14 +25,7 @@ async def _own(request: Request, visitor: Visitor) -> Response:
     record = await wanted_record(request, visitor)
     shown = await _shown(services_of(request).queries, record.patient.id, record.viewer)
     await note_access(request, record, "medications", None, shown.documents)
-    values = {
-        "section": "record",
-        "back": ("/dossier", "mes documents"),
-        "base": "/dossier",
-        "whose": "",
-        **shown.values,
-    }
-    return render("medications.html", visitor, values)
+    return render("medications.html", visitor, {**OWN_LISTS, **shown.values})
 
 
 async def _care(request: Request, visitor: Visitor) -> Response:
@@ -40,15 +33,7 @@ async def _care(request: Request, visitor: Visitor) -> Response:
     queries = services_of(request).queries
     shown = await _shown(queries, found.patient.id, found.professional.viewer)
     await note_care(request, found, ("medications_read", None), shown.documents)
-    base = f"/patients/{found.patient.id}"
-    values = {
-        "section": "care",
-        "back": (base, "dossier du patient"),
-        "base": base,
-        "whose": f"{found.patient.family} {found.patient.given}",
-        **shown.values,
-    }
-    return render("medications.html", visitor, values)
+    return render("medications.html", visitor, {**care_lists(found), **shown.values})
 
 
 @dataclass(frozen=True, slots=True)

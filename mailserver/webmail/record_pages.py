@@ -101,6 +101,15 @@ async def wanted_record(request: Request, visitor: Visitor) -> OwnRecord:
     return record
 
 
+OWN_LISTS: Final = {
+    "section": "record",
+    "back": ("/dossier", "mes documents"),
+    "base": "/dossier",
+    "whose": "",
+}
+"""What the patient's pages of what documents list have in common."""
+
+
 async def note_access(
     request: Request,
     record: OwnRecord,

@@ -12,9 +12,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailserver.webmail.care_pages import note_care, wanted_care
+from mailserver.webmail.care_pages import care_lists, note_care, wanted_care
 from mailserver.webmail.pages import render
-from mailserver.webmail.record_pages import note_access, page_number, wanted_record
+from mailserver.webmail.record_pages import OWN_LISTS, note_access, page_number, wanted_record
 from mailserver.webmail.session import Visitor, services_of, signed_in
 from mailserver.webmail.trend_chart import Chart, chart_of
 from record_bridge.lab_queries import Trends
@@ -31,14 +31,7 @@ async def _own(request: Request, visitor: Visitor) -> Response:
     trends = await services_of(request).queries.labs.trends(record.patient.id, record.viewer)
     number = page_number(request)
     await note_access(request, record, "results", None, _documents(trends, number))
-    values = {
-        "section": "record",
-        "back": ("/dossier", "mes documents"),
-        "base": "/dossier",
-        "whose": "",
-        **_shown(trends, number),
-    }
-    return render("trends.html", visitor, values)
+    return render("trends.html", visitor, {**OWN_LISTS, **_shown(trends, number)})
 
 
 async def _care(request: Request, visitor: Visitor) -> Response:
@@ -47,15 +40,7 @@ async def _care(request: Request, visitor: Visitor) -> Response:
     trends = await queries.labs.trends(found.patient.id, found.professional.viewer)
     number = page_number(request)
     await note_care(request, found, ("results_read", None), _documents(trends, number))
-    base = f"/patients/{found.patient.id}"
-    values = {
-        "section": "care",
-        "back": (base, "dossier du patient"),
-        "base": base,
-        "whose": f"{found.patient.family} {found.patient.given}",
-        **_shown(trends, number),
-    }
-    return render("trends.html", visitor, values)
+    return render("trends.html", visitor, {**care_lists(found), **_shown(trends, number)})
 
 
 def _shown(trends: Trends, number: int) -> Mapping[str, object]:
